@@ -1,0 +1,1 @@
+"""Every way in: `import cas_run as ct`, and the command."""

@@ -1,0 +1,1 @@
+"""What to compute, and what need not be."""

@@ -1,0 +1,1 @@
+"""Bytes by digest, rows by key; has never heard of electrons."""
