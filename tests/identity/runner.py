@@ -1,0 +1,385 @@
+"""The corpus of before/after projects: how a case is written, how it is played, and what the verdict is.
+
+A script (`python tests/identity/runner.py [--plain] [-v] [part of an id ...]`); test_corpus.py loads it by path.
+
+A theme is a file `cases/<theme>.cases`. A case in it is one project with its edit marked as in a diff:
+
+    === half-width: a literal of the body is code         id: one line why
+    runs: smooth                                          electrons that must run the second time, or `nothing`
+    main: smooth(3) => smooth(4)                          what the lattice returns; `=> ` gives the text after the edit
+    --- workflow.py                                       a file; `--- old.py => new.py` moves it,
+    @ct.electron                                          `--- + new.py` adds it, `--- - old.py` removes it
+    def smooth(x):
+    -    return x * 2                                     `-` and `+` in the first column: before, after
+    +    return x * 3
+
+Further headers: `fails: words` (instead of runs: the second run ends in an error that says these words),
+`allowed: electrons -- reason` (another verdict that can be defended), `value: same` or `changes` (where it is not what `runs` suggests),
+`args` (inputs of main), `entry` and `how` (module that holds main: `import`, `script` or `cells`), `dist` (a fake
+installed distribution, `name version`), `again: electrons` (what runs even when nothing is edited), `place: same`
+(edited in place, file times restored), `python: 3.12` (at least), `needs: module`. All of `main`, `args`, `entry`,
+`how`, `dist` may have a `=>`. Left out, `main` is `task()`. workflow.py gets `import cas_run as ct` and the lattice
+unless it has them. A case `*` at the top of a theme holds files for those cases that do not bring them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+HERE = Path(__file__).parent
+HEADERS = {
+    "runs", "fails", "allowed", "value", "main", "args", "entry", "how", "dist", "again", "place", "python", "needs"
+}  # fmt: skip
+FOLDERS = ("first", "second place", "dritter/ört")  # where the same project lies in its three runs
+LATTICE = "\n\n@ct.lattice\ndef main({parameters}):\n    return {expression}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFile:
+    """A file of a case; a path or text is None on the side where the file is absent."""
+
+    before: tuple[str, str] | None
+    after: tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    theme: str
+    id: str
+    why: str
+    headers: Mapping[str, str]
+    files: tuple[ProjectFile, ...]
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        return names_in(self.headers.get("runs", "nothing"))
+
+    @property
+    def fails(self) -> str:
+        return self.headers.get("fails", "")
+
+    @property
+    def allowed(self) -> tuple[str, ...] | None:
+        text = self.headers.get("allowed")
+        return None if text is None else names_in(text.partition(" -- ")[0])
+
+    @property
+    def skip(self) -> str:
+        """Why this interpreter cannot play the case; empty if it can."""
+        version = tuple(int(part) for part in self.headers.get("python", "3.10").split("."))
+        if sys.version_info < version:
+            return f"needs Python {self.headers['python']}"
+        missing = [name for name in self.headers.get("needs", "").split() if not importlib.util.find_spec(name)]
+        return f"needs {missing[0]}" if missing else ""
+
+    def header(self, name: str, side: int, default: str) -> str:
+        before, arrow, after = self.headers.get(name, default).partition(" => ")
+        return (after if arrow and side else before).strip()
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    return tuple(sorted(name for name in text.split() if name != "nothing"))
+
+
+# --- reading
+
+
+def read_corpus(folder: Path = HERE / "cases") -> list[Case]:
+    corpus = [case for path in sorted(folder.glob("*.cases")) for case in read_theme(path)]
+    doubles = [name for name, count in Counter(case.id for case in corpus).items() if count > 1]
+    if doubles:
+        message = f"two cases with one id: {doubles}"
+        raise ValueError(message)
+    return corpus
+
+
+def read_theme(path: Path) -> Iterator[Case]:
+    shared: list[str] = []
+    for chunk in ("\n" + path.read_text(encoding="utf-8")).split("\n=== ")[1:]:
+        title, _, rest = chunk.partition("\n")
+        head, *sections = ("\n" + rest).split("\n--- ")
+        headers = dict(line.split(": ", 1) for line in head.split("\n") if line)
+        name, _, why = title.partition(": ")
+        if name == "*":
+            shared = sections
+            continue
+        if set(headers) - HEADERS or not why or not {"runs", "fails"} & set(headers):
+            message = f"{path.name}: case {name} is not complete: {title!r}, {headers}"
+            raise ValueError(message)
+        files = dict(read_file(section, headers) for section in [*shared, *sections])  # its own win
+        yield Case(path.stem, name, why, headers, tuple(files.values()))
+
+
+def read_file(section: str, headers: Mapping[str, str]) -> tuple[str, ProjectFile]:
+    title, _, body = section.partition("\n")
+    sign = title[:2] if title[:2] in ("+ ", "- ") else ""
+    old, _, new = title.removeprefix(sign).partition(" => ")
+    sides: list[tuple[str, str] | None] = []
+    for side, path in enumerate((old, new or old)):
+        text = side_of(body, side)
+        if path == "workflow.py" or (title.startswith("workflow.py => ") and new):
+            text = completed(text, headers, side)
+        sides.append((path.strip(), text))
+    return old, ProjectFile(None if sign == "+ " else sides[0], None if sign == "- " else sides[1])
+
+
+def side_of(body: str, side: int) -> str:
+    keep, drop = ("+", "-") if side else ("-", "+")
+    lines = [line[1:] if line.startswith(keep) else line for line in body.split("\n") if not line.startswith(drop)]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def completed(text: str, headers: Mapping[str, str], side: int) -> str:
+    if "import cas_run" not in text and "from cas_run" not in text:
+        text = f"import cas_run as ct\n{text}"
+    if "def main(" not in text and "main = " not in text:
+        before, arrow, after = headers.get("main", "task()").partition(" => ")
+        text += LATTICE.format(parameters="", expression=after if arrow and side else before)
+    return text
+
+
+# --- playing
+
+
+class Zygote:
+    """A process that plays jobs under one hash seed."""
+
+    def __init__(self, hash_seed: int) -> None:
+        quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "zygote.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, **quiet, "PYTHONHASHSEED": str(hash_seed)},
+        )
+
+    def send(self, job: Mapping[str, object]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+
+    def receive(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            message = "the zygote died"
+            raise RuntimeError(message)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of a case: fine, allowed, stale, wasted, error; or corpus, when the case itself is wrong."""
+
+    case: Case
+    kind: str
+    said: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.case.theme}/{self.case.id} ({self.case.why})\n  {self.said}"
+
+
+class Player:
+    """Plays cases in two zygotes, each in a folder of its own below `root`."""
+
+    def __init__(self, root: Path, *, plain: bool = False) -> None:
+        self.root = root
+        self.plain = plain
+        self._zygotes = (Zygote(1), Zygote(2))
+
+    def __enter__(self) -> Player:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for zygote in self._zygotes:
+            zygote.close()
+
+    def judge(self, case: Case) -> Verdict:
+        start = time.perf_counter()
+        root = self.root / case.id
+        root.mkdir(parents=True)
+        try:
+            kind, said = self._verdict_on(case, root)
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+        return Verdict(case, kind, said, time.perf_counter() - start)
+
+    def _verdict_on(self, case: Case, root: Path) -> tuple[str, str]:
+        one, two = self._zygotes
+        here, there, elsewhere = (root / name for name in FOLDERS)
+        if case.headers.get("place") == "same":
+            there = elsewhere = here
+        store = None if self.plain else str(root / "store")
+        write_project(case, 0, here)
+        if there != here:
+            write_project(case, 1, there)
+            write_project(case, 1, elsewhere)
+        one.send(job_for(case, 0, here, store))
+        first = one.receive()
+        if there == here:
+            write_project(case, 1, here)
+        two.send(job_for(case, 1, there, None))
+        truth = two.receive()
+        if self.plain:
+            return verdict_on_case(case, first, truth)
+        two.send(job_for(case, 1, there, store))
+        second = two.receive()
+        kind, said = verdict_on_run(case, first, second, truth)
+        if kind in ("fine", "allowed") and not case.fails:
+            one.send(job_for(case, 1, elsewhere, store))
+            return verdict_on_rerun(case, kind, said, one.receive())
+        return kind, said
+
+
+def job_for(case: Case, side: int, folder: Path, store: str | None) -> dict[str, object]:
+    return {
+        "folder": str(folder),
+        "entry": case.header("entry", side, "workflow"),
+        "how": case.header("how", side, "import"),
+        "args": case.header("args", side, ""),
+        "store": store,
+    }
+
+
+def write_project(case: Case, side: int, folder: Path) -> None:
+    times = {path: path.stat() for path in folder.rglob("*.*")} if folder.exists() else {}
+    for file in case.files:
+        written = file.after if side else file.before
+        if written is not None:
+            path = folder / written[0]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(written[1], encoding="utf-8")
+            if path in times:
+                os.utime(path, ns=(times[path].st_atime_ns, times[path].st_mtime_ns))
+    for dist in case.header("dist", side, "").split(", "):
+        if dist:
+            write_distribution(folder / "site-packages", *dist.split())
+
+
+def write_distribution(site: Path, name: str, version: str) -> None:
+    """What pip leaves beside the installed files."""
+    marker = site / f"{name}-{version}.dist-info"
+    marker.mkdir(parents=True)
+    files = sorted(str(path.relative_to(site)) for path in site.rglob("*.py"))
+    (marker / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (marker / "INSTALLER").write_text("pip\n")
+    (marker / "RECORD").write_text("".join(f"{path},,\n" for path in [*files, f"{marker.name}/METADATA"]))
+    tops = {path.split("/")[0].removesuffix(".py") for path in files}
+    (marker / "top_level.txt").write_text("".join(f"{top}\n" for top in sorted(tops)))
+
+
+# --- judging
+
+
+def verdict_on_case(case: Case, first: Mapping[str, Any], truth: Mapping[str, Any]) -> tuple[str, str]:
+    """Is the case itself sound? What runs should give another value, what does not must give the same."""
+    if case.fails:
+        return "fine", ""
+    for answer in (first, truth):
+        if "error" in answer:
+            return "corpus", answer.get("traceback", answer["error"])
+    changed = first["value"] != truth["value"]
+    expected = case.headers.get("value", "changes" if case.runs else "same") == "changes"
+    if changed != expected:
+        return "corpus", f"before {first['value']}, after {truth['value']}"
+    return "fine", ""
+
+
+def verdict_on_run(
+    case: Case, first: Mapping[str, Any], second: Mapping[str, Any], truth: Mapping[str, Any]
+) -> tuple[str, str]:
+    if case.fails:
+        said = f"{first.get('error', '')}\n{second.get('error', '')}"
+        missing = [word for word in case.fails.split() if word.lower() not in said.lower()]
+        return ("error", f"expected an error with {missing}, got {said.strip() or 'none'}") if missing else ("fine", "")
+    for which, answer in (("first", first), ("second", second), ("plain", truth)):
+        if "error" in answer:
+            return "error", f"{which} run: {answer.get('traceback', answer['error'])}"
+    ran, runs = tuple(second["ran"]), case.runs
+    told = f"ran {' '.join(ran) or 'nothing'}, expected {' '.join(runs) or 'nothing'}"
+    if second["value"] != truth["value"]:
+        return "stale", f"{told}; value {second['value']}, true value {truth['value']}"
+    if ran != runs and ran == case.allowed:
+        return "allowed", f"{told}; {case.headers['allowed'].partition(' -- ')[2]}"
+    if Counter(runs) - Counter(ran):
+        return "stale", told
+    if ran != runs:
+        return "wasted", told
+    secretly = sorted(set(second["entered"]) & set(second["hit"]) - set(ran)) if not ran else []
+    if secretly:
+        return "wasted", f"reported as hits, yet their bodies were entered: {secretly}"
+    return "fine", ""
+
+
+def verdict_on_rerun(case: Case, kind: str, said: str, third: Mapping[str, Any]) -> tuple[str, str]:
+    """Run once more unedited, elsewhere, under the first hash seed: all hits."""
+    if "error" in third:
+        return "error", f"third run: {third.get('traceback', third['error'])}"
+    ran = tuple(third["ran"])
+    if ran != names_in(case.headers.get("again", "nothing")):
+        return "wasted", f"unedited, in another folder and under another hash seed: ran {' '.join(ran) or 'nothing'}"
+    return kind, said
+
+
+# --- as a script
+
+
+def table_of(verdicts: Sequence[Verdict]) -> str:
+    kinds = ("fine", "allowed", "stale", "wasted", "error", "corpus")
+    lines = [f"{'theme':<16}{'cases':>7}" + "".join(f"{kind:>9}" for kind in kinds)]
+    for theme in [*sorted({verdict.case.theme for verdict in verdicts}), ""]:
+        chosen = [verdict for verdict in verdicts if theme in ("", verdict.case.theme)]
+        counts = Counter(verdict.kind for verdict in chosen)
+        lines.append(f"{theme or 'all':<16}{len(chosen):>7}" + "".join(f"{counts[kind]:>9}" for kind in kinds))
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--plain", action="store_true", help="without the engine: are the cases themselves sound?")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell what is allowed, too")
+    parser.add_argument("parts", nargs="*", help="play the cases that have one of these in theme/id")
+    options = parser.parse_args()
+    parts = options.parts or [""]
+    corpus = [case for case in read_corpus() if any(part in f"{case.theme}/{case.id}" for part in parts)]
+    verdicts = []
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        player = stack.enter_context(Player(Path(folder), plain=options.plain))
+        for case in corpus:
+            if case.skip:
+                print(f"skipped: {case.theme}/{case.id}, {case.skip}")
+                continue
+            verdicts.append(player.judge(case))
+            if verdicts[-1].kind not in (("fine",) if options.verbose else ("fine", "allowed")):
+                print(verdicts[-1], flush=True)
+    print(table_of(verdicts))
+    print(f"{time.perf_counter() - start:.1f} s")
+    return int(any(verdict.kind not in ("fine", "allowed") for verdict in verdicts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Plays one side of a before/after project in a fresh process: imports once, then forks for each job.
+
+Run as a script. Reads jobs as JSON lines on stdin, answers with JSON lines on stdout. A job is a folder with a
+project in it, how to load its workflow, and the store (none: evaluated as plain Python, nothing cached, by plain.py).
+Forking keeps what a process is for identity (hash seed, loaded libraries) and spares the 200 ms of starting one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import io
+import json
+import linecache
+import os
+import signal
+import site
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from types import CodeType, FrameType, ModuleType
+from typing import Any
+
+HERE = Path(__file__).parent
+LONGEST = 60  # seconds; a case takes milliseconds, so this is only for what hangs
+PRELOADED = ("numpy", "pandas", "sklearn.linear_model", "cas_run")
+
+
+def load(entry: str, how: str, folder: Path) -> ModuleType:
+    """The module that holds `main`: imported, run as a script, or typed into a notebook cell by cell."""
+    if how == "import":
+        return importlib.import_module(entry)
+    path = folder.joinpath(*entry.split(".")).with_suffix(".py")
+    module = ModuleType("__main__")
+    module.__dict__["__builtins__"] = __builtins__
+    sys.modules["__main__"] = module
+    if how == "script":
+        module.__file__ = str(path)
+        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
+    elif how == "cells":
+        for number, source in enumerate(path.read_text(encoding="utf-8").split("# %%\n")):
+            exec(cell(number, source), module.__dict__)
+    else:
+        message = f"unknown way to load a workflow: {how}"
+        raise ValueError(message)
+    return module
+
+
+def cell(number: int, source: str) -> CodeType:
+    """Compiled as ipykernel does it: the file name differs in each process, linecache knows the source."""
+    name = f"/tmp/ipykernel_{os.getpid()}/{number}.py"
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    return compile(source, name, "exec")
+
+
+class Watch:
+    """Names of the project's functions that Python really entered, whatever the engine says."""
+
+    def __init__(self) -> None:
+        self.entered: set[str] = set()
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            self.entered.add(frame.f_code.co_name)
+
+    def __enter__(self) -> Watch:
+        threading.setprofile(self)
+        sys.setprofile(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]  # typeshed forgot that None switches it off
+
+
+def statuses(ct: Any, result: Any, store: str) -> list[tuple[str, str]]:
+    """(electron, status) of every node, those inside of evaluated sublattices too."""
+    found = []
+    for node in result.nodes:
+        found.append((str(node.electron), str(node.status)))
+        if node.status == "ran" and node.dispatch:
+            found += statuses(ct, ct.get_result(node.dispatch, store=store), store)
+    return found
+
+
+def play(job: dict[str, Any]) -> dict[str, Any]:
+    folder = Path(job["folder"])
+    os.chdir(folder)
+    sys.path[0] = str(folder)
+    sys.dont_write_bytecode = True
+    if (folder / "site-packages").is_dir():
+        site.addsitedir(str(folder / "site-packages"))
+    if job["store"] is None:
+        spec = importlib.util.spec_from_file_location("cas_run", HERE / "plain.py")
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules["cas_run"] = plain = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(plain)
+    importlib.invalidate_caches()
+    module = load(job["entry"], job["how"], folder)
+    ct: Any = sys.modules["cas_run"]
+    call = ct.dispatch_sync(module.main, store=job["store"], executor="inline")
+    with Watch() as watch:
+        result = eval(f"__call__({job['args']})", {**vars(module), "__call__": call})  # the case's own text
+    if str(getattr(result.status, "value", result.status)) != "COMPLETED":
+        return {"error": f"{result.status}: {result.error}"}
+    nodes = statuses(ct, result, job["store"])
+    return {
+        "value": repr(result.result),
+        "ran": sorted(name for name, status in nodes if status == "ran"),
+        "hit": sorted(name for name, status in nodes if status == "hit"),
+        "entered": sorted(watch.entered & {name for name, _ in nodes}),
+    }
+
+
+def answer_of(job: dict[str, Any]) -> dict[str, Any]:
+    """Play the job in a fork of this process."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        status = 1
+        try:
+            os.dup2(2, 1)  # what a project prints is not ours
+            signal.alarm(LONGEST)
+            try:
+                answer = play(job)
+            except BaseException as error:
+                answer = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+            with os.fdopen(writer, "w", encoding="utf-8") as out:
+                json.dump(answer, out)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader, encoding="utf-8") as pipe:
+        text = pipe.read()
+    _, code = os.waitpid(child, 0)
+    if not text:
+        return {"error": f"the process ended with wait status {code}"}
+    parsed: dict[str, Any] = json.loads(text)
+    return parsed
+
+
+def main() -> None:
+    for name in PRELOADED:
+        with suppress(ImportError):
+            importlib.import_module(name)
+    answers = io.TextIOWrapper(os.fdopen(os.dup(1), "wb"), encoding="utf-8", line_buffering=True)
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        answers.write(json.dumps(answer_of(json.loads(line))) + "\n")
+
+
+if __name__ == "__main__":
+    main()
