@@ -1,0 +1,284 @@
+"""Bytes by digest: small ones as rows, large ones as files that are renamed into place.
+
+In the table of blobs a key of 16 bytes is a small blob; with one more byte (1) it says that a large one of the
+digest was published, and its value is the size. Order of publishing: temporary file, fsync, and inside the write
+transaction rename, fsync of the folder, row. Each crash on the way leaves a state that the next run puts right.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lmdb
+from xxhash import xxh3_128
+
+from cas_store.database import Database
+from cas_store.digest import Digest, digest_of
+from cas_store.errors import BlobDamaged, BlobMissing
+from cas_store.faults import translate
+from cas_store.layout import Layout, sync_folder
+from cas_store.owners import Owners
+from cas_store.quarantine import Quarantine
+from cas_store.rows import Seal
+
+SMALL = 64 << 10  # up to this many bytes a blob is a row
+_PIECE = 1 << 20
+_LARGE = b"\x01"
+_TABLE = "blobs"
+
+
+class Temporary:
+    """A file on its way into the store; removed when nobody can publish it any more."""
+
+    __slots__ = ("_process", "path")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._process = os.getpid()
+
+    def __del__(self, getpid=os.getpid, unlink=os.unlink) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        if self._process != getpid():
+            return  # a forked copy: the file is the parent's
+        try:
+            unlink(self.path)
+        except OSError:
+            pass  # published, or swept away
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedBlob:
+    """A blob ready to be published by this process: digest, size, and the bytes or the file that has them."""
+
+    digest: Digest
+    size: int
+    content: bytes | None  # when small
+    temporary: Temporary | None  # when large
+
+
+class Blobs:
+    """The blobs of one store."""
+
+    def __init__(self, layout: Layout, database: Database, owners: Owners, seal: Seal, quarantine: Quarantine) -> None:
+        self._layout = layout
+        self._database = database
+        self._owners = owners
+        self._seal = seal
+        self._quarantine = quarantine
+        self._verified: dict[Digest, tuple[int, int, int]] = {}
+        self._coming: dict[Digest, tuple[PreparedBlob, int]] = {}  # submitted, not yet durable; with a count
+        self._lock = threading.Lock()
+        self._folders: set[str] = set()
+
+    # --- writing
+
+    def prepare(self, pieces: Sequence[bytes | memoryview]) -> PreparedBlob:
+        """Digest the concatenation; write it to a temporary file, synced, if it is large and not there yet."""
+        views = [memoryview(piece).cast("B") for piece in pieces]
+        size = sum(view.nbytes for view in views)
+        if size <= SMALL:
+            content = b"".join(views)
+            return PreparedBlob(digest_of(content), size, content, None)
+        digest = digest_of(*views)
+        path = self._layout.tmp / f"{self._owners.own.hex()}-{os.urandom(8).hex()}"
+        temporary = Temporary(path)
+        try:
+            if not self._link(digest, size, path):
+                _write_synced(path, views)
+        except OSError as error:
+            raise translate(error, self._layout.root, "writing a blob") from error
+        return PreparedBlob(digest, size, None, temporary)
+
+    def announce(self, blobs: Iterable[PreparedBlob]) -> None:
+        """From now on readable in this process."""
+        with self._lock:
+            for blob in blobs:
+                known = self._coming.get(blob.digest)
+                self._coming[blob.digest] = (blob, 1) if known is None else (known[0], known[1] + 1)
+
+    def settle(self, blobs: Iterable[PreparedBlob]) -> None:
+        """Durable, or given up: no longer served from here."""
+        with self._lock:
+            for blob in blobs:
+                known, count = self._coming[blob.digest]
+                if count == 1:
+                    del self._coming[blob.digest]
+                else:
+                    self._coming[blob.digest] = known, count - 1
+
+    def publish(self, transaction: lmdb.Transaction[bytes], blobs: Iterable[PreparedBlob]) -> None:
+        """Inside a write transaction. May be repeated."""
+        handle = self._database.handles[_TABLE]
+        folders: set[Path] = set()
+        for blob in blobs:
+            if blob.content is not None:
+                row = transaction.get(blob.digest, None, handle)
+                if row is None or self._seal.open(blob.digest, row) is None:
+                    transaction.put(blob.digest, self._seal.close(blob.digest, blob.content), db=handle)
+                continue
+            folders.add(self._move(blob))
+            marker = blob.digest + _LARGE
+            transaction.put(marker, self._seal.close(marker, blob.size.to_bytes(8, "big")), db=handle)
+        for folder in folders:
+            # Also where the file was there before: its writer may have been killed before it came to this line.
+            sync_folder(folder)
+
+    def _link(self, digest: Digest, size: int, path: Path) -> bool:
+        """If an intact copy is there, a second name for it: so nobody can sweep it away before it is published."""
+        present = self._layout.blob(digest)
+        try:
+            if present.stat().st_size != size or not self._is_intact(digest):
+                return False
+            path.hardlink_to(present)
+        except (FileNotFoundError, PermissionError, BlobDamaged, BlobMissing):
+            return False
+        return True
+
+    def _move(self, blob: PreparedBlob) -> Path:
+        assert blob.temporary is not None  # noqa: S101
+        path = self._layout.blob(blob.digest)
+        folder = path.parent
+        if folder.name not in self._folders:
+            try:
+                folder.mkdir(mode=0o700)
+            except FileExistsError:
+                pass
+            sync_folder(self._layout.blobs)
+            self._folders.add(folder.name)
+        try:
+            if path.stat().st_size == blob.size:
+                return folder
+        except FileNotFoundError:
+            pass
+        try:
+            blob.temporary.path.rename(path)
+        except FileNotFoundError as error:
+            raise BlobMissing(blob.digest, self._layout.root) from error
+        return folder
+
+    def sweep(self) -> None:
+        """Remove what dead processes left unfinished."""
+        for path in self._layout.tmp.iterdir():
+            owner, _, _ = path.name.partition("-")
+            if not self._owners.is_alive(bytes.fromhex(owner)):
+                path.unlink(missing_ok=True)
+
+    # --- reading
+
+    def get(self, digest: Digest) -> memoryview:
+        """The bytes: read-only when small, a private and writable mapping when large."""
+        coming = self._coming.get(digest)
+        if coming is not None and coming[0].content is not None:
+            return memoryview(coming[0].content)
+        view = self._database.view()
+        try:
+            row = view.get(_TABLE, digest)
+        finally:
+            view.close()
+        if row is not None:
+            content = self._seal.open(digest, row)
+            if content is None:
+                self._quarantine.row(_TABLE, digest, self._seal)
+                raise BlobDamaged(digest, self._layout.root)
+            return memoryview(content)
+        return self._map(digest)
+
+    def find_missing(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those that are not there. Sizes of files are looked at, contents are not."""
+        missing = set()
+        view = self._database.view()
+        try:
+            for digest in sorted(set(digests)):
+                if view.has(_TABLE, digest) or digest in self._coming:
+                    continue
+                if not self._has_file(view.get(_TABLE, digest + _LARGE), digest):
+                    missing.add(digest)
+        finally:
+            view.close()
+        return missing
+
+    def _has_file(self, row: bytes | None, digest: Digest) -> bool:
+        size = self._seal.open(digest + _LARGE, row) if row is not None else None
+        if size is None:
+            return False
+        try:
+            return self._layout.blob(digest).stat().st_size == int.from_bytes(size, "big")
+        except FileNotFoundError:
+            return False
+
+    def _map(self, digest: Digest) -> memoryview:
+        descriptor = self._open_file(digest)
+        try:
+            self._verify(digest, descriptor)
+            size = os.fstat(descriptor).st_size
+            if sys.version_info >= (3, 13):
+                mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY, trackfd=False)
+            else:
+                mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY)
+        except OSError as error:
+            raise translate(error, self._layout.root, f"reading blob {digest.hex()[:12]}") from error
+        finally:
+            os.close(descriptor)
+        return memoryview(mapping)
+
+    def _open_file(self, digest: Digest) -> int:
+        places = [self._layout.blob(digest)]
+        coming = self._coming.get(digest)
+        if coming is not None and coming[0].temporary is not None:
+            # It moves from the one to the other at any moment.
+            places += [coming[0].temporary.path, places[0]]
+        for path in places:
+            try:
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise translate(error, self._layout.root, f"opening blob {digest.hex()[:12]}") from error
+        raise BlobMissing(digest, self._layout.root)
+
+    def _is_intact(self, digest: Digest) -> bool:
+        descriptor = self._open_file(digest)
+        try:
+            self._verify(digest, descriptor)
+        finally:
+            os.close(descriptor)
+        return True
+
+    def _verify(self, digest: Digest, descriptor: int) -> None:
+        """Once per file and process. By reading, not through a mapping: a failing disk is then an error, no signal."""
+        found = os.fstat(descriptor)
+        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if self._verified.get(digest) == stamp:
+            return
+        if _digest_of_file(descriptor) != digest:
+            self._quarantine.file(digest, (found.st_dev, found.st_ino), digest + _LARGE)
+            raise BlobDamaged(digest, self._layout.root)
+        self._verified[digest] = stamp
+
+
+def _digest_of_file(descriptor: int) -> Digest:
+    state = xxh3_128()
+    buffer = bytearray(_PIECE)
+    view = memoryview(buffer)
+    offset = 0
+    while count := os.preadv(descriptor, [view], offset):
+        state.update(view[:count])
+        offset += count
+    return state.digest()
+
+
+def _write_synced(path: Path, views: Sequence[memoryview]) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+    try:
+        for view in views:
+            rest = view
+            while rest.nbytes:
+                rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,201 @@
+"""Group commit: one thread of the process writes what all its threads submit, many batches to one fsync.
+
+A thread of its own, because waiting for another process's write transaction cannot be interrupted: Ctrl-C reaches
+whoever waits for the future instead.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+from cas_store import forks
+from cas_store.errors import BlobMissing, StoreError
+from cas_store.writes import Write
+
+_LINGER_S = 0.005  # a batch that nobody waits for may wait that long for company
+_ENOUGH = 64  # batches that are worth a commit at once
+_ROWS_AT_ONCE = 50_000  # in one commit
+_ROWS_WAITING = 200_000  # more, and whoever submits has to wait
+
+
+class Batch:
+    """Writes that become durable together, and the promise made for them."""
+
+    __slots__ = ("future", "writes")
+
+    def __init__(self, writes: Sequence[Write]) -> None:
+        self.writes = writes
+        self.future: Future[None] = Future()
+        # Not to be cancelled: a batch is written or fails.
+        self.future.set_running_or_notify_cancel()
+
+
+class Committer:
+    """Takes batches, in order; a batch that fails takes those behind it along, since they may rely on it."""
+
+    def __init__(self, apply: Callable[[Sequence[Batch]], None], settle: Callable[[Sequence[Batch]], None]) -> None:
+        self._apply = apply
+        self._settle = settle
+        self._renew()
+        forks.watch(self)
+        _committers.add(self)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+        self._more = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+        self._turn = threading.Lock()
+        self._queue: list[Batch] = []
+        self._rows = 0
+        self._urgent = False
+        self._oldest = 0.0
+        self._asleep = False
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._alone = False  # no thread to be had any more: whoever submits writes
+
+    def submit(self, writes: Sequence[Write], *, urgent: bool) -> Future[None]:
+        """Queue a batch. Urgent: somebody waits, so don't linger for company."""
+        batch = Batch(writes)
+        with self._lock:
+            if self._rows > _ROWS_WAITING and not self.is_own_thread():
+                self._room.wait_for(lambda: self._rows <= _ROWS_WAITING or self._thread is None)
+            if not self._queue:
+                self._oldest = time.monotonic()
+            self._queue.append(batch)
+            self._rows += len(writes)
+            if urgent:
+                self._urgent = True
+            if self._asleep and (urgent or len(self._queue) == 1 or len(self._queue) >= _ENOUGH):
+                self._more.notify()
+            if self._thread is None and not self._alone:
+                self._start()
+            alone = self._alone
+        if alone:
+            self._write_queue()
+        return batch.future
+
+    def is_own_thread(self) -> bool:
+        """Whether a future's callback asks."""
+        return threading.current_thread() is self._thread
+
+    def close(self) -> None:
+        """Write what is queued, then end the thread. The next batch starts another."""
+        with self._lock:
+            thread = self._thread
+            self._stopping = True
+            self._more.notify()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        self._write_queue()
+        with self._lock:
+            self._stopping = False
+
+    def finish(self) -> None:
+        """At the end of the process: from now on without a thread, which would be frozen."""
+        with self._lock:
+            self._alone = True
+        self.close()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="cas-run-committer", daemon=True)
+        self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is on its way out
+            self._thread, self._alone = None, True
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                self._asleep = True
+                while not self._queue and not self._stopping:
+                    self._more.wait()
+                while not (self._urgent or self._stopping or len(self._queue) >= _ENOUGH):
+                    left = self._oldest + _LINGER_S - time.monotonic()
+                    if left <= 0 or not self._more.wait(left):
+                        break
+                self._asleep = False
+                if not self._queue:
+                    self._thread = None
+                    self._room.notify_all()
+                    return
+            self._write_queue()
+
+    def _write_queue(self) -> None:
+        """Until it is empty, or another thread has taken it."""
+        with self._turn:
+            while group := self._take():
+                self._write(group)
+
+    def _take(self) -> list[Batch]:
+        with self._lock:
+            rows = count = 0
+            for batch in self._queue:
+                rows += len(batch.writes)
+                count += 1
+                if rows >= _ROWS_AT_ONCE:
+                    break
+            group, self._queue = self._queue[:count], self._queue[count:]
+            self._rows -= rows
+            self._urgent = False
+            self._oldest = time.monotonic()
+            self._room.notify_all()
+            return group
+
+    def _write(self, group: list[Batch]) -> None:
+        error = self._try(group)
+        if isinstance(error, BlobMissing) and len(group) > 1:
+            # The fault of one batch: the others need not suffer.
+            for batch in group:
+                self._answer([batch], self._try([batch]))
+            return
+        if error is not None:
+            with self._lock:
+                group += self._queue
+                self._queue = []
+                self._rows = 0
+                self._room.notify_all()
+        self._answer(group, error)
+
+    def _try(self, group: Sequence[Batch]) -> BaseException | None:
+        try:
+            self._apply(group)
+        except BaseException as error:  # noqa: BLE001  (it belongs to whoever holds the future)
+            return error
+        return None
+
+    def _answer(self, group: Sequence[Batch], error: BaseException | None) -> None:
+        self._settle(group)
+        for batch in group:
+            if error is None:
+                batch.future.set_result(None)
+            else:
+                batch.future.set_exception(error)
+
+    def before_fork(self) -> None:
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        # What was queued is the parent's to write.
+        self._renew()
+
+
+_committers: weakref.WeakSet[Committer] = weakref.WeakSet()
+
+
+def _finish_all() -> None:
+    for committer in list(_committers):
+        committer.finish()
+
+
+# After all threads that keep the process alive have ended: until then batches may come.
+atexit.register(_finish_all)

@@ -1,0 +1,73 @@
+"""Everything that can go wrong in cas-run, as one tree with its root here.
+
+A message says what happened, to which thing, why, and what to do next (after ``->``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class CasRunError(Exception):
+    """The root: catch this to catch everything that cas-run raises on purpose."""
+
+
+class StoreError(CasRunError):
+    """Something about the store; the leaves below say what. ``path`` is the store or the file in it."""
+
+    def __init__(self, message: str, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.args[0], self.path)
+
+
+class StoreMissing(StoreError):
+    """There is no store where one was expected."""
+
+
+class StoreDamaged(StoreError):
+    """The store as a whole cannot be trusted (single damaged rows and blobs are misses instead)."""
+
+
+class StoreFull(StoreError):
+    """No room: the disk, a quota or the address space. Nothing acknowledged is lost; goes on when there is room."""
+
+
+class StoreReplaced(StoreError):
+    """The folder is no longer the one that was opened: removed, moved or replaced."""
+
+
+class StoreTooNew(StoreError):
+    """Written by a later format than this version of cas-run knows."""
+
+
+class StoreRefused(StoreError):
+    """The store will not be opened here: permissions, not a store, a network file system, another pid namespace."""
+
+
+class BlobMissing(StoreError):
+    """No blob has this digest: evicted, never stored, or quarantined."""
+
+    def __init__(self, digest: bytes, path: Path | None = None) -> None:
+        super().__init__(f"blob {digest.hex()[:12]} is not in the store\n  -> compute it again", path)
+        self.digest = digest
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.digest, self.path)
+
+
+class BlobDamaged(StoreError):
+    """A blob's bytes no longer have its digest; they are in quarantine by the time this is raised."""
+
+    def __init__(self, digest: bytes, path: Path | None = None) -> None:
+        super().__init__(
+            f"blob {digest.hex()[:12]} is damaged and was put into quarantine\n"
+            f"  -> compute it again; a damaged disk shows in the system's log",
+            path,
+        )
+        self.digest = digest
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.digest, self.path)

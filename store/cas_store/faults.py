@@ -1,0 +1,74 @@
+"""What LMDB and the system report, turned into our errors, at this edge and nowhere else."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import lmdb
+
+from cas_store.errors import StoreDamaged, StoreError, StoreFull, StoreRefused
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_SPARE = 1 << 20  # bytes; below this a write error means a full disk, whatever LMDB calls it
+
+
+def translate(error: Exception, path: Path, doing: str) -> StoreError:
+    """Our error for a foreign one. ``doing`` completes "while ..."."""
+    if isinstance(error, StoreError):
+        return error
+    code = _errno_of(error)
+    what = f"the store at {path}: {_text(error)} while {doing}"
+    if code in _NO_ROOM or (isinstance(error, (lmdb.Error, OSError)) and _free_space(path) < _SPARE):
+        return StoreFull(
+            f"no room in the store at {path} while {doing}: {_text(error)}\n"
+            f"  -> free some disk space (or raise the quota); nothing acknowledged is lost",
+            path,
+        )
+    if isinstance(error, (lmdb.MapFullError, lmdb.MemoryError)):
+        return StoreFull(
+            f"{what}\n  -> the address space is limited (ulimit -v): raise the limit, then try again", path
+        )
+    if code in _NOT_ALLOWED or isinstance(error, lmdb.ReadonlyError):
+        return StoreRefused(
+            f"{what}\n  -> make the folder writable for you (chmod u+rwX, or a mount that is not read-only), "
+            f"or choose another with CAS_RUN_STORE",
+            path,
+        )
+    if isinstance(error, lmdb.LockError):
+        return StoreRefused(
+            f"{what}; the store is in use from another container or pid namespace\n"
+            f"  -> use it from one of them at a time, or give each its own store",
+            path,
+        )
+    if isinstance(error, lmdb.ReadersFullError):
+        return StoreError(f"{what}; too many reading at once\n  -> run fewer processes against it", path)
+    if isinstance(error, (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)):
+        return StoreDamaged(
+            f"{what}\n  -> stop what uses the store and restore a backup, or move the folder away and start afresh",
+            path,
+        )
+    return StoreError(f"{what}\n  -> look at the system's log for a failing disk; then try again", path)
+
+
+def _errno_of(error: Exception) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    code = getattr(error, "code", None)
+    return code if isinstance(code, int) and code > 0 else None
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _free_space(path: Path) -> int:
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return _SPARE  # unknown: don't blame the disk
+    return found.f_bavail * found.f_frsize

@@ -1,0 +1,61 @@
+"""What a fork does to the things that a process holds: nothing of the parent's may be used by the child.
+
+Register objects here; around every ``os.fork`` they are told. (A child made by ``subprocess`` inherits nothing:
+all descriptors are closed on exec.)
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import Protocol
+
+
+class ForkAware(Protocol):
+    """What is told of forks."""
+
+    def before_fork(self) -> None:
+        """In the parent: come to rest, and stay at rest."""
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+
+    def after_fork_in_child(self) -> None:
+        """Forget what belongs to the parent; open anew when next used."""
+
+
+_lock = threading.Lock()
+_watched: weakref.WeakSet[ForkAware] = weakref.WeakSet()
+_resting: list[ForkAware] = []
+
+
+def watch(thing: ForkAware) -> None:
+    """Tell it of forks from now on, for as long as it lives."""
+    with _lock:
+        _watched.add(thing)
+
+
+def _before() -> None:
+    _lock.acquire()
+    _resting[:] = list(_watched)
+    for thing in _resting:
+        thing.before_fork()
+
+
+def _after_in_parent() -> None:
+    for thing in reversed(_resting):
+        thing.after_fork_in_parent()
+    _resting.clear()
+    _lock.release()
+
+
+def _after_in_child() -> None:
+    for thing in reversed(_resting):
+        thing.after_fork_in_child()
+    _resting.clear()
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -1,0 +1,231 @@
+"""Finding, founding and refusing store folders."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import lmdb
+
+from cas_store.database import Database
+from cas_store.datafile import check_data_file
+from cas_store.errors import StoreDamaged, StoreMissing, StoreRefused
+from cas_store.faults import translate
+from cas_store.layout import Layout, identity_text, parse_identity, sync_folder, write_durably
+from cas_store.rows import Seal
+from cas_store.tables import Table
+
+_ID_SIZE = 16
+_ID_KEY = b"store"  # in META: the content of STORE, so that an emptied or exchanged durable/ is noticed
+_NETWORK = {
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "glusterfs",
+    "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "orangefs", "smb2", "smb3", "smbfs",
+}  # fmt: skip
+_LEFT_ALONE = "  -> choose another folder, with --store or CAS_RUN_STORE"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A store folder that was found in order."""
+
+    layout: Layout
+    id: bytes
+    database: Database
+
+
+def open_folder(path: Path, *, create: bool, map_size: int) -> Opened:
+    """Open the store there, or found one. Raises one of the store's errors, and then has changed nothing."""
+    layout = Layout(path)
+    try:
+        _make_root(path, create=create)
+        _check_root(path)
+        with _locked(path):
+            return _open_locked(layout, create=create, map_size=map_size)
+    except OSError as error:
+        raise translate(error, path, "opening it") from error
+
+
+def _open_locked(layout: Layout, *, create: bool, map_size: int) -> Opened:
+    try:
+        store_id = parse_identity(layout.identity.read_bytes(), layout.identity)
+    except FileNotFoundError:
+        return _found(layout, create=create, map_size=map_size)
+    if not check_data_file(layout.durable / "data.mdb"):
+        raise _emptied(layout)
+    for folder in layout.folders():
+        folder.mkdir(mode=0o700, exist_ok=True)
+    database = _database(layout, map_size)
+    try:
+        database.open()
+        _check_identity(layout, database, store_id)
+    except BaseException:
+        database.close()
+        raise
+    return Opened(layout, store_id, database)
+
+
+def _found(layout: Layout, *, create: bool, map_size: int) -> Opened:
+    """A new store: first the rows, last the file that says that it is one."""
+    strangers = {entry.name for entry in layout.root.iterdir()} - {folder.name for folder in layout.folders()}
+    strangers = {name for name in strangers if not name.startswith(".STORE.")}
+    if strangers and create:
+        msg = f"{layout.root} is not a store and not empty (it has {sorted(strangers)[0]!r})\n{_LEFT_ALONE}"
+        raise StoreRefused(msg, layout.root)
+    if not create:
+        msg = f"there is no store at {layout.root}\n  -> name the right folder with --store or CAS_RUN_STORE"
+        raise StoreMissing(msg, layout.root)
+    layout.root.chmod(0o700)
+    for folder in layout.folders():
+        folder.mkdir(mode=0o700, exist_ok=True)
+    database = _database(layout, map_size)
+    try:
+        database.open()
+        store_id = _enter_identity(layout, database)
+        sync_folder(layout.durable)
+        write_durably(layout.identity, identity_text(store_id))
+        sync_folder(layout.root.parent)
+    except BaseException:
+        database.close()
+        raise
+    return Opened(layout, store_id, database)
+
+
+def _enter_identity(layout: Layout, database: Database) -> bytes:
+    """The id of the new store; that of a founding that was broken off, if its row is there."""
+    wanted = os.urandom(_ID_SIZE)
+
+    def job(transaction: lmdb.Transaction[bytes]) -> bytes:
+        handle = database.handles[Table.META]
+        row = transaction.get(_ID_KEY, None, handle)
+        if row is not None:
+            return parse_identity(row[16:], layout.durable)
+        if any(transaction.stat(handle)["entries"] for handle in database.handles.values()) or _has_blobs(layout):
+            raise _without_identity(layout)
+        row = Seal(wanted, Table.META.value).close(_ID_KEY, identity_text(wanted))
+        transaction.put(_ID_KEY, row, db=handle)
+        return wanted
+
+    return database.write(job, "founding it")
+
+
+def _check_identity(layout: Layout, database: Database, store_id: bytes) -> None:
+    view = database.view()
+    try:
+        row = view.get(Table.META, _ID_KEY)
+    finally:
+        view.close()
+    if row is None:
+        raise _emptied(layout)
+    seal = Seal(store_id, Table.META.value)
+    if seal.open(_ID_KEY, row) is not None:
+        return
+    try:
+        other = parse_identity(row[16:], layout.durable)
+    except StoreDamaged:
+        other = store_id
+    if other != store_id and Seal(other, Table.META.value).open(_ID_KEY, row) is not None:
+        msg = (
+            f"{layout.durable} belongs to another store than {layout.identity}\n"
+            f"  -> put back the two that belong together; a store is moved or copied as a whole folder"
+        )
+        raise StoreDamaged(msg, layout.root)
+    # One damaged row, whose content the STORE file has.
+    fresh = seal.close(_ID_KEY, identity_text(store_id))
+
+    def job(transaction: lmdb.Transaction[bytes]) -> None:
+        transaction.put(_ID_KEY, fresh, db=database.handles[Table.META])
+
+    database.write(job, "mending the row of its identity")
+
+
+def _database(layout: Layout, map_size: int) -> Database:
+    tables = [table.value for table in Table]
+    return Database(layout.durable, tables, root=layout.root, lasting=True, map_size=map_size)
+
+
+def _has_blobs(layout: Layout) -> bool:
+    return any(True for folder in layout.blobs.iterdir() for _ in folder.iterdir())
+
+
+def _emptied(layout: Layout) -> StoreDamaged:
+    return StoreDamaged(
+        f"the store at {layout.root} has lost its rows: {layout.durable / 'data.mdb'} is missing or empty\n"
+        f"  -> restore it from a backup; or move {layout.root} away and start afresh",
+        layout.root,
+    )
+
+
+def _without_identity(layout: Layout) -> StoreDamaged:
+    return StoreDamaged(
+        f"the folder {layout.root} holds the parts of a store, but {layout.identity} is missing\n"
+        f"  -> restore the folder from a backup, or move it away and start afresh",
+        layout.root,
+    )
+
+
+def _make_root(path: Path, *, create: bool) -> None:
+    if path.is_dir():
+        return
+    if path.exists():
+        msg = f"{path} is not a folder\n{_LEFT_ALONE}"
+        raise StoreRefused(msg, path)
+    if not create:
+        msg = f"there is no store at {path}\n  -> name the right folder with --store or CAS_RUN_STORE"
+        raise StoreMissing(msg, path)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _check_root(path: Path) -> None:
+    found = path.stat()
+    if found.st_uid != os.geteuid():
+        msg = (
+            f"the store at {path} belongs to another user (uid {found.st_uid}); results are pickles, which run code\n"
+            f"  -> use a store of your own, with --store or CAS_RUN_STORE"
+        )
+        raise StoreRefused(msg, path)
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and (path / "STORE").exists():
+        msg = (
+            f"others may write to the store at {path}; results are pickles, which run code\n"
+            f"  -> if you trust what is in it: chmod 700 {path}"
+        )
+        raise StoreRefused(msg, path)
+    kind = file_system_of(path)
+    if kind in _NETWORK:
+        msg = (
+            f"the store at {path} is on a network file system ({kind}), where locks and memory maps are not safe\n"
+            f"  -> choose a folder on a local disk, with --store or CAS_RUN_STORE"
+        )
+        raise StoreRefused(msg, path)
+
+
+def file_system_of(path: Path) -> str:
+    """The type of file system, where the system tells (Linux); else an empty string."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text()
+    except OSError:
+        return ""
+    kind, depth = "", -1
+    where = str(path.resolve())
+    for line in mounts.splitlines():
+        fields, _, rest = line.partition(" - ")
+        point = fields.split()[4].encode().decode("unicode_escape")
+        inside = where == point or where.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= depth:
+            kind, depth = rest.split()[0], len(point)
+    return kind
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time opens or founds."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

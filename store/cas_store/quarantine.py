@@ -1,0 +1,81 @@
+"""Where damaged things go: out of the way of readers, kept to be looked at, noted for the user."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import lmdb
+
+from cas_store.database import Database, Job
+from cas_store.errors import StoreError
+from cas_store.layout import Layout
+from cas_store.rows import Seal
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One damaged row or blob that was found by reading. ``kept`` is None when it could not be moved away."""
+
+    table: str
+    key: bytes
+    why: str
+    kept: Path | None
+
+
+class Quarantine:
+    """Moves damaged things inside a write transaction: whoever has since put an intact one there keeps it."""
+
+    def __init__(self, layout: Layout, database: Database, found: list[Damage]) -> None:
+        self._layout = layout
+        self._database = database
+        self._found = found
+
+    def row(self, table: str, key: bytes, seal: Seal) -> None:
+        """Take a row away, if it is damaged still."""
+
+        def job(transaction: lmdb.Transaction[bytes]) -> Path | None:
+            handle = self._database.handles[table]
+            row = transaction.get(key, None, handle)
+            if row is None or seal.open(key, row) is not None:
+                return None
+            kept = self._place(f"row-{table}-{key[:16].hex()}")
+            head = json.dumps({"table": table, "key": key.hex(), "found": time.time()})
+            kept.write_bytes(head.encode() + b"\n" + row)
+            transaction.delete(key, b"", handle)
+            return kept
+
+        self._perform(Damage(table, key, "its digest does not fit", None), job)
+
+    def file(self, digest: bytes, identity: tuple[int, int], marker: bytes) -> None:
+        """Take a large blob away, if its file is still the one that was found damaged."""
+
+        def job(transaction: lmdb.Transaction[bytes]) -> Path | None:
+            path = self._layout.blob(digest)
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                return None
+            if (found.st_dev, found.st_ino) != identity:
+                return None
+            kept = self._place(f"blob-{digest.hex()}")
+            path.rename(kept)
+            transaction.delete(marker, b"", self._database.handles["blobs"])
+            return kept
+
+        self._perform(Damage("blobs", digest, "its bytes do not have its digest", None), job)
+
+    def _place(self, name: str) -> Path:
+        self._layout.quarantine.mkdir(mode=0o700, exist_ok=True)
+        return self._layout.quarantine / f"{name}.{os.urandom(4).hex()}"
+
+    def _perform(self, damage: Damage, job: Job[Path | None]) -> None:
+        kept = None
+        try:
+            kept = self._database.write(job, "putting something damaged into quarantine")
+        except StoreError:
+            pass  # still a miss for the reader; the next one tries again
+        self._found.append(Damage(damage.table, damage.key, damage.why, kept))

@@ -1,0 +1,36 @@
+"""Rows that prove themselves: a digest over store, table, key and value stands before the value. Pure.
+
+A row moved to another key, another table or another store fails as a flipped bit does.
+
+    row = xxh3_128(store id (16) + length of the table's name (1) + name + length of the key (2, big) + key + value) + value
+"""
+
+from __future__ import annotations
+
+from xxhash import xxh3_128_digest
+
+from cas_store.digest import DIGEST_SIZE
+from cas_store.tables import KEY_LIMIT
+
+_LENGTHS = tuple(n.to_bytes(2, "big") for n in range(KEY_LIMIT + 1))
+
+
+class Seal:
+    """Closes and opens the rows of one table of one store."""
+
+    __slots__ = ("_prefix",)
+
+    def __init__(self, store_id: bytes, table: str) -> None:
+        name = table.encode()
+        self._prefix = store_id + bytes([len(name)]) + name
+
+    def close(self, key: bytes, value: bytes) -> bytes:
+        """The row to write for this key and value."""
+        return xxh3_128_digest(b"".join((self._prefix, _LENGTHS[len(key)], key, value))) + value
+
+    def open(self, key: bytes, row: bytes) -> bytes | None:
+        """The value in a row, or None when the row is damaged or not this key's."""
+        value = row[DIGEST_SIZE:]
+        if xxh3_128_digest(b"".join((self._prefix, _LENGTHS[len(key)], key, value))) == row[:DIGEST_SIZE]:
+            return value
+        return None

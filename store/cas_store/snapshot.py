@@ -1,0 +1,69 @@
+"""What a reader sees: verified rows of one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+
+from cas_store.quarantine import Quarantine
+from cas_store.rows import Seal
+from cas_store.tables import Table
+from cas_store.views import View
+
+
+class Snapshot:
+    """Use it in a ``with`` block, and not for long: what it can see cannot be reused by writers.
+
+    All of one moment, except that it jumps to the present when the map grows or the process forks.
+    """
+
+    __slots__ = ("_quarantine", "_seals", "_view")
+
+    def __init__(self, view: View, seals: Mapping[str, Seal], quarantine: Quarantine) -> None:
+        self._view = view
+        self._seals = seals
+        self._quarantine = quarantine
+
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._view.close()
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """The value, or None: not there, or damaged (then quarantined and noted in ``store.damage``)."""
+        row = self._view.get(table, key)
+        if row is None:
+            return None
+        value = self._seals[table].open(key, row)
+        if value is None:
+            self._quarantine.row(table.value, key, self._seals[table])
+        return value
+
+    def get_many(self, table: Table, keys: Sequence[bytes]) -> list[bytes | None]:
+        """A value or None for each key, in the order of the keys."""
+        return [self.get(table, key) for key in keys]
+
+    def has(self, table: Table, key: bytes) -> bool:
+        """Whether there is a row; its value is neither read nor verified."""
+        return self._view.has(table, key)
+
+    def scan(
+        self, table: Table, prefix: bytes = b"", *, reverse: bool = False, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values by order of key, for keys that begin with the prefix. Damaged rows are left out."""
+        seal = self._seals[table]
+        count = 0
+        if limit is not None and limit <= 0:
+            return
+        for key, row in self._view.scan(table, prefix, reverse=reverse):
+            value = seal.open(key, row)
+            if value is None:
+                self._quarantine.row(table.value, key, seal)
+                continue
+            yield key, value
+            count += 1
+            if count == limit:
+                return

@@ -1,0 +1,130 @@
+"""One consistent view of the tables: raw rows, in bytes. Safe between threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import lmdb
+
+from cas_store.errors import StoreError
+
+if TYPE_CHECKING:
+    from cas_store.database import Database
+
+_CHUNK = 256  # rows taken at once from a scan: between chunks the lock is free
+
+
+class View:
+    """A read transaction, begun when first needed and again when the database had to move."""
+
+    __slots__ = ("_closed", "_cursors", "_database", "_handles", "_transaction", "lock")
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.lock = threading.Lock()
+        self._transaction: lmdb.Transaction[bytes] | None = None
+        self._handles: dict[str, lmdb._Database] = {}
+        self._cursors: dict[str, lmdb.Cursor[bytes]] = {}
+        self._closed = False
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """The raw row, or None."""
+        while True:
+            with self.lock:
+                transaction = self._transaction or self._begin()
+                if transaction is not None:
+                    return transaction.get(key, None, self._handles[table])
+            self._database.make_ready()
+
+    def has(self, table: str, key: bytes) -> bool:
+        """Whether there is a row; its value is not read."""
+        while True:
+            with self.lock:
+                if self._transaction is not None or self._begin() is not None:
+                    return self._cursor(table).set_key(key)
+            self._database.make_ready()
+
+    def scan(self, table: str, prefix: bytes, *, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
+        """Raw rows whose key begins with the prefix, in order of key."""
+        last: bytes | None = None
+        while True:
+            with self.lock:
+                ready = self._transaction is not None or self._begin() is not None
+                if ready:
+                    step = self._chunk_back if reverse else self._chunk
+                    rows = step(table, prefix, last)
+            if not ready:
+                self._database.make_ready()
+                continue
+            yield from rows
+            if len(rows) < _CHUNK:
+                return
+            last = rows[-1][0]
+
+    def close(self) -> None:
+        """End it. Idempotent."""
+        with self.lock:
+            self._closed = True
+            self.end()
+        self._database.forget(self)
+
+    def end(self) -> None:
+        """End the transaction only. Caller holds the lock."""
+        transaction, self._transaction = self._transaction, None
+        self._cursors.clear()
+        if transaction is not None:
+            transaction.abort()
+
+    def _begin(self) -> lmdb.Transaction[bytes] | None:
+        if self._closed:
+            msg = "this snapshot is closed\n  -> read inside its `with` block"
+            raise StoreError(msg)
+        self._transaction = self._database.begin_read()
+        self._handles = self._database.handles
+        return self._transaction
+
+    def _cursor(self, table: str) -> lmdb.Cursor[bytes]:
+        cursor = self._cursors.get(table)
+        if cursor is None:
+            assert self._transaction is not None  # noqa: S101
+            cursor = self._cursors[table] = self._transaction.cursor(self._handles[table])
+        return cursor
+
+    def _chunk(self, table: str, prefix: bytes, last: bytes | None) -> list[tuple[bytes, bytes]]:
+        cursor = self._cursor(table)
+        if last is None:
+            found = cursor.set_range(prefix) if prefix else cursor.first()
+        else:
+            found = cursor.set_range(last)
+            if found and cursor.key() == last:
+                found = cursor.next()
+        rows: list[tuple[bytes, bytes]] = []
+        while found and len(rows) < _CHUNK:
+            key, row = cursor.item()
+            if not key.startswith(prefix):
+                break
+            rows.append((key, row))
+            found = cursor.next()
+        return rows
+
+    def _chunk_back(self, table: str, prefix: bytes, last: bytes | None) -> list[tuple[bytes, bytes]]:
+        cursor = self._cursor(table)
+        bound = _after(prefix) if last is None else last
+        # To the first key that is not below the bound, and one back; without such a key, to the very last.
+        found = cursor.prev() if bound and cursor.set_range(bound) else cursor.last()
+        rows: list[tuple[bytes, bytes]] = []
+        while found and len(rows) < _CHUNK:
+            key, row = cursor.item()
+            if not key.startswith(prefix):
+                break
+            rows.append((key, row))
+            found = cursor.prev()
+        return rows
+
+
+def _after(prefix: bytes) -> bytes:
+    """The first key after all that begin with the prefix; empty when there is none."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes([stem[-1] + 1]) if stem else b""
