@@ -1,0 +1,235 @@
+"""How the parameters of one call are bound: constants, upstream results and structures that hold them. Pure.
+
+A *template* is a call with its upstream nodes taken out and numbered, so that a thousand calls which differ only
+in what they hang on share one template. Its digest, the electron's code and the identities of the upstream nodes
+make the key.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Union
+
+from cas_store.digest import Digest, digest_of
+
+Step = tuple[str, object]  # ("item", key) or ("attr", name)
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """A value known when the call was recorded, by digest; small ones carry their encoded bytes along."""
+
+    digest: Digest
+    encoded: bytes | None
+    blob: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """The result of the upstream node in a numbered slot, or a part of it."""
+
+    slot: int
+    path: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list or tuple ("list", "tuple"), or a dict as alternating keys and values ("dict")."""
+
+    kind: str
+    items: tuple[Binding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """An instance of a dataclass or named tuple whose fields hold bindings; `cls` is the class, a constant."""
+
+    cls: Const
+    fields: tuple[tuple[str, Binding], ...]
+
+
+Binding = Union[Const, Ref, Items, Fields]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The arguments of a call by parameter, in signature order, and how they were spelled.
+
+    Arguments taken by *args are named "*0", "*1" ..., those taken by **kwargs "**name"; a default that the call left
+    out is not here, since it is part of the code. `args` and `kwargs` say how the call was written, as indices into
+    `params`, so that it can be bound to another signature. The first `key_slots` of the `slots` count in the key.
+    """
+
+    params: tuple[tuple[str, Binding], ...]
+    args: tuple[int, ...]
+    kwargs: tuple[tuple[str, int], ...]
+    slots: int
+    key_slots: int
+    digest: Digest
+
+
+def template_digest(params: Sequence[tuple[str, Binding]], *, leave_out: frozenset[str]) -> Digest:
+    """The digest of what a call's own arguments add to its key; upstream nodes count by slot and access path."""
+    out: list[bytes] = []
+    for name, binding in params:
+        if name not in leave_out:
+            raw = name.encode()
+            out.append(b"p%d:" % len(raw) + raw)
+            _encode(binding, out)
+    return digest_of(b"".join(out))
+
+
+def _encode(binding: Binding, out: list[bytes]) -> None:
+    # Each piece is tagged and counted, so that no two structures can share one byte string.
+    if isinstance(binding, Const):
+        out.append(b"c" + binding.digest)
+    elif isinstance(binding, Ref):
+        out.append(b"r" + path_bytes(binding.path))
+    elif isinstance(binding, Items):
+        out.append(b"%s%d:" % (binding.kind.encode(), len(binding.items)))
+        for item in binding.items:
+            _encode(item, out)
+    else:
+        out.append(b"o%d:" % len(binding.fields) + binding.cls.digest)
+        for name, item in binding.fields:
+            raw = name.encode()
+            out.append(b"f%d:" % len(raw) + raw)
+            _encode(item, out)
+
+
+def path_bytes(path: tuple[Step, ...]) -> bytes:
+    """An access path as bytes that tell `[0]`, `["0"]`, `[True]` and `.x` apart."""
+    parts = [b"%d(" % len(path)]
+    for kind, step in path:
+        raw = step.digest if isinstance(step, Const) else f"{type(step).__name__}:{step}".encode()
+        parts.append(b"%s%d:" % (kind.encode(), len(raw)) + raw)
+    return b"".join(parts)
+
+
+def refs_in(binding: Binding) -> Iterator[Ref]:
+    """Every upstream reference in a binding, in the order of their slots."""
+    if isinstance(binding, Ref):
+        yield binding
+    elif isinstance(binding, Items):
+        for item in binding.items:
+            yield from refs_in(item)
+    elif isinstance(binding, Fields):
+        for _, item in binding.fields:
+            yield from refs_in(item)
+
+
+def consts_in(binding: Binding) -> Iterator[Const]:
+    """Every constant in a binding, those in access paths and the classes of structures included."""
+    if isinstance(binding, Const):
+        yield binding
+    elif isinstance(binding, Ref):
+        for _, step in binding.path:
+            if isinstance(step, Const):
+                yield step
+    elif isinstance(binding, Items):
+        for item in binding.items:
+            yield from consts_in(item)
+    else:
+        yield binding.cls
+        for _, item in binding.fields:
+            yield from consts_in(item)
+
+
+def materialize(binding: Binding, load_const: Callable[[Const], Any], load_slot: Callable[[int], Any]) -> Any:  # noqa: ANN401
+    """The value that a binding stands for."""
+    if isinstance(binding, Const):
+        return load_const(binding)
+    if isinstance(binding, Ref):
+        return follow(load_slot(binding.slot), binding.path, load_const)
+    if isinstance(binding, Items):
+        items = [materialize(item, load_const, load_slot) for item in binding.items]
+        if binding.kind == "dict":
+            return dict(zip(items[::2], items[1::2], strict=True))
+        return items if binding.kind == "list" else tuple(items)
+    cls = load_const(binding.cls)
+    fields = {name: materialize(item, load_const, load_slot) for name, item in binding.fields}
+    return rebuild(cls, fields)
+
+
+def rebuild(cls: Any, fields: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """An instance of a dataclass or named tuple with these fields, without running its __init__ twice."""
+    if hasattr(cls, "_make"):
+        return cls._make(fields.values())
+    instance = object.__new__(cls)
+    for name, value in fields.items():
+        object.__setattr__(instance, name, value)
+    return instance
+
+
+def follow(value: Any, path: tuple[Step, ...], load_const: Callable[[Const], Any]) -> Any:  # noqa: ANN401
+    """The part of a value that an access path names."""
+    for kind, step in path:
+        key = load_const(step) if isinstance(step, Const) else step
+        value = value[key] if kind == "item" else getattr(value, str(key))
+    return value
+
+
+def call_arguments(template: Template) -> tuple[list[Binding], dict[str, Binding]]:
+    """The positional and keyword arguments of a call as it was written."""
+    params = template.params
+    return [params[i][1] for i in template.args], {name: params[i][1] for name, i in template.kwargs}
+
+
+# Templates as JSON, for manifests -----------------------------------------------------------------------------
+
+
+def to_json(binding: Binding) -> list[Any]:
+    """A binding as a JSON value, short: manifests hold many."""
+    if isinstance(binding, Const):
+        if binding.blob is not None:
+            return ["b", binding.digest.hex(), binding.blob.hex()]
+        return ["c", binding.digest.hex(), base64.b64encode(binding.encoded or b"").decode()]
+    if isinstance(binding, Ref):
+        path = [[kind, to_json(step) if isinstance(step, Const) else step] for kind, step in binding.path]
+        return ["r", binding.slot, path]
+    if isinstance(binding, Items):
+        return [binding.kind, [to_json(item) for item in binding.items]]
+    return ["o", to_json(binding.cls), [[name, to_json(item)] for name, item in binding.fields]]
+
+
+def from_json(raw: list[Any]) -> Binding:
+    """The binding that `to_json` wrote."""
+    tag = raw[0]
+    if tag == "b":
+        return Const(bytes.fromhex(raw[1]), None, bytes.fromhex(raw[2]))
+    if tag == "c":
+        return Const(bytes.fromhex(raw[1]), base64.b64decode(raw[2]), None)
+    if tag == "r":
+        steps = tuple((kind, from_json(step) if isinstance(step, list) else step) for kind, step in raw[2])
+        return Ref(raw[1], steps)
+    if tag == "o":
+        cls = from_json(raw[1])
+        assert isinstance(cls, Const)  # noqa: S101 - written by to_json only so
+        return Fields(cls, tuple((name, from_json(item)) for name, item in raw[2]))
+    return Items(tag, tuple(from_json(item) for item in raw[1]))
+
+
+def template_to_json(template: Template) -> list[Any]:
+    """A template as a JSON value."""
+    return [
+        template.digest.hex(),
+        [[name, to_json(binding)] for name, binding in template.params],
+        list(template.args),
+        [list(pair) for pair in template.kwargs],
+        template.slots,
+        template.key_slots,
+    ]
+
+
+def template_from_json(raw: list[Any]) -> Template:
+    """The template that `template_to_json` wrote."""
+    return Template(
+        params=tuple((name, from_json(binding)) for name, binding in raw[1]),
+        args=tuple(raw[2]),
+        kwargs=tuple((name, index) for name, index in raw[3]),
+        slots=raw[4],
+        key_slots=raw[5],
+        digest=bytes.fromhex(raw[0]),
+    )

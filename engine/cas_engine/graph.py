@@ -1,0 +1,111 @@
+"""A traced lattice: who calls what with what, as columns. Pure."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cas_engine.bindings import Binding, Template
+from cas_engine.signatures import Signature
+from cas_store.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """An electron that a lattice's code reaches: its name, and whether its results are samples."""
+
+    name: str
+    code: Digest
+    stochastic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One electron of a graph: all that keys, plans and workers need to know of it.
+
+    `slot` is the name it is called by in the lattice, `name` that of the code that runs: they differ once it has been
+    replaced. `code` and `packages` make the fingerprint with the package versions of the machine where it is used.
+    """
+
+    slot: str
+    name: str
+    is_lattice: bool
+    code: Digest
+    packages: tuple[str, ...]
+    version: str | None
+    stochastic: bool
+    ignore: tuple[str, ...]
+    executor: str | None
+    retries: int
+    timeout: float | None
+    capsule: Digest
+    signature: Signature
+    reaches: tuple[Reached, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Nodes 0..n-1 in an order in which each comes after those it hangs on.
+
+    `electron_of`, `template_of`, `ordinal_of` have one entry a node; the parents of node i are
+    `parents[first_parent[i]:first_parent[i + 1]]`: those in the slots of its template, then those it only waits for.
+    `output` is what the lattice returns, its slots filled by `output_parents`.
+    """
+
+    rows: tuple[Row, ...]
+    templates: Sequence[Template]
+    electron_of: array[int]
+    template_of: array[int]
+    ordinal_of: array[int]
+    first_parent: array[int]
+    parents: array[int]
+    output: Binding
+    output_parents: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.electron_of)
+
+    def parents_of(self, node: int) -> array[int]:
+        """The nodes in the slots of this node's template, then those that it only waits for."""
+        return self.parents[self.first_parent[node] : self.first_parent[node + 1]]
+
+    def key_parents_of(self, node: int) -> array[int]:
+        """The parents whose identity is part of this node's key: all but those in ignored parameters."""
+        template = self.templates[self.template_of[node]]
+        parents = self.parents_of(node)
+        if template.key_slots == template.slots:
+            return parents
+        return parents[: template.key_slots] + parents[template.slots :]
+
+    def row_of(self, node: int) -> Row:
+        """The electron of a node."""
+        return self.rows[self.electron_of[node]]
+
+    def template(self, node: int) -> Template:
+        """The template of a node."""
+        return self.templates[self.template_of[node]]
+
+    def labels(self) -> list[str]:
+        """A name for each node: `train`, or `train#0`, `train#1` where there are several."""
+        slots = [row.slot for row in self.rows]
+        names = [slots[e] for e in self.electron_of]
+        total = Counter(names)
+        seen: Counter[str] = Counter()
+        labels = []
+        for name in names:
+            if total[name] == 1:
+                labels.append(name)
+            else:
+                labels.append(f"{name}#{seen[name]}")
+                seen[name] += 1
+        return labels
+
+    def children(self) -> list[list[int]]:
+        """For each node those that hang on it."""
+        below: list[list[int]] = [[] for _ in range(len(self))]
+        for node in range(len(self)):
+            for parent in set(self.parents_of(node)):
+                below[parent].append(node)
+        return below

@@ -1,0 +1,109 @@
+"""Merkle keys: what makes two computations the same. Pure.
+
+    key(node)     = H(format, effective fingerprint, version, template, [ordinal of a draw], identities of the parents)
+    identity      = its key; of a sample, H(its key, the value's digest)
+    content key   = H(format, effective fingerprint, version, value digests of the actual inputs)
+    lattice key   = H(format, effective fingerprint, replacements in force, digest of the inputs)
+
+The effective fingerprint is H(code, [(package, version here)]): packages count as found where the node runs.
+Every H is xxh3_128 over tagged pieces of fixed or counted length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from cas_engine.bindings import Binding, Const, Items, Ref, Template, path_bytes
+from cas_engine.graph import Graph, Row
+from cas_engine.values import compose, compose_dict
+from cas_store.digest import Digest, digest_of
+
+FORMAT = b"cas-run key 1\0"  # another number makes every key another one
+
+Effective = Callable[[Digest, tuple[str, ...]], Digest]
+
+
+def prefix_of(row: Row, effective: Effective, replaced: Iterable[Row] = ()) -> bytes:
+    """What all nodes of an electron have in common in their keys.
+
+    For a sublattice, `replaced` are the rows in force: those that its code reaches by name are part of it.
+    """
+    fingerprint = effective(row.code, row.packages)
+    if row.is_lattice:
+        reached = {r.name for r in row.reaches}
+        in_force = sorted((r.slot, prefix_of(r, effective)) for r in replaced if r.slot in reached)
+        fingerprint = digest_of(b"".join([fingerprint, *(_text(slot) + prefix for slot, prefix in in_force)]))
+    version = b"-" if row.version is None else b"v" + _text(row.version)
+    return FORMAT + (b"L" if row.is_lattice else b"E") + fingerprint + digest_of(version)
+
+
+def node_key(prefix: bytes, template: Digest, ordinal: int | None, identities: Sequence[Digest]) -> Digest:
+    """The key of a node; `ordinal` is given for draws of a stochastic electron only."""
+    draw = b"" if ordinal is None else b"#%d:" % ordinal
+    return digest_of(b"".join((prefix, template, draw, *identities)))
+
+
+def sample_identity(key: Digest, value: Digest) -> Digest:
+    """The identity of a node whose result is not a function of its key."""
+    return digest_of(b"sample\0" + key + value)
+
+
+def content_key(
+    prefix: bytes, template: Template, leave_out: frozenset[str], slot_digest: Callable[[Ref], Digest], waits: Sequence[Digest]
+) -> Digest:
+    """The key by the values that a call really gets, however they came about."""
+    pieces = [b"content\0", prefix]
+    for name, binding in template.params:
+        if name.lstrip("*") not in leave_out:
+            pieces += [_text(name), value_digest(binding, slot_digest)]
+    pieces += [b"after", *waits]
+    return digest_of(b"".join(pieces))
+
+
+def value_digest(binding: Binding, slot_digest: Callable[[Ref], Digest]) -> Digest:
+    """The digest of the value that a binding stands for, from those of its parts."""
+    if isinstance(binding, Const):
+        return binding.digest
+    if isinstance(binding, Ref):
+        return slot_digest(binding)
+    if isinstance(binding, Items):
+        parts = [value_digest(item, slot_digest) for item in binding.items]
+        if binding.kind == "dict":
+            return compose_dict(list(zip(parts[::2], parts[1::2], strict=True)))
+        return compose(binding.kind, parts)
+    pieces = [b"fields\0", binding.cls.digest]
+    for name, item in binding.fields:
+        pieces += [_text(name), value_digest(item, slot_digest)]
+    return digest_of(b"".join(pieces))
+
+
+def part_of(whole: Digest, ref: Ref) -> Digest:
+    """The digest of a part of a value, where only that of the whole is known."""
+    return digest_of(b"part\0" + whole + path_bytes(ref.path)) if ref.path else whole
+
+
+def lattice_key(row: Row, effective: Effective, replaced: Iterable[Row], inputs: Digest) -> Digest:
+    """The key of one evaluation of a lattice."""
+    return digest_of(b"lattice\0" + prefix_of(row, effective, replaced) + inputs)
+
+
+def keys_of(graph: Graph, prefixes: Sequence[bytes], identity_of: Callable[[int, Digest], Digest]) -> list[Digest]:
+    """The keys of all nodes, in order; `identity_of` tells the identity of a node that has this key."""
+    identities: list[Digest] = []
+    keys: list[Digest] = []
+    for node in range(len(graph)):
+        ordinal = graph.ordinal_of[node] if graph.row_of(node).stochastic else None
+        key = node_key(
+            prefixes[graph.electron_of[node]],
+            graph.template(node).digest,
+            ordinal,
+            [identities[parent] for parent in graph.key_parents_of(node)],
+        )
+        keys.append(key)
+        identities.append(identity_of(node, key))
+    return keys
+
+
+def _text(text: str) -> bytes:
+    raw = text.encode()
+    return b"%d:" % len(raw) + raw

@@ -1,0 +1,134 @@
+"""The table of dispatches: one row each, what is known of it at a glance, and the order they came in."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from typing import Any
+
+from cas_engine.errors import UnknownDispatch
+from cas_store.store import Delete, Put, Store, Write
+from cas_store.tables import Table
+
+
+class Status(str, Enum):
+    """What became of a dispatch."""
+
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    INTERRUPTED = "INTERRUPTED"  # its process is gone, and it was not done
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self is not Status.RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One dispatch. Times in seconds since 1970; digests and ids in hex; "" where there is none.
+
+    `outer` is the dispatch that a sublattice is part of. `totals` is empty until it is over.
+    """
+
+    id: str
+    lattice: str
+    lattice_key: str
+    status: Status
+    owner: str
+    started: float
+    finished: float
+    parent: str
+    outer: str
+    manifest: str
+    outcome: str
+    error: str
+    inputs: dict[str, str]
+    replaced: dict[str, str]
+    recompute: list[str]
+    reuse: bool
+    totals: dict[str, Any]
+    whole_hit: bool  # answered from the record of an earlier dispatch, as one
+
+
+def put(entry: Entry) -> list[Write]:
+    """The writes that enter or renew a dispatch."""
+    row = json.dumps(asdict(entry), separators=(",", ":")).encode()
+    return [Put(Table.DISPATCHES, bytes.fromhex(entry.id), row), Put(Table.TIMELINE, _when(entry), b"")]
+
+
+def delete(entry: Entry) -> list[Write]:
+    """The writes that take a dispatch out of the table."""
+    return [Delete(Table.DISPATCHES, bytes.fromhex(entry.id)), Delete(Table.TIMELINE, _when(entry))]
+
+
+def get(store: Store, dispatch_id: str) -> Entry:
+    """The entry of a full id, with the truth about one whose process died. Raises UnknownDispatch."""
+    row = store.get(Table.DISPATCHES, bytes.fromhex(dispatch_id))
+    if row is None:
+        raise UnknownDispatch(dispatch_id, [])
+    return _truthful(store, _loads(row))
+
+
+def newest_first(store: Store, *, inner: bool = False) -> Iterator[Entry]:
+    """All dispatches, the newest first; those of sublattices only with `inner`."""
+    with store.snapshot() as snapshot:
+        keys = [key for key, _ in snapshot.scan(Table.TIMELINE, reverse=True)]
+    for key in keys:
+        row = store.get(Table.DISPATCHES, key[8:])
+        if row is not None:
+            entry = _loads(row)
+            if inner or not entry.outer:
+                yield _truthful(store, entry)
+
+
+def resolve(store: Store, text: str) -> str:
+    """The full id that a shortened one, `@last` or `@last~2` means. Raises UnknownDispatch with the nearest ids."""
+    last = re.fullmatch(r"@last(?:~(\d+))?", text)
+    if last:
+        back = int(last[1] or 0)
+        for i, entry in enumerate(newest_first(store)):
+            if i == back:
+                return entry.id
+        raise UnknownDispatch(text, [])
+    prefix = text.strip().lower().replace("-", "")
+    with store.snapshot() as snapshot:
+        ids = [key.hex() for key, _ in snapshot.scan(Table.DISPATCHES)]
+    if prefix and re.fullmatch(r"[0-9a-f]{1,32}", prefix):
+        found = [i for i in ids if i.startswith(prefix)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UnknownDispatch(text, found[:5], ambiguous=True)
+    raise UnknownDispatch(text, _nearest(prefix, ids))
+
+
+def _nearest(prefix: str, ids: list[str]) -> list[str]:
+    shortened = {i[: max(len(prefix), 8)]: i for i in ids}
+    return [shortened[s] for s in difflib.get_close_matches(prefix, list(shortened), n=3, cutoff=0.5)]
+
+
+def _truthful(store: Store, entry: Entry) -> Entry:
+    if entry.status is Status.RUNNING and not store.is_alive(bytes.fromhex(entry.owner)):
+        return replace(entry, status=Status.INTERRUPTED, error=entry.error or "its process ended before it was done")
+    return entry
+
+
+def _when(entry: Entry) -> bytes:
+    return struct.pack(">Q", int(entry.started * 1e6)) + bytes.fromhex(entry.id)
+
+
+def _loads(row: bytes) -> Entry:
+    raw = json.loads(row)
+    raw["status"] = Status(raw["status"])
+    return Entry(**raw)

@@ -1,0 +1,168 @@
+"""The lasting record of what a dispatch evaluates: lattice, inputs, graph. Read without unpickling anything."""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cas_engine import bindings, signatures
+from cas_engine.bindings import Template
+from cas_engine.errors import CapsuleError
+from cas_engine.graph import Graph, Reached, Row
+
+MAGIC = b"cas-run manifest 1\n"
+_LENGTHS = struct.Struct("<II")
+_COLUMNS = ("electron_of", "template_of", "ordinal_of", "first_parent", "parents")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What was asked for: the lattice and its inputs, the graph they gave, and what was replaced in it.
+
+    `lattice` is the lattice as a row, `inputs` its call; `previews` shows inputs to people. `replaced` are the rows
+    that stand in for electrons of their `slot`, those taken over from parents included. `environment` are the package
+    versions that the keys were made with.
+    """
+
+    lattice: Row
+    inputs: Template
+    previews: tuple[tuple[str, str], ...]
+    graph: Graph
+    replaced: tuple[Row, ...]
+    environment: tuple[tuple[str, str], ...]
+
+
+def dumps(manifest: Manifest) -> list[bytes]:
+    """The pieces of a manifest's blob: a JSON header, the graph's columns, its templates as JSON lines."""
+    graph = manifest.graph
+    lines = [json.dumps(bindings.template_to_json(t), separators=(",", ":")).encode() for t in graph.templates]
+    header = {
+        "lattice": _row_to_json(manifest.lattice),
+        "inputs": bindings.template_to_json(manifest.inputs),
+        "previews": [list(pair) for pair in manifest.previews],
+        "replaced": [_row_to_json(row) for row in manifest.replaced],
+        "environment": [list(pair) for pair in manifest.environment],
+        "rows": [_row_to_json(row) for row in graph.rows],
+        "output": bindings.to_json(graph.output),
+        "output_parents": list(graph.output_parents),
+        "columns": {name: len(getattr(graph, name)) for name in _COLUMNS},
+        "templates": len(lines),
+    }
+    raw = json.dumps(header, separators=(",", ":")).encode()
+    raw += b" " * (-(len(MAGIC) + _LENGTHS.size + len(raw)) % 8)
+    columns = [_little(getattr(graph, name)) for name in _COLUMNS]
+    return [MAGIC, _LENGTHS.pack(len(raw), sum(map(len, columns))), raw, *columns, b"\n".join(lines)]
+
+
+def loads(blob: memoryview | bytes) -> Manifest:
+    """The manifest in a blob. Raises CapsuleError when it is of another format."""
+    view = memoryview(blob)
+    if bytes(view[: len(MAGIC)]) != MAGIC:
+        raise CapsuleError(
+            "this dispatch was recorded in a format that this version of cas-run does not read\n"
+            "  -> use the version that recorded it, or dispatch the workflow again"
+        )
+    at = len(MAGIC)
+    header_size, columns_size = _LENGTHS.unpack_from(view, at)
+    at += _LENGTHS.size
+    header = json.loads(bytes(view[at : at + header_size]))
+    at += header_size
+    lines = bytes(view[at + columns_size :]).split(b"\n") if header["templates"] else []
+    columns: dict[str, array[int]] = {}
+    for name in _COLUMNS:
+        size = 4 * header["columns"][name]
+        columns[name] = _from_little(view[at : at + size])
+        at += size
+    graph = Graph(
+        rows=tuple(_row_from_json(row) for row in header["rows"]),
+        templates=_Templates(lines),
+        output=bindings.from_json(header["output"]),
+        output_parents=tuple(header["output_parents"]),
+        **columns,
+    )
+    return Manifest(
+        lattice=_row_from_json(header["lattice"]),
+        inputs=bindings.template_from_json(header["inputs"]),
+        previews=tuple((name, text) for name, text in header["previews"]),
+        graph=graph,
+        replaced=tuple(_row_from_json(row) for row in header["replaced"]),
+        environment=tuple((name, version) for name, version in header["environment"]),
+    )
+
+
+class _Templates(Sequence[Template]):
+    """Templates decoded when somebody looks: a graph may have a hundred thousand, and a change touches few."""
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self._lines = lines
+        self._decoded: dict[int, Template] = {}
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - Sequence wants slices too
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        found = self._decoded.get(index)
+        if found is None:
+            found = self._decoded[index] = bindings.template_from_json(json.loads(self._lines[index]))
+        return found
+
+
+def _row_to_json(row: Row) -> dict[str, Any]:
+    return {
+        "slot": row.slot,
+        "name": row.name,
+        "is_lattice": row.is_lattice,
+        "code": row.code.hex(),
+        "packages": list(row.packages),
+        "version": row.version,
+        "stochastic": row.stochastic,
+        "ignore": list(row.ignore),
+        "executor": row.executor,
+        "retries": row.retries,
+        "timeout": row.timeout,
+        "capsule": row.capsule.hex(),
+        "signature": signatures.to_json(row.signature),
+        "reaches": [[r.name, r.code.hex(), r.stochastic] for r in row.reaches],
+    }
+
+
+def _row_from_json(raw: dict[str, Any]) -> Row:
+    return Row(
+        slot=raw["slot"],
+        name=raw["name"],
+        is_lattice=raw["is_lattice"],
+        code=bytes.fromhex(raw["code"]),
+        packages=tuple(raw["packages"]),
+        version=raw["version"],
+        stochastic=raw["stochastic"],
+        ignore=tuple(raw["ignore"]),
+        executor=raw["executor"],
+        retries=raw["retries"],
+        timeout=raw["timeout"],
+        capsule=bytes.fromhex(raw["capsule"]),
+        signature=signatures.from_json(raw["signature"]),
+        reaches=tuple(Reached(name, bytes.fromhex(code), sto) for name, code, sto in raw["reaches"]),
+    )
+
+
+def _little(column: array[int]) -> bytes:
+    if sys.byteorder == "little":
+        return column.tobytes()
+    swapped = array("I", column)
+    swapped.byteswap()
+    return swapped.tobytes()
+
+
+def _from_little(raw: memoryview) -> array[int]:
+    column = array("I")
+    column.frombytes(raw)
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column

@@ -1,0 +1,79 @@
+"""What a user may say about an electron, checked where it is said. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from cas_engine.errors import BadOption
+
+EXECUTORS = ("inline", "thread")
+ExecutorChoice = str | Executor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of one electron. `timeout` in seconds; `outputs` is the count of values that unpacking gives."""
+
+    name: str
+    stochastic: bool
+    version: str | None
+    depends_on: tuple[object, ...]
+    ignore: tuple[str, ...]
+    executor: ExecutorChoice
+    retries: int
+    timeout: float | None
+    outputs: int | None
+
+
+def checked_options(  # noqa: PLR0913 - one argument for each option of the decorator
+    *,
+    name: str,
+    stochastic: object,
+    version: object,
+    depends_on: object,
+    ignore: object,
+    executor: ExecutorChoice,
+    retries: object,
+    timeout: object,
+    outputs: object,
+) -> Options:
+    """The options, or BadOption saying which one of which electron is wrong and what it takes."""
+
+    def refuse(option: str, value: object, takes: str) -> BadOption:
+        return BadOption(f"electron `{name}`: {option}={value!r} is not {takes}\n  -> give {takes}")
+
+    if not isinstance(stochastic, bool):
+        raise refuse("stochastic", stochastic, "True or False")
+    if version is not None and not isinstance(version, (str, int, float)):
+        raise refuse("version", version, "a text or a number")
+    if isinstance(ignore, str) or not isinstance(ignore, Sequence) or not all(isinstance(i, str) for i in ignore):
+        raise refuse("ignore", ignore, "a list of parameter names")
+    if isinstance(depends_on, (str, bytes)) or not isinstance(depends_on, Sequence):
+        depends_on = (depends_on,)
+    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+        raise refuse("retries", retries, "a whole number from 0")
+    if timeout is not None and (not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or timeout <= 0):
+        raise refuse("timeout", timeout, "a number of seconds above 0")
+    if outputs is not None and (not isinstance(outputs, int) or isinstance(outputs, bool) or outputs < 1):
+        raise refuse("outputs", outputs, "a whole number from 1")
+    return Options(
+        name=name,
+        stochastic=stochastic,
+        version=None if version is None else f"{type(version).__name__}:{version}",
+        depends_on=tuple(depends_on),
+        ignore=tuple(ignore),
+        executor=checked_executor(executor, f"electron `{name}`"),
+        retries=retries,
+        timeout=None if timeout is None else float(timeout),
+        outputs=outputs,
+    )
+
+
+def checked_executor(executor: ExecutorChoice, who: str) -> ExecutorChoice:
+    """The executor as given, or BadOption naming those there are."""
+    if executor is None or isinstance(executor, Executor) or executor in EXECUTORS:
+        return executor
+    names = ", ".join(f'"{name}"' for name in EXECUTORS)
+    raise BadOption(f"{who}: there is no executor {executor!r}\n  -> {names}, or a concurrent.futures.Executor")

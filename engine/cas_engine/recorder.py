@@ -1,0 +1,142 @@
+"""Describes live electrons and values for a trace, and gathers what has to be stored for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+from cas_engine import capsule, codec
+from cas_engine.bindings import Const
+from cas_engine.electron import Electron
+from cas_engine.errors import Undigestible
+from cas_engine.fingerprint import Fingerprint, Fingerprinter
+from cas_engine.graph import Reached, Row
+from cas_engine.lattice import Lattice
+from cas_engine.signatures import signature_of
+from cas_store.digest import Digest, digest_of
+from cas_store.store import Put, PutBlob, Store, Write
+from cas_store.tables import Table
+
+_INLINE_LIMIT = 1024  # bytes; larger constants are blobs of their own
+
+
+class Recorder:
+    """One for each dispatch: every object is looked at as it is now, and once."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.session = Fingerprinter()
+        self.writes: list[Write] = []
+        self.live: dict[Digest, Callable[..., Any]] = {}  # by capsule
+        self.executors: dict[str, Executor] = {}
+        self.warnings: list[str] = []
+        self._defaults: dict[tuple[int, str], Digest | None] = {}
+        self._blobs: set[Digest] = set()
+
+    # Surroundings of a trace --------------------------------------------------------------------------------
+
+    def row(self, electron: Electron[..., Any]) -> Row:
+        """The row of an electron. Raises CapsuleError, Undigestible."""
+        options = electron.options
+        fn = electron.fn
+        inner = fn.fn if isinstance(fn, Lattice) else fn
+        fingerprint = self.session.of(fn, options.depends_on)
+        reaches = tuple(Reached(*reached) for reached in fingerprint.electrons)
+        return Row(
+            slot=options.name,
+            name=options.name,
+            is_lattice=isinstance(fn, Lattice),
+            code=fingerprint.code,
+            packages=fingerprint.packages,
+            version=options.version,
+            stochastic=options.stochastic or (isinstance(fn, Lattice) and any(r.stochastic for r in reaches)),
+            ignore=options.ignore,
+            executor=self._executor_name(options.executor),
+            retries=options.retries,
+            timeout=options.timeout,
+            capsule=self._capsule(fn, options.name, fingerprint),
+            signature=signature_of(inner),
+            reaches=reaches,
+        )
+
+    def const(self, value: object) -> Const:
+        """A value by digest, its bytes kept. Raises Undigestible, Unstorable."""
+        digest = self.session.digest_value(value)
+        encoded = codec.encode(value, self.session)
+        if encoded.size <= _INLINE_LIMIT:
+            return Const(digest, b"".join(encoded.pieces), None)
+        return Const(digest, None, self._keep(encoded.pieces))
+
+    def default(self, electron: Electron[..., Any], parameter: str) -> Digest | None:
+        """The digest of a parameter's default, None if it has none that is stable."""
+        at = (id(electron), parameter)
+        if at not in self._defaults:
+            self._defaults[at] = _default_digest(self.session, electron, parameter)
+        return self._defaults[at]
+
+    # Lattices -----------------------------------------------------------------------------------------------
+
+    def lattice_row(self, lattice: Lattice[..., Any]) -> Row:
+        """The row of a lattice that is dispatched."""
+        fingerprint = self.session.of(lattice)
+        reaches = tuple(Reached(*reached) for reached in fingerprint.electrons)
+        return Row(
+            slot=lattice.name,
+            name=lattice.name,
+            is_lattice=True,
+            code=fingerprint.code,
+            packages=fingerprint.packages,
+            version=None,
+            stochastic=any(r.stochastic for r in reaches),
+            ignore=(),
+            executor=self._executor_name(lattice.executor),
+            retries=0,
+            timeout=None,
+            capsule=self._capsule(lattice, lattice.name, fingerprint),
+            signature=signature_of(lattice.fn),
+            reaches=reaches,
+        )
+
+    # Storing ------------------------------------------------------------------------------------------------
+
+    def _executor_name(self, executor: str | Executor | None) -> str | None:
+        if not isinstance(executor, Executor):
+            return executor
+        name = f"live:{id(executor)}"
+        self.executors[name] = executor
+        return name
+
+    def _capsule(self, fn: Callable[..., Any], name: str, fingerprint: Fingerprint) -> Digest:
+        """The capsule's blob, packed once for each distinct code."""
+        module, qualname = getattr(fn, "__module__", None), getattr(fn, "__qualname__", None)
+        about = json.dumps([name, module, qualname, list(fingerprint.packages)]).encode()
+        key = digest_of(b"capsule\0" + fingerprint.code + about)
+        known = self.store.get(Table.CAPSULES, key)
+        if known is not None and not self.store.find_missing([known]):
+            self.live[known] = fn
+            return known
+        digest = self._keep([capsule.pack(fn, fingerprint, self.session)])
+        self.writes.append(Put(Table.CAPSULES, key, digest))
+        self.live[digest] = fn
+        self.warnings.extend(fingerprint.warnings)
+        return digest
+
+    def _keep(self, pieces: Sequence[bytes | memoryview]) -> Digest:
+        # At once, not at the end: the caller may change an array right after the call.
+        prepared = self.store.prepare(pieces)
+        if prepared.digest not in self._blobs:
+            self._blobs.add(prepared.digest)
+            self.writes.append(PutBlob(prepared))
+        return prepared.digest
+
+
+def _default_digest(session: Fingerprinter, electron: Electron[..., Any], parameter: str) -> Digest | None:
+    import inspect
+
+    try:
+        default = inspect.signature(electron.fn).parameters[parameter].default
+        return None if default is inspect.Parameter.empty else session.digest_value(default)
+    except (Undigestible, ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,85 @@
+"""The action cache's rows: what came of a key. Pure."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from cas_store.digest import Digest
+
+_HEAD = struct.Struct("<16s16sddQB")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A result by digest, and what it cost.
+
+    `value` is the digest of the value, `blob` that of the bytes it is stored in. `parts` are the value digests of
+    the items of a tuple, list or dict, by access step, so that early cutoff can look inside without loading.
+    """
+
+    value: Digest
+    blob: Digest
+    seconds: float
+    created: float
+    size: int
+    is_sample: bool
+    parts: Parts
+    electron: str
+    dispatch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The digests of a container's items: by position, or by key for those dict keys that are texts or integers."""
+
+    by_position: tuple[Digest, ...]
+    by_key: tuple[tuple[str | int, Digest], ...]
+
+    def at(self, step: object) -> Digest | None:
+        """The digest of one item, None if it is not known."""
+        if type(step) is int and self.by_position and -len(self.by_position) <= step < len(self.by_position):
+            return self.by_position[step]
+        for key, digest in self.by_key:
+            if type(key) is type(step) and key == step:
+                return digest
+        return None
+
+
+NO_PARTS = Parts((), ())
+
+
+def dumps(record: Record) -> bytes:
+    """The row of a record."""
+    tail: dict[str, Any] = {"electron": record.electron, "dispatch": record.dispatch}
+    if record.parts.by_position:
+        tail["parts"] = b"".join(record.parts.by_position).hex()
+    if record.parts.by_key:
+        tail["keys"] = [[key, digest.hex()] for key, digest in record.parts.by_key]
+    head = _HEAD.pack(
+        record.value, record.blob, record.seconds, record.created, record.size, 1 if record.is_sample else 0
+    )
+    return head + json.dumps(tail, separators=(",", ":")).encode()
+
+
+def loads(row: bytes) -> Record:
+    """The record in a row."""
+    value, blob, seconds, created, size, flags = _HEAD.unpack_from(row)
+    tail = json.loads(row[_HEAD.size :])
+    flat = bytes.fromhex(tail.get("parts", ""))
+    return Record(
+        value=value,
+        blob=blob,
+        seconds=seconds,
+        created=created,
+        size=size,
+        is_sample=bool(flags & 1),
+        parts=Parts(
+            by_position=tuple(flat[i : i + 16] for i in range(0, len(flat), 16)),
+            by_key=tuple((key, bytes.fromhex(digest)) for key, digest in tail.get("keys", ())),
+        ),
+        electron=tail["electron"],
+        dispatch=tail["dispatch"],
+    )

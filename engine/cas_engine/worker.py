@@ -1,0 +1,148 @@
+"""Runs one call: loads its inputs by digest, calls the function, gives the result back as bytes.
+
+It knows no store and no graph: a capsule, a call and a way to fetch blobs are all it gets, so that it can run in
+another process or on another machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union
+
+import cas_engine
+from cas_engine import capsule, codec
+from cas_engine.bindings import Binding, Const, materialize
+from cas_engine.codec import Encoded
+from cas_engine.errors import Undigestible, Unstorable
+from cas_engine.fingerprint import Fingerprinter
+from cas_engine.records import NO_PARTS, Parts
+from cas_engine.values import compose, compose_dict
+from cas_store.digest import Digest, digest_of
+from cas_store.errors import BlobDamaged, BlobMissing, CasRunError
+
+Fetch = Callable[[Digest], "memoryview | bytes"]
+_PARTS_LIMIT = 64  # larger containers are compared as a whole
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One call to be made. `slots` are the blobs of the upstream results that the bindings refer to."""
+
+    electron: str
+    capsule: Digest
+    args: tuple[Binding, ...]
+    kwargs: tuple[tuple[str, Binding], ...]
+    slots: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The call returned: the value's bytes, its digest and those of its parts, and the seconds of the call itself."""
+
+    encoded: Encoded
+    value: Digest
+    parts: Parts
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The call raised, or its result cannot be kept: a text for people, trimmed to the user's frames."""
+
+    error: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class InputGone:
+    """A blob that the call needs is missing or damaged; nothing was called."""
+
+    blob: Digest
+
+
+Reply = Union[Returned, Raised, InputGone]
+
+
+def run(task: Task, fetch: Fetch, function: Callable[..., Any] | None = None) -> Reply:
+    """Make the call. `function` spares loading the capsule where the live function is known to be the recorded one."""
+    try:
+        function = function or capsule.load(fetch(task.capsule))
+        args = [_load(binding, task, fetch) for binding in task.args]
+        kwargs = {name: _load(binding, task, fetch) for name, binding in task.kwargs}
+    except (BlobMissing, BlobDamaged) as gone:
+        return InputGone(gone.digest)
+    except Exception as error:  # noqa: BLE001 - an input's own __setstate__ may raise anything
+        return Raised(f"electron `{task.electron}`: its inputs could not be loaded\n{_trimmed(error)}", 0.0)
+    started = time.perf_counter()
+    try:
+        value = function(*args, **kwargs)
+        if inspect.iscoroutine(value):
+            value = asyncio.run(value)
+    except BaseException as error:  # noqa: BLE001 - SystemExit in an electron is its failure, not ours
+        return Raised(_trimmed(error), time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    try:
+        return returned(value, seconds)
+    except Unstorable as problem:
+        return Raised(str(problem.within(f"electron `{task.electron}` returned")), seconds)
+    except Exception as error:  # noqa: BLE001 - a result's own __reduce__ may raise anything
+        return Raised(f"electron `{task.electron}`: its result could not be stored\n{_trimmed(error)}", seconds)
+
+
+def returned(value: object, seconds: float) -> Returned:
+    """A value as a reply. Raises Unstorable."""
+    session = Fingerprinter()
+    encoded = codec.encode(value, session)
+    try:
+        digest, parts = digests(value, session)
+    except Undigestible:
+        # Equal bytes are equal values; that unequal bytes may be too costs only a missed early cutoff.
+        digest, parts = digest_of(b"bytes\0", *encoded.pieces), NO_PARTS
+    return Returned(encoded, digest, parts, seconds)
+
+
+def digests(value: object, session: Fingerprinter) -> tuple[Digest, Parts]:
+    """The digest of a value and those of its items, each computed once. Raises Undigestible."""
+    if type(value) in (tuple, list) and 0 < len(value) <= _PARTS_LIMIT:  # type: ignore[arg-type]
+        kind = "tuple" if type(value) is tuple else "list"
+        items = [session.digest_value(item) for item in value]  # type: ignore[attr-defined]
+        return compose(kind, items), Parts(tuple(items), ())
+    if type(value) is dict and 0 < len(value) <= _PARTS_LIMIT:
+        pairs = [(k, session.digest_value(k), session.digest_value(v)) for k, v in value.items()]
+        known = tuple((k, digest) for k, _, digest in pairs if type(k) in (str, int))
+        return compose_dict([(k, v) for _, k, v in pairs]), Parts((), known)
+    return session.digest_value(value), NO_PARTS
+
+
+def _load(binding: Binding, task: Task, fetch: Fetch) -> Any:  # noqa: ANN401
+    # Decoded anew for each call: what an electron does to its inputs must not reach anybody else.
+    def const(one: Const) -> Any:  # noqa: ANN401
+        return codec.decode(fetch(one.blob) if one.blob is not None else one.encoded or b"")
+
+    return materialize(binding, const, lambda slot: codec.decode(fetch(task.slots[slot])))
+
+
+def _trimmed(error: BaseException) -> str:
+    """The traceback without the frames of ours above the user's."""
+    if isinstance(error, CasRunError):
+        return str(error)
+    told = traceback.TracebackException.from_exception(error)
+    _trim(told)
+    return "".join(told.format()).rstrip()
+
+
+def _trim(told: traceback.TracebackException) -> None:
+    ours = tuple(str(Path(p).resolve()) for p in cas_engine.__path__)
+    user = [i for i, frame in enumerate(told.stack) if not str(Path(frame.filename)).startswith(ours)]
+    skip = ("asyncio/runners.py", "asyncio/base_events.py")
+    frames = [told.stack[i] for i in user if not told.stack[i].filename.replace("\\", "/").endswith(skip)]
+    told.stack = traceback.StackSummary.from_list(frames)
+    for inner in (told.__cause__, told.__context__):
+        if inner is not None:
+            _trim(inner)
