@@ -1,0 +1,8 @@
+"""`python -m cas_run`: the command, where no script was put on the path."""
+
+import sys
+
+from cas_run.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""`cas-run diff`: two dispatches side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cas_run import choices
+from cas_run.command import command
+
+if TYPE_CHECKING:
+    from cas_run.session import Session
+
+
+@command(
+    "Look",
+    examples="""
+cas-run diff @last~1 @last
+cas-run diff 9f3a 07bc --json
+""",
+)
+@choices.id_argument("one", "ID")
+@choices.id_argument("other", "ID")
+def diff(session: Session, one: str, other: str) -> None:
+    """Say how two dispatches differ: inputs, code, what ran, results."""
+    backend = session.backend()
+    found = backend.diff(backend.resolve(one), backend.resolve(other))
+    if session.as_json:
+        session.answer(found.to_json())
+    else:
+        session.say(str(found))

@@ -1,0 +1,53 @@
+"""`cas-run show`: all about one dispatch."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from cas_run import choices, report
+from cas_run.command import command
+
+if TYPE_CHECKING:
+    from cas_engine import Result
+    from cas_run.session import Session
+
+
+@command(
+    "Look",
+    examples="""
+cas-run show @last
+cas-run show 9f3a -v                     one line for each node
+cas-run show @last --json | jq -r .status
+""",
+)
+@choices.id_argument()
+def show(session: Session, dispatch_id: str) -> None:
+    """Show a dispatch: its inputs, what ran and why, what failed, the result."""
+    backend = session.backend()
+    from cas_run.conclusion import result_json
+
+    result = backend.result(backend.resolve(dispatch_id))
+    if session.as_json:
+        session.answer(result_json(result))
+        return
+    out = session.terminal.out
+    if session.quiet:
+        session.say(result.status.value.lower())
+        return
+    lines = [*report.head_lines(result, out), "", *report.pairs_lines(_facts(result), out)]
+    lines += ["", *report.node_lines(result.nodes, out, each=session.verbose), "", report.sum_line(result)]
+    lines += report.failure_lines(result, out)
+    if result.status.value == "COMPLETED":
+        lines += ["", *report.value_lines(result.result, out)]
+    session.say("\n".join(lines))
+
+
+def _facts(result: Result) -> list[tuple[str, str]]:
+    started = datetime.fromtimestamp(result.started, timezone.utc).astimezone()
+    facts = [("id", result.dispatch_id), ("started", f"{started:%Y-%m-%d %H:%M:%S}")]
+    if result.parent:
+        facts.append(("from", result.parent))
+    facts += [(f"input {name}", text) for name, text in result.inputs.items()]
+    facts += [(f"replaced {name}", by) for name, by in result.replaced.items()]
+    return facts

@@ -1,0 +1,83 @@
+"""What the shell offers after a Tab: ids, lattices of a file, names of inputs. Runs no user code."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING
+
+from click.shell_completion import CompletionItem
+
+from cas_run.phrases import ago, short_id
+from cas_run.session import Session
+
+if TYPE_CHECKING:
+    import click
+
+SHOWN = 30
+
+
+def ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The latest dispatches; none, in silence, if there is no store to ask."""
+    del param
+    if incomplete.startswith("@"):
+        return [
+            CompletionItem("@last", help="the latest dispatch"),
+            CompletionItem("@last~1", help="the one before"),
+        ]
+    try:
+        from cas_run.backend import Local
+
+        dispatches = Local(ctx.ensure_object(Session).store, create=False).dispatches(
+            1000 if incomplete else SHOWN
+        )
+        return [
+            CompletionItem(
+                short_id(result.dispatch_id),
+                help=f"{result.lattice} {result.status.value.lower()} {ago(time() - result.started)}",
+            )
+            for result in dispatches
+            if result.dispatch_id.startswith(incomplete.lower())
+        ][:SHOWN]
+    except Exception:  # noqa: BLE001 - a completion that fails offers nothing; it must not write into the prompt
+        return []
+
+
+def targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Python files; after the colon, the lattices in the file."""
+    del ctx, param
+    place, colon, name = incomplete.rpartition(":")
+    if colon:
+        return [CompletionItem(f"{place}:{n}") for n in _lattices(Path(place)) if n.startswith(name)]
+    return [CompletionItem(incomplete, type="file")]
+
+
+def ids_and_targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Where either will do."""
+    return [*ids(ctx, param, incomplete), *targets(ctx, param, incomplete)]
+
+
+def inputs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """`C=`, `gamma=`: the parameters of the lattice that the line names."""
+    del param
+    place, _, name = str(ctx.params.get("target") or "").rpartition(":")
+    function = _lattices(Path(place)).get(name)
+    if function is None:
+        return []
+    own = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    return [CompletionItem(f"{a.arg}=") for a in own if a.arg.startswith(incomplete)]
+
+
+def _lattices(path: Path) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Functions that look like lattices, by reading the file: nothing of it is executed."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return {}
+    return {
+        node.name: node
+        for node in tree.body
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and any("lattice" in ast.unparse(decorator) for decorator in node.decorator_list)
+    }

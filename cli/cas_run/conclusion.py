@@ -1,0 +1,63 @@
+"""The last word of a command that ran or planned: on stdout, with the status that goes with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cas_run import report
+from cas_run.exits import Exit
+from cas_run.preview import as_json
+
+if TYPE_CHECKING:
+    from cas_engine import Plan, Result
+    from cas_run.session import Session
+
+
+def conclude(session: Session, result: Result) -> Exit:
+    """After a run: table, sum and result; what failed, on stderr."""
+    done = result.status.value == "COMPLETED"
+    if session.as_json:
+        session.answer(result_json(result))
+    elif session.quiet:
+        session.say(result.dispatch_id)
+    else:
+        out = session.terminal.out
+        lines = [
+            *report.head_lines(result, out),
+            "",
+            *report.node_lines(result.nodes, out, each=session.verbose),
+        ]
+        lines += ["", report.sum_line(result)]
+        if done:
+            lines += ["", *report.value_lines(result.result, out)]
+        session.say("\n".join(lines))
+    if not done:
+        _say_what_failed(session, result)
+    return Exit.DONE if done else Exit.FAILED
+
+
+def result_json(result: Result) -> dict[str, Any]:
+    """A dispatch for `--json`: what the engine tells, with the value of a completed one."""
+    found = dict(result.to_json())
+    found["result"] = as_json(result.result) if result.status.value == "COMPLETED" else None
+    return found
+
+
+def show_plan(session: Session, plan: Plan, *, check: bool = False) -> Exit:
+    """The plan; with `check`, the status tells whether anything would run."""
+    if session.as_json:
+        session.answer(plan.to_json())
+    elif session.quiet:
+        session.say(report.plan_sum(plan))
+    else:
+        session.say("\n".join(report.plan_lines(plan, session.terminal.out, each=session.verbose)))
+    return Exit.WOULD_RUN if check and (plan.misses or plan.unknown) else Exit.DONE
+
+
+def _say_what_failed(session: Session, result: Result) -> None:
+    err = session.terminal.err
+    for line in report.failure_lines(result, err):
+        err.line(line)
+    if result.status.value in ("CANCELLED", "INTERRUPTED", "FAILED"):
+        repaired = " --replace NAME=FILE.py:FUNCTION" if result.failed else ""
+        err.line(f"\n-> `cas-run redispatch {result.dispatch_id[:12]}{repaired}` takes up what is missing")

@@ -1,0 +1,122 @@
+"""Starts a dispatch, shows how it goes, and stays until it is over or Ctrl-C ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, NoReturn
+
+from cas_run.exits import Exit, Stopped
+from cas_run.phrases import short_id
+from cas_run.progress import Lines
+from cas_run.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cas_engine import Result
+    from cas_engine.events import Event, Observer
+    from cas_run.backend import Backend
+    from cas_run.live import View
+    from cas_run.session import Session
+
+TICK_S = 0.1
+GRACE_S = (
+    3.0  # for electrons that run when Ctrl-C comes: threads can't be stopped, but they may be nearly done
+)
+
+
+def follow(session: Session, backend: Backend, start: Callable[[Observer], str]) -> Result:
+    """The result, when the dispatch is over. Raises Stopped after Ctrl-C, once all that can be kept is."""
+    tally = Tally()
+    live = _wants_live(session)
+    lines = Lines(session.terminal.err, every=session.verbose) if not live and not session.quiet else None
+
+    def observe(event: Event) -> None:
+        tally(event)
+        if lines is not None:
+            lines(event)
+
+    try:
+        waiting = _Waiting(backend, start(observe))
+        with closing(_view(tally, live=live)) as view:
+            while not waiting.over(TICK_S):
+                view.tick()
+    except KeyboardInterrupt:
+        _stop(session, backend, tally)
+    return waiting.result()
+
+
+class _Waiting:
+    """Waits in a thread of its own, so that the main one stays free to draw and to be interrupted."""
+
+    def __init__(self, backend: Backend, dispatch_id: str) -> None:
+        self._done = threading.Event()
+        self._result: Result | None = None
+        self._error: BaseException | None = None
+
+        def wait() -> None:
+            try:
+                self._result = backend.finished(dispatch_id)
+            except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+                self._error = error
+            finally:
+                self._done.set()
+
+        threading.Thread(target=wait, daemon=True, name="cas-run-waiting").start()
+
+    def over(self, seconds: float) -> bool:
+        return self._done.wait(seconds)
+
+    def result(self) -> Result:
+        self._done.wait()
+        if self._result is None:
+            raise self._error or RuntimeError
+        return self._result
+
+
+def _wants_live(session: Session) -> bool:
+    err = session.terminal.err
+    return (
+        err.tty
+        and not session.quiet
+        and not session.verbose
+        and os.environ.get("TERM") not in ("dumb", "", None)
+    )
+
+
+class _NoView:
+    def tick(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def _view(tally: Tally, *, live: bool) -> View | _NoView:
+    if not live:
+        return _NoView()
+    from cas_run.live import View
+
+    return View(tally)
+
+
+def _stop(session: Session, backend: Backend, tally: Tally) -> NoReturn:
+    """Cancel, give running electrons a moment, and end. A second Ctrl-C ends it at once."""
+    signal.signal(signal.SIGINT, lambda *_: session.terminal.leave(Exit.INTERRUPTED))
+    if not tally.dispatch_id:
+        raise KeyboardInterrupt
+    backend.cancel(tally.dispatch_id)
+    running = tally.running
+    if running and not tally.over:
+        session.note(
+            f"stopping: {', '.join(running)} may finish within {GRACE_S:.0f} s (Ctrl-C again: at once)"
+        )
+    deadline = time.monotonic() + GRACE_S
+    while not tally.over and time.monotonic() < deadline:
+        time.sleep(TICK_S / 2)
+    message = (
+        f"interrupted: {tally.done:,} of {tally.total:,} nodes are settled, and kept\n"
+        f"  -> `cas-run redispatch {short_id(tally.dispatch_id)}` takes it up again"
+    )
+    raise Stopped(message, tally.dispatch_id, unfinished=not tally.over)

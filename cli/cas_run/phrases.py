@@ -1,0 +1,45 @@
+"""Durations, ages and counts as people say them. Pure."""
+
+from __future__ import annotations
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+def duration(seconds: float) -> str:
+    """`0.31 s`, `12.4 s`, `2 min 05 s`, `1 h 12 min`, `3 d 4 h`."""
+    if seconds < 9.995:  # what still prints as three digits
+        return f"{max(seconds, 0):.2f} s"
+    if seconds < MINUTE - 0.05:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < HOUR:
+        return f"{whole // MINUTE} min {whole % MINUTE:02d} s"
+    if whole < DAY:
+        return f"{whole // HOUR} h {whole % HOUR // MINUTE:02d} min"
+    return f"{whole // DAY} d {whole % DAY // HOUR} h"
+
+
+def ago(seconds: float) -> str:
+    """`just now`, `3 min ago`, `2 h ago`, `5 d ago`."""
+    if seconds < 5:
+        return "just now"
+    for size, word in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (1, "s")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {word} ago"
+    return "just now"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """`1 hit`, `3 hits`, `100,000 nodes`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def shorten(text: str, width: int) -> str:
+    """One line of at most `width` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: max(width - 1, 0)] + "…"
+
+
+def short_id(dispatch_id: str) -> str:
+    """Twelve digits: enough to type, and unique among tens of millions."""
+    return dispatch_id[:12]

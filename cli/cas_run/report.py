@@ -1,0 +1,153 @@
+"""What a dispatch came to, as lines: the table of electrons, the sum, the result. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from cas_run.phrases import count, duration, short_id, shorten
+from cas_run.preview import preview
+from cas_run.table import Column, lines_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Sequence
+
+    from cas_engine import NodeResult, Plan, Result
+    from cas_run.table import Cell
+    from cas_run.terminal import Stream
+
+N = TypeVar("N")
+
+STATUS_STYLE = {
+    "hit": "cyan",
+    "ran": "green",
+    "failed": "bold red",
+    "skipped": "yellow",
+    "cancelled": "yellow",
+    "pending": "dim",
+    "running": "yellow",
+    "miss": "green",
+    "unknown": "yellow",
+    "COMPLETED": "green",
+    "FAILED": "bold red",
+    "CANCELLED": "yellow",
+    "INTERRUPTED": "yellow",
+    "RUNNING": "yellow",
+    "PENDING": "dim",
+}
+
+_NODES = (
+    Column("electron", elastic=True),
+    Column("nodes", right=True),
+    Column("what"),
+    Column("why", elastic=True),
+    Column("seconds", right=True),
+    Column("saved", right=True),
+)
+_PLANNED = (
+    Column("electron", elastic=True),
+    Column("nodes", right=True),
+    Column("would"),
+    Column("why", elastic=True),
+    Column("last time", right=True),
+)
+_WOULD = {"hit": "be reused", "miss": "run", "unknown": "wait"}
+
+
+def head_lines(result: Result, out: Stream) -> list[str]:
+    """Name, id, status and time in one line."""
+    status = out.paint(result.status.value.lower(), STATUS_STYLE.get(result.status.value, ""))
+    took = f" in {duration(result.seconds)}" if result.status.value == "COMPLETED" else ""
+    return [f"{out.paint(result.lattice, 'bold')}  {short_id(result.dispatch_id)}  {status}{took}"]
+
+
+def node_lines(nodes: Sequence[NodeResult], out: Stream, *, each: bool) -> list[str]:
+    """The table: one row for alike nodes of one electron, or one for each node."""
+    rows: list[Sequence[Cell]] = []
+    for group in _alike(nodes, lambda node: (node.electron, node.status, node.reason), each=each):
+        first = group[0]
+        seconds, saved = sum(n.seconds for n in group), sum(n.saved_s for n in group)
+        rows.append(
+            (
+                first.label if each else first.electron,
+                f"{len(group):,}" if len(group) > 1 else "",
+                (first.status, STATUS_STYLE.get(first.status, "")),
+                first.reason,
+                f"{seconds:.2f}" if first.status in ("ran", "failed") else "",
+                f"{saved:.2f}" if first.status == "hit" else "",
+            )
+        )
+    return lines_of(_NODES, rows, paint=out.paint, width=out.width)
+
+
+def sum_line(result: Result) -> str:
+    """`3 hits, 2 ran; the reuse saved 4.10 s`."""
+    parts = [count(result.hits, "hit"), f"{result.ran:,} ran"]
+    parts += [
+        f"{number:,} {word}"
+        for number, word in ((result.failed, "failed"), (result.skipped, "skipped"))
+        if number
+    ]
+    saved = f"; the reuse saved {duration(result.saved_s)}" if result.hits else ""
+    return ", ".join(parts) + saved
+
+
+def failure_lines(result: Result, out: Stream) -> list[str]:
+    """What failed, each with the traceback of the user's frames."""
+    lines = []
+    for node in result.nodes:
+        if node.status == "failed" and node.error:
+            lines += ["", out.paint(f"electron {node.label} failed", "bold red"), node.error.rstrip()]
+    if not lines and result.error:
+        lines = ["", out.paint(f"{result.lattice} failed", "bold red"), result.error.rstrip()]
+    return lines
+
+
+def plan_lines(plan: Plan, out: Stream, *, each: bool) -> list[str]:
+    """What would run and why, and the sum."""
+    rows: list[Sequence[Cell]] = []
+    for group in _alike(plan.nodes, lambda node: (node.electron, node.decision, node.reason), each=each):
+        first = group[0]
+        known = [n.seconds for n in group if n.seconds is not None]
+        rows.append(
+            (
+                first.label if each else first.electron,
+                f"{len(group):,}" if len(group) > 1 else "",
+                (_WOULD[first.decision], STATUS_STYLE[first.decision]),
+                first.reason,
+                f"{sum(known):.2f}" if known else "",
+            )
+        )
+    lines = lines_of(_PLANNED, rows, paint=out.paint, width=out.width)
+    return [*lines, "", plan_sum(plan)]
+
+
+def plan_sum(plan: Plan) -> str:
+    """`4 hits, 1 would run, 1 waits for another; about 2.3 s`."""
+    parts = [count(plan.hits, "hit"), f"{plan.misses:,} would run"]
+    if plan.unknown:
+        parts.append(f"{plan.unknown:,} wait for another's result")
+    about = f"; about {duration(plan.estimate_s)}" if plan.estimate_s else ""
+    return ", ".join(parts) + about
+
+
+def value_lines(value: object, out: Stream) -> list[str]:
+    """The result, short enough to look at."""
+    lines = preview(value).splitlines() or [""]
+    return [f"{out.paint('result', 'dim')}  {lines[0]}", *("        " + line for line in lines[1:])]
+
+
+def pairs_lines(pairs: Iterable[tuple[str, str]], out: Stream) -> list[str]:
+    """Names and what stands for them, aligned."""
+    rows = [(name, shorten(text, 200)) for name, text in pairs]
+    width = max((len(name) for name, _ in rows), default=0)
+    return [f"{out.paint(name.ljust(width), 'dim')}  {text}" for name, text in rows]
+
+
+def _alike(nodes: Sequence[N], kind: Callable[[N], Hashable], *, each: bool) -> list[list[N]]:
+    """Groups in the order of their first nodes."""
+    if each:
+        return [[node] for node in nodes]
+    groups: dict[Hashable, list[N]] = {}
+    for node in nodes:
+        groups.setdefault(kind(node), []).append(node)
+    return list(groups.values())

@@ -1,0 +1,54 @@
+"""What the options that every command shares amount to, and the way from there to streams and engine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cas_run.terminal import Terminal
+
+if TYPE_CHECKING:
+    from cas_run.backend import Backend
+
+
+@dataclass
+class Session:
+    """One invocation. The options may stand before the subcommand, after it, or both: they add up."""
+
+    as_json: bool = False
+    store: str | None = None
+    verbosity: int = 0
+    terminal: Terminal = field(default_factory=Terminal)
+
+    @property
+    def quiet(self) -> bool:
+        return self.verbosity < 0
+
+    @property
+    def verbose(self) -> bool:
+        return self.verbosity > 0
+
+    def backend(self, *, create: bool = False) -> Backend:
+        """The verbs of the engine over the chosen store; `create` it if it is not there.
+
+        Whoever asks may run the user's code, if only to load a value: from here on its prints go to stderr.
+        """
+        self.terminal.divert()
+        from cas_run.backend import Local
+
+        return Local(self.store, create=create)
+
+    def answer(self, answer: object) -> None:
+        """The one JSON object on stdout."""
+        indent = 2 if self.terminal.out.tty else None
+        self.terminal.out.line(json.dumps(answer, indent=indent))
+
+    def say(self, text: str = "") -> None:
+        """A line of the answer, on stdout."""
+        self.terminal.out.line(text)
+
+    def note(self, text: str) -> None:
+        """A line about what is going on, on stderr. -q silences it."""
+        if not self.quiet:
+            self.terminal.err.line(text)

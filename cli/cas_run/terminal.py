@@ -1,0 +1,105 @@
+"""The two streams: answers go to stdout, all else to stderr, and what user code prints with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+_STYLES = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "cyan": "36",
+    "bold red": "1;31",
+    "bold green": "1;32",
+}
+
+
+class Stream:
+    """One of the two, with what it can show."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+        self.tty = file.isatty()
+        # https://no-color.org: present and not empty
+        self.colour = self.tty and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal; None when nobody's eyes limit the line."""
+        return shutil.get_terminal_size((100, 24)).columns if self.tty else None
+
+    def paint(self, text: str, style: str) -> str:
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if style and text and self.colour else text
+
+    def write(self, text: str) -> None:
+        self.file.write(text)
+        self.file.flush()
+
+    def line(self, text: str = "") -> None:
+        self.write(text + "\n")
+
+
+class Terminal:
+    """stdout and stderr of this process, taken once at the start."""
+
+    def __init__(self) -> None:
+        # A closed stream (`>&-`) is None in Python: what is written to it goes nowhere.
+        self.out = Stream(_tolerant(sys.stdout))
+        self.err = Stream(_tolerant(sys.stderr))
+        self._diverted = False
+
+    def divert(self) -> None:
+        """From here on whatever prints to stdout, Python or not, lands on stderr; only `out` reaches stdout.
+
+        On the level of file descriptors, because C extensions and child processes print too.
+        """
+        if self._diverted or sys.stdout is None:
+            return
+        self._diverted = True
+        sys.stdout.flush()
+        kept = os.dup(1)
+        try:
+            os.dup2(2, 1)
+        except OSError:  # stderr is closed
+            _point_to_nowhere(1)
+        tty, colour = self.out.tty, self.out.colour
+        self.out = Stream(os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors="replace"))
+        self.out.tty, self.out.colour = tty, colour
+        # Prints of electrons appear when they happen, between our own lines.
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(line_buffering=True)
+
+    def leave(self, status: int) -> NoReturn:
+        """End the process without waiting for threads. What the store has acknowledged is durable."""
+        for file in (self.out.file, self.err.file, sys.stdout, sys.stderr):
+            try:
+                file.flush()
+            except (OSError, ValueError, AttributeError):
+                continue
+        os._exit(status)
+
+    def drop_out(self) -> None:
+        """The reader of stdout has gone: let nothing complain, the interpreter's last flush included."""
+        _point_to_nowhere(self.out.file.fileno())
+
+
+def _tolerant(file: TextIO | None) -> TextIO:
+    if file is None:
+        return Path(os.devnull).open("w", encoding="utf-8")
+    # A terminal that can't show an arrow shows a question mark, never a UnicodeEncodeError.
+    if hasattr(file, "reconfigure"):
+        file.reconfigure(errors="replace")
+    return file
+
+
+def _point_to_nowhere(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    if nowhere != descriptor:
+        os.close(nowhere)
