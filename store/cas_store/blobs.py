@@ -1,8 +1,9 @@
 """Bytes by digest: small ones as rows, large ones as files that are renamed into place.
 
-In the table of blobs a key of 16 bytes is a small blob; with one more byte (1) it says that a large one of the
-digest was published, and its value is the size. Order of publishing: temporary file, fsync, and inside the write
-transaction rename, fsync of the folder, row. Each crash on the way leaves a state that the next run puts right.
+In the table of blobs a key of 16 bytes is a small blob; with one more byte (1) it says that a large one of
+the digest was published, and its value is the size. Order of publishing: temporary file, fsync, and inside
+the write transaction rename, fsync of the folder, row. Each crash on the way leaves a state that the next run
+puts right.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import lmdb
 from xxhash import xxh3_128
 
+from cas_store import forks
 from cas_store.database import Database
 from cas_store.digest import Digest, digest_of
 from cas_store.errors import BlobDamaged, BlobMissing
@@ -45,10 +48,8 @@ class Temporary:
     def __del__(self, getpid=os.getpid, unlink=os.unlink) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
         if self._process != getpid():
             return  # a forked copy: the file is the parent's
-        try:
+        with suppress(OSError):  # published, or swept away
             unlink(self.path)
-        except OSError:
-            pass  # published, or swept away
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,9 @@ class PreparedBlob:
 class Blobs:
     """The blobs of one store."""
 
-    def __init__(self, layout: Layout, database: Database, owners: Owners, seal: Seal, quarantine: Quarantine) -> None:
+    def __init__(
+        self, layout: Layout, database: Database, owners: Owners, seal: Seal, quarantine: Quarantine
+    ) -> None:
         self._layout = layout
         self._database = database
         self._owners = owners
@@ -74,12 +77,14 @@ class Blobs:
         self._coming: dict[Digest, tuple[PreparedBlob, int]] = {}  # submitted, not yet durable; with a count
         self._lock = threading.Lock()
         self._folders: set[str] = set()
+        forks.watch(self)
 
     # --- writing
 
     def prepare(self, pieces: Sequence[bytes | memoryview]) -> PreparedBlob:
-        """Digest the concatenation; write it to a temporary file, synced, if it is large and not there yet."""
-        views = [memoryview(piece).cast("B") for piece in pieces]
+        """Digest the concatenation; write it to a temporary file, synced, if large and not there yet."""
+        # Empty ones go first: an array of shape (0, 3) cannot be cast.
+        views = [memoryview(piece).cast("B") for piece in pieces if memoryview(piece).nbytes]
         size = sum(view.nbytes for view in views)
         if size <= SMALL:
             content = b"".join(views)
@@ -125,11 +130,11 @@ class Blobs:
             marker = blob.digest + _LARGE
             transaction.put(marker, self._seal.close(marker, blob.size.to_bytes(8, "big")), db=handle)
         for folder in folders:
-            # Also where the file was there before: its writer may have been killed before it came to this line.
+            # Also where the file was there before: its writer may have been killed before this line.
             sync_folder(folder)
 
     def _link(self, digest: Digest, size: int, path: Path) -> bool:
-        """If an intact copy is there, a second name for it: so nobody can sweep it away before it is published."""
+        """If an intact one is there, give it a second name: whoever sweeps the first leaves the bytes."""
         present = self._layout.blob(digest)
         try:
             if present.stat().st_size != size or not self._is_intact(digest):
@@ -144,28 +149,31 @@ class Blobs:
         path = self._layout.blob(blob.digest)
         folder = path.parent
         if folder.name not in self._folders:
-            try:
+            with suppress(FileExistsError):
                 folder.mkdir(mode=0o700)
-            except FileExistsError:
-                pass
             sync_folder(self._layout.blobs)
             self._folders.add(folder.name)
-        try:
-            if path.stat().st_size == blob.size:
-                return folder
-        except FileNotFoundError:
-            pass
+        # Over an equal one that came there meanwhile; if it is a link to the one there, nothing happens.
         try:
             blob.temporary.path.rename(path)
         except FileNotFoundError as error:
-            raise BlobMissing(blob.digest, self._layout.root) from error
+            if not folder.is_dir():
+                self._folders.discard(folder.name)
+                return self._move(blob)
+            # The job is run again, or the blob was published by an earlier batch.
+            if not path.is_file() or path.stat().st_size != blob.size:
+                raise BlobMissing(blob.digest, self._layout.root) from error
         return folder
 
     def sweep(self) -> None:
         """Remove what dead processes left unfinished."""
         for path in self._layout.tmp.iterdir():
             owner, _, _ = path.name.partition("-")
-            if not self._owners.is_alive(bytes.fromhex(owner)):
+            try:
+                name = bytes.fromhex(owner)
+            except ValueError:
+                continue  # not ours
+            if not self._owners.is_alive(name):
                 path.unlink(missing_ok=True)
 
     # --- reading
@@ -250,7 +258,7 @@ class Blobs:
         return True
 
     def _verify(self, digest: Digest, descriptor: int) -> None:
-        """Once per file and process. By reading, not through a mapping: a failing disk is then an error, no signal."""
+        """Once per file and process; by reading, not by mapping: a failing disk is then no signal."""
         found = os.fstat(descriptor)
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
         if self._verified.get(digest) == stamp:
@@ -260,15 +268,23 @@ class Blobs:
             raise BlobDamaged(digest, self._layout.root)
         self._verified[digest] = stamp
 
+    def before_fork(self) -> None:
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        # What the parent has submitted stays readable: small ones are in memory, large ones where they were.
+        self._lock = threading.Lock()
+
 
 def _digest_of_file(descriptor: int) -> Digest:
     state = xxh3_128()
-    buffer = bytearray(_PIECE)
-    view = memoryview(buffer)
     offset = 0
-    while count := os.preadv(descriptor, [view], offset):
-        state.update(view[:count])
-        offset += count
+    while piece := os.pread(descriptor, _PIECE, offset):
+        state.update(piece)
+        offset += len(piece)
     return state.digest()
 
 

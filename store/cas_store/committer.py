@@ -1,7 +1,7 @@
 """Group commit: one thread of the process writes what all its threads submit, many batches to one fsync.
 
-A thread of its own, because waiting for another process's write transaction cannot be interrupted: Ctrl-C reaches
-whoever waits for the future instead.
+A thread of its own, because waiting for another process's write transaction cannot be interrupted: Ctrl-C
+reaches whoever waits for the future instead.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from cas_store import forks
-from cas_store.errors import BlobMissing, StoreError
+from cas_store.errors import BlobMissing
 from cas_store.writes import Write
 
 _LINGER_S = 0.005  # a batch that nobody waits for may wait that long for company
 _ENOUGH = 64  # batches that are worth a commit at once
-_ROWS_AT_ONCE = 50_000  # in one commit
-_ROWS_WAITING = 200_000  # more, and whoever submits has to wait
+_AT_ONCE = 64 << 20  # bytes in one commit
+_WAITING = 256 << 20  # bytes; with more in the queue, whoever submits has to wait
 
 
 class Batch:
     """Writes that become durable together, and the promise made for them."""
 
-    __slots__ = ("future", "writes")
+    __slots__ = ("future", "weight", "writes")
 
-    def __init__(self, writes: Sequence[Write]) -> None:
+    def __init__(self, writes: Sequence[Write], weight: int) -> None:
         self.writes = writes
+        self.weight = weight
         self.future: Future[None] = Future()
         # Not to be cancelled: a batch is written or fails.
         self.future.set_running_or_notify_cancel()
@@ -38,7 +39,9 @@ class Batch:
 class Committer:
     """Takes batches, in order; a batch that fails takes those behind it along, since they may rely on it."""
 
-    def __init__(self, apply: Callable[[Sequence[Batch]], None], settle: Callable[[Sequence[Batch]], None]) -> None:
+    def __init__(
+        self, apply: Callable[[Sequence[Batch]], None], settle: Callable[[Sequence[Batch]], None]
+    ) -> None:
         self._apply = apply
         self._settle = settle
         self._renew()
@@ -49,9 +52,9 @@ class Committer:
         self._lock = threading.Lock()
         self._more = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()  # taken again when a future's callback submits and there is no thread
         self._queue: list[Batch] = []
-        self._rows = 0
+        self._weight = 0
         self._urgent = False
         self._oldest = 0.0
         self._asleep = False
@@ -59,16 +62,16 @@ class Committer:
         self._stopping = False
         self._alone = False  # no thread to be had any more: whoever submits writes
 
-    def submit(self, writes: Sequence[Write], *, urgent: bool) -> Future[None]:
-        """Queue a batch. Urgent: somebody waits, so don't linger for company."""
-        batch = Batch(writes)
+    def submit(self, writes: Sequence[Write], weight: int, *, urgent: bool) -> Future[None]:
+        """Queue a batch that takes so many bytes. Urgent: somebody waits, so don't linger for company."""
+        batch = Batch(writes, weight)
         with self._lock:
-            if self._rows > _ROWS_WAITING and not self.is_own_thread():
-                self._room.wait_for(lambda: self._rows <= _ROWS_WAITING or self._thread is None)
+            if self._weight > _WAITING and not self.is_own_thread():
+                self._room.wait_for(lambda: self._weight <= _WAITING or self._thread is None)
             if not self._queue:
                 self._oldest = time.monotonic()
             self._queue.append(batch)
-            self._rows += len(writes)
+            self._weight += weight
             if urgent:
                 self._urgent = True
             if self._asleep and (urgent or len(self._queue) == 1 or len(self._queue) >= _ENOUGH):
@@ -135,14 +138,14 @@ class Committer:
 
     def _take(self) -> list[Batch]:
         with self._lock:
-            rows = count = 0
+            weight = count = 0
             for batch in self._queue:
-                rows += len(batch.writes)
+                weight += batch.weight
                 count += 1
-                if rows >= _ROWS_AT_ONCE:
+                if weight >= _AT_ONCE:
                     break
             group, self._queue = self._queue[:count], self._queue[count:]
-            self._rows -= rows
+            self._weight -= weight
             self._urgent = False
             self._oldest = time.monotonic()
             self._room.notify_all()
@@ -159,7 +162,7 @@ class Committer:
             with self._lock:
                 group += self._queue
                 self._queue = []
-                self._rows = 0
+                self._weight = 0
                 self._room.notify_all()
         self._answer(group, error)
 

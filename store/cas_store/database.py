@@ -1,9 +1,8 @@
 """One LMDB environment: opened with care, grown, reopened, forked; read through views and written by jobs.
 
 Order of locks: the writer's, the gate, then each view's. Whoever needs the map to stand still takes them all
-(`_at_rest`), which ends every read transaction; a view begins a new one when it is next asked. So growing never
-waits for a reader that holds a view open, and a view made before jumps forward: rows are only ever added, or
-replaced by newer ones.
+(`_at_rest`), which ends every read transaction; a view begins a new one when it is next asked. So growing
+never waits for a reader that holds a view open, and such a view jumps to the present.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import lmdb
 
 from cas_store import forks
 from cas_store.datafile import check_data_file
-from cas_store.errors import StoreError, StoreFull, StoreReplaced
+from cas_store.errors import StoreDamaged, StoreError, StoreFull, StoreReplaced
 from cas_store.faults import translate
 from cas_store.views import View
 
@@ -30,10 +29,11 @@ MAP_SIZE = 64 << 30  # bytes of address space, not of disk
 _SMALLEST_MAP = 16 << 20
 _READERS = 2048  # at once, over all processes; fixed by whoever opens first
 _REST_BEFORE_FORK_S = 10.0
+_CHECK_READERS_EACH = 500  # commits: a killed reader makes the file grow until then
 
 
 class Database:
-    """A folder with an LMDB environment of a few tables. Thread-safe; reopens by itself after close and fork."""
+    """An LMDB environment with a few tables. Thread-safe; reopens by itself after close and fork."""
 
     def __init__(
         self, folder: Path, tables: Sequence[str], *, root: Path, lasting: bool, map_size: int = MAP_SIZE
@@ -49,8 +49,10 @@ class Database:
         self._views: set[View] = set()
         self._env: lmdb.Environment | None = None
         self._inode: tuple[int, int] | None = None
-        self.handles: dict[str, lmdb._Database] = {}  # noqa: SLF001
+        self.handles: dict[str, lmdb._Database] = {}
         self._resting = False
+        self._commits = 0
+        self._still = False
         forks.watch(self)
 
     # --- reading
@@ -68,7 +70,7 @@ class Database:
             self._views.discard(view)
 
     def begin_read(self) -> lmdb.Transaction[bytes] | None:
-        """For views, which hold their own lock: None when :meth:`make_ready` has to be called first, without it."""
+        """For views, which hold their own lock. None: call :meth:`make_ready` first, without the lock."""
         env = self._env
         if env is None:
             return None
@@ -85,8 +87,15 @@ class Database:
             if self._env is None:
                 self._open()
                 return
-            with self._at_rest():
-                self._env.set_mapsize(0)
+            self._resize(0)
+
+    def damaged(self, error: Exception) -> StoreError:
+        """For views: LMDB could not make sense of its file."""
+        return StoreDamaged(
+            f"the store at {self._root} is damaged: {error} while reading\n"
+            f"  -> stop what uses the store and restore a backup, or move the folder away and start afresh",
+            self._root,
+        )
 
     # --- writing
 
@@ -96,14 +105,19 @@ class Database:
         Raises StoreFull, StoreReplaced, StoreError; nothing of the job is visible then.
         """
         with self._writer:
-            reopened = False
+            reopened = healed = False
             while True:
                 try:
                     return self._write_once(job)
                 except lmdb.MapResizedError:
                     self.make_ready()
                 except lmdb.MapFullError:
-                    self._grow()
+                    self._resize(2 * self._opened().info()["map_size"])
+                except StoreReplaced:
+                    if self._lasting or healed:
+                        raise
+                    self._start_afresh()
+                    healed = True
                 except lmdb.PanicError as error:
                     # A meta page could not be written; LMDB wants to be opened anew before it goes on.
                     self.close()
@@ -117,11 +131,14 @@ class Database:
         env = self._env
         if env is None:
             env = self._open()
-        self._check_place()
+        self.check_place()
+        self._commits += 1
+        if self._commits % _CHECK_READERS_EACH == 0:
+            env.reader_check()
         with env.begin(write=True) as transaction:
             outcome = job(transaction)
         # Once more before anybody is told: what went into a folder that has no name is lost.
-        self._check_place()
+        self.check_place()
         return outcome
 
     def is_in_place(self) -> bool:
@@ -132,7 +149,8 @@ class Database:
             return False
         return (found.st_dev, found.st_ino) == self._inode
 
-    def _check_place(self) -> None:
+    def check_place(self) -> None:
+        """Raise StoreReplaced unless the folder still has the file that was opened."""
         if not self.is_in_place():
             msg = (
                 f"the store at {self._root} was removed or replaced while it was open\n"
@@ -140,18 +158,30 @@ class Database:
             )
             raise StoreReplaced(msg, self._root)
 
-    def _grow(self) -> None:
+    def _resize(self, size: int) -> None:
+        """Grow the map, or with 0 follow another process that has. Caller holds the writer's lock."""
         with self._at_rest():
-            env = self._opened()
-            size = 2 * env.info()["map_size"]
             try:
-                env.set_mapsize(size)
-            except (lmdb.MemoryError, MemoryError) as error:
-                msg = (
-                    f"the store at {self._root} needs {size >> 20} MiB of address space\n"
-                    f"  -> raise the limit (ulimit -v), then try again"
-                )
-                raise StoreFull(msg, self._root) from error
+                self._opened().set_mapsize(size)
+            except (lmdb.Error, MemoryError) as error:
+                # LMDB has let go of the old map by now: close, and open with what can be had.
+                self.close()
+                if size:
+                    msg = (
+                        f"the store at {self._root} needs {size >> 20} MiB of address space\n"
+                        f"  -> raise the limit (ulimit -v), then try again"
+                    )
+                    raise StoreFull(msg, self._root) from error
+                self._open()
+
+    def _start_afresh(self) -> None:
+        """Somebody removed what need not last."""
+        self.close()
+        self._inode = None
+        try:
+            self._folder.mkdir(mode=0o700, parents=self._root.is_dir(), exist_ok=True)
+        except OSError as error:
+            raise translate(error, self._root, "making it anew") from error
 
     # --- opening and closing
 
@@ -169,9 +199,10 @@ class Database:
                 self._env = None
                 self.handles = {}
 
-    def check_readers(self) -> None:
-        """Clear what killed readers left, lest the file grow."""
-        self._opened().reader_check()
+    @property
+    def is_open(self) -> bool:
+        """Whether this process has it open now."""
+        return self._env is not None
 
     def _opened(self) -> lmdb.Environment:
         env = self._env
@@ -186,7 +217,7 @@ class Database:
             if self._lasting:
                 check_data_file(self._file)
             if self._inode is not None:
-                self._check_place()
+                self.check_place()
             env = self._environment()
         except StoreError:
             raise
@@ -225,11 +256,12 @@ class Database:
                     raise
                 size //= 2
             except lmdb.MapResizedError:
-                size *= 2  # another process grew it while we opened
+                # Another process made the file grow while we opened it.
+                size = max(size, 2 * self._file.stat().st_size)
 
     def _open_tables(self, env: lmdb.Environment) -> dict[str, lmdb._Database]:
-        # In a write transaction, though it writes nothing when they exist: LMDB forgets a table's handle with the
-        # read transaction that opened it.
+        # In a write transaction, though it writes nothing when they exist: the handle of a table is forgotten
+        # with the read transaction that opened it.
         while True:
             try:
                 with env.begin(write=True) as transaction:
@@ -243,18 +275,23 @@ class Database:
     def _at_rest(self) -> Iterator[None]:
         """No transaction of this process under way. Caller holds the writer's lock."""
         with self._gate:
+            if self._still:  # within another such block
+                yield
+                return
             views = list(self._views)
             for view in views:
                 view.lock.acquire()
                 view.end()
+            self._still = True
             try:
                 yield
             finally:
+                self._still = False
                 for view in views:
                     view.lock.release()
 
     # --- forks: the parent comes to rest first. The child has to close the inherited environment before it may
-    # open its own, and closing ends read transactions in the lock file that both share: the parent's, if it had any.
+    # open its own, and closing ends read transactions in the lock file that both share: the parent's, if any.
 
     def before_fork(self) -> None:
         self._resting = self._writer.acquire(timeout=_REST_BEFORE_FORK_S)

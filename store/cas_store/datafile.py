@@ -1,4 +1,4 @@
-"""Whether an LMDB data file may be handed to LMDB, which would map it and die of SIGBUS where it is cut off."""
+"""Whether a data file may be handed to LMDB, which would map it and die of SIGBUS where it is cut off."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from cas_store.errors import StoreDamaged
 
-# One meta page of LMDB 0.9 on a 64-bit machine: page header; magic, version, address, map size; two tree roots
-# (free list, main) of which the first's padding is the page size; last page, transaction.
-_META = struct.Struct("=QHHI" "IIQQ" "IHHQQQQQ" "IHHQQQQQ" "QQ")
+# One meta page of LMDB 0.9 on a 64-bit machine: page header; magic, version, address, map size; two roots of
+# trees (free list, main), of which the first's padding is the page size; last page, transaction.
+_META = struct.Struct("=QHHIIIQQIHHQQQQQIHHQQQQQQQ")
 _MAGIC = 0xBEEFC0DE
 _IS_META = 0x08
 _NO_PAGE = (1 << 64) - 1

@@ -3,6 +3,7 @@
 A message says what happened, to which thing, why, and what to do next (after ``->``).
 """
 
+# ruff: noqa: N818 - an error is named for what is the matter; that it is an error shows where it is raised
 from __future__ import annotations
 
 from pathlib import Path
@@ -32,7 +33,7 @@ class StoreDamaged(StoreError):
 
 
 class StoreFull(StoreError):
-    """No room: the disk, a quota or the address space. Nothing acknowledged is lost; goes on when there is room."""
+    """No room: disk, quota or address space. Nothing acknowledged is lost; it goes on when there is room."""
 
 
 class StoreReplaced(StoreError):
@@ -44,7 +45,7 @@ class StoreTooNew(StoreError):
 
 
 class StoreRefused(StoreError):
-    """The store will not be opened here: permissions, not a store, a network file system, another pid namespace."""
+    """Will not be opened: permissions, not a store, a network file system, another pid namespace."""
 
 
 class BlobMissing(StoreError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 
 import lmdb
@@ -12,7 +13,8 @@ from cas_store.errors import StoreDamaged, StoreError, StoreFull, StoreRefused
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_SPARE = 1 << 20  # bytes; below this a write error means a full disk, whatever LMDB calls it
+_SPARE = 1 << 20  # bytes; with less, a failed write means a full disk, whatever it is called
+_PROBE = 1 << 16  # bytes; a quota shows only to who writes
 
 
 def translate(error: Exception, path: Path, doing: str) -> StoreError:
@@ -21,13 +23,7 @@ def translate(error: Exception, path: Path, doing: str) -> StoreError:
         return error
     code = _errno_of(error)
     what = f"the store at {path}: {_text(error)} while {doing}"
-    if code in _NO_ROOM or (isinstance(error, (lmdb.Error, OSError)) and _free_space(path) < _SPARE):
-        return StoreFull(
-            f"no room in the store at {path} while {doing}: {_text(error)}\n"
-            f"  -> free some disk space (or raise the quota); nothing acknowledged is lost",
-            path,
-        )
-    if isinstance(error, (lmdb.MapFullError, lmdb.MemoryError)):
+    if isinstance(error, (lmdb.MapFullError, lmdb.MemoryError, MemoryError)):
         return StoreFull(
             f"{what}\n  -> the address space is limited (ulimit -v): raise the limit, then try again", path
         )
@@ -45,9 +41,19 @@ def translate(error: Exception, path: Path, doing: str) -> StoreError:
         )
     if isinstance(error, lmdb.ReadersFullError):
         return StoreError(f"{what}; too many reading at once\n  -> run fewer processes against it", path)
-    if isinstance(error, (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)):
+    if isinstance(
+        error, (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)
+    ):
         return StoreDamaged(
-            f"{what}\n  -> stop what uses the store and restore a backup, or move the folder away and start afresh",
+            f"{what}\n"
+            f"  -> stop what uses the store and restore a backup, or move the folder away and start afresh",
+            path,
+        )
+    if code in _NO_ROOM or _is_full(path):
+        # LMDB reports a write that was cut short for want of room as an input/output error.
+        return StoreFull(
+            f"no room in the store at {path} while {doing}: {_text(error)}\n"
+            f"  -> free some disk space (or raise the quota); nothing acknowledged is lost",
             path,
         )
     return StoreError(f"{what}\n  -> look at the system's log for a failing disk; then try again", path)
@@ -66,9 +72,15 @@ def _text(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _free_space(path: Path) -> int:
+def _is_full(root: Path) -> bool:
     try:
-        found = os.statvfs(path)
-    except OSError:
-        return _SPARE  # unknown: don't blame the disk
-    return found.f_bavail * found.f_frsize
+        found = os.statvfs(root)
+        if found.f_bavail * found.f_frsize < _SPARE:
+            return True
+        with tempfile.TemporaryFile(dir=root) as file:
+            file.write(bytes(_PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno in _NO_ROOM
+    return False

@@ -1,7 +1,7 @@
 """What a fork does to the things that a process holds: nothing of the parent's may be used by the child.
 
-Register objects here; around every ``os.fork`` they are told. (A child made by ``subprocess`` inherits nothing:
-all descriptors are closed on exec.)
+Register objects here; around every ``os.fork`` they are told. (A child made by ``subprocess`` inherits
+nothing: all descriptors are closed on exec.)
 """
 
 from __future__ import annotations

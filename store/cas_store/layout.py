@@ -83,13 +83,13 @@ def parse_identity(content: bytes, path: Path) -> bytes:
         entries = json.loads(content)
         found_format, store_id = entries["format"], entries["id"]
         if not isinstance(found_format, int):
-            raise TypeError("format is not a number")  # noqa: EM101, TRY003, TRY301
+            raise TypeError("format is not a number")  # noqa: TRY301
     except (ValueError, KeyError, TypeError) as error:
         msg = f"{path} is not readable as the identity of a store: {error}{advice}"
         raise StoreDamaged(msg, path) from error
     if found_format > FORMAT:
         msg = (
-            f"the store at {path.parent} has format {found_format}; this cas-run knows formats up to {FORMAT}\n"
+            f"the store at {path.parent} has format {found_format}; this cas-run knows up to {FORMAT}\n"
             f"  -> upgrade cas-run (pip install -U cas-run), or choose another store with CAS_RUN_STORE"
         )
         raise StoreTooNew(msg, path.parent)
@@ -121,7 +121,9 @@ def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(descriptor)  # before the rename: after a power cut the name may survive and the bytes not
+            os.fsync(
+                descriptor
+            )  # before the rename: after a power cut the name may survive and the bytes not
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

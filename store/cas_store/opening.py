@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,16 +15,13 @@ from cas_store.database import Database
 from cas_store.datafile import check_data_file
 from cas_store.errors import StoreDamaged, StoreMissing, StoreRefused
 from cas_store.faults import translate
+from cas_store.ground import check_ground
 from cas_store.layout import Layout, identity_text, parse_identity, sync_folder, write_durably
 from cas_store.rows import Seal
 from cas_store.tables import Table
 
 _ID_SIZE = 16
 _ID_KEY = b"store"  # in META: the content of STORE, so that an emptied or exchanged durable/ is noticed
-_NETWORK = {
-    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "glusterfs",
-    "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "orangefs", "smb2", "smb3", "smbfs",
-}  # fmt: skip
 _LEFT_ALONE = "  -> choose another folder, with --store or CAS_RUN_STORE"
 
 
@@ -43,7 +39,7 @@ def open_folder(path: Path, *, create: bool, map_size: int) -> Opened:
     layout = Layout(path)
     try:
         _make_root(path, create=create)
-        _check_root(path)
+        check_ground(path)
         with _locked(path):
             return _open_locked(layout, create=create, map_size=map_size)
     except OSError as error:
@@ -74,7 +70,7 @@ def _found(layout: Layout, *, create: bool, map_size: int) -> Opened:
     strangers = {entry.name for entry in layout.root.iterdir()} - {folder.name for folder in layout.folders()}
     strangers = {name for name in strangers if not name.startswith(".STORE.")}
     if strangers and create:
-        msg = f"{layout.root} is not a store and not empty (it has {sorted(strangers)[0]!r})\n{_LEFT_ALONE}"
+        msg = f"{layout.root} is not a store and not empty (it has {min(strangers)!r})\n{_LEFT_ALONE}"
         raise StoreRefused(msg, layout.root)
     if not create:
         msg = f"there is no store at {layout.root}\n  -> name the right folder with --store or CAS_RUN_STORE"
@@ -104,7 +100,9 @@ def _enter_identity(layout: Layout, database: Database) -> bytes:
         row = transaction.get(_ID_KEY, None, handle)
         if row is not None:
             return parse_identity(row[16:], layout.durable)
-        if any(transaction.stat(handle)["entries"] for handle in database.handles.values()) or _has_blobs(layout):
+        if any(transaction.stat(handle)["entries"] for handle in database.handles.values()) or _has_blobs(
+            layout
+        ):
             raise _without_identity(layout)
         row = Seal(wanted, Table.META.value).close(_ID_KEY, identity_text(wanted))
         transaction.put(_ID_KEY, row, db=handle)
@@ -178,46 +176,6 @@ def _make_root(path: Path, *, create: bool) -> None:
         msg = f"there is no store at {path}\n  -> name the right folder with --store or CAS_RUN_STORE"
         raise StoreMissing(msg, path)
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-def _check_root(path: Path) -> None:
-    found = path.stat()
-    if found.st_uid != os.geteuid():
-        msg = (
-            f"the store at {path} belongs to another user (uid {found.st_uid}); results are pickles, which run code\n"
-            f"  -> use a store of your own, with --store or CAS_RUN_STORE"
-        )
-        raise StoreRefused(msg, path)
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and (path / "STORE").exists():
-        msg = (
-            f"others may write to the store at {path}; results are pickles, which run code\n"
-            f"  -> if you trust what is in it: chmod 700 {path}"
-        )
-        raise StoreRefused(msg, path)
-    kind = file_system_of(path)
-    if kind in _NETWORK:
-        msg = (
-            f"the store at {path} is on a network file system ({kind}), where locks and memory maps are not safe\n"
-            f"  -> choose a folder on a local disk, with --store or CAS_RUN_STORE"
-        )
-        raise StoreRefused(msg, path)
-
-
-def file_system_of(path: Path) -> str:
-    """The type of file system, where the system tells (Linux); else an empty string."""
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text()
-    except OSError:
-        return ""
-    kind, depth = "", -1
-    where = str(path.resolve())
-    for line in mounts.splitlines():
-        fields, _, rest = line.partition(" - ")
-        point = fields.split()[4].encode().decode("unicode_escape")
-        inside = where == point or where.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= depth:
-            kind, depth = rest.split()[0], len(point)
-    return kind
 
 
 @contextmanager

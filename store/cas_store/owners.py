@@ -31,12 +31,12 @@ class Owners:
 
     @property
     def own(self) -> bytes:
-        """16 random bytes that name this process while it lives. Made at first use."""
+        """16 random bytes that name this process. Made at first use."""
         own = self._own
         return own if own is not None else self._announce()
 
     def is_alive(self, owner: bytes) -> bool:
-        """Whether the process of that name still runs (on this machine). Some 10 µs; the dead are remembered."""
+        """Whether the process of that name still runs, on this machine. Some 10 µs."""
         if owner == self._own:
             return True
         if owner in self._dead:
@@ -49,7 +49,7 @@ class Owners:
     def sweep(self) -> None:
         """Remove the files that dead processes left."""
         for path in self._folder.iterdir():
-            # Shared, not exclusive: an exclusive probe would make the dead look alive to whoever asks meanwhile.
+            # By a shared lock: an exclusive one would make the dead look alive to whoever asks meanwhile.
             if not self._is_locked(path) and not _is_fresh(path):
                 path.unlink(missing_ok=True)
 

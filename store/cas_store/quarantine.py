@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +75,6 @@ class Quarantine:
 
     def _perform(self, damage: Damage, job: Job[Path | None]) -> None:
         kept = None
-        try:
+        with suppress(StoreError):  # it is a miss for the reader even so; the next one tries again
             kept = self._database.write(job, "putting something damaged into quarantine")
-        except StoreError:
-            pass  # still a miss for the reader; the next one tries again
         self._found.append(Damage(damage.table, damage.key, damage.why, kept))

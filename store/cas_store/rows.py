@@ -2,7 +2,8 @@
 
 A row moved to another key, another table or another store fails as a flipped bit does.
 
-    row = xxh3_128(store id (16) + length of the table's name (1) + name + length of the key (2, big) + key + value) + value
+    row = digest (16) + value
+    digest = xxh3_128(store id (16) + length of name (1) + table's name + length of key (2, big) + key + value)
 """
 
 from __future__ import annotations

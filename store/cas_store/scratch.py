@@ -1,7 +1,7 @@
 """What need not outlive a boot: who computes what right now, and signals between processes.
 
-An LMDB environment that never syncs: cheap, and worthless after a power cut. So each boot has one of its own, in
-a folder named for the boot, and never opens another's.
+An LMDB environment that never syncs: cheap, and worthless after a power cut. So each boot has one of its own,
+in a folder named for the boot, and never opens another's.
 """
 
 from __future__ import annotations

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from cas_store.quarantine import Quarantine
 from cas_store.rows import Seal
 from cas_store.tables import Table
 from cas_store.views import View
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Snapshot:
@@ -24,7 +28,7 @@ class Snapshot:
         self._seals = seals
         self._quarantine = quarantine
 
-    def __enter__(self) -> Snapshot:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import lmdb
 
@@ -23,11 +24,17 @@ from cas_store.rows import Seal
 from cas_store.scratch import Scratch
 from cas_store.snapshot import Snapshot
 from cas_store.tables import KEY_LIMIT, Table
-from cas_store.writes import Delete, Insert, Put, PutBlob, Write
+from cas_store.writes import Delete, Insert, PutBlob, Write
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_ROW = 200  # bytes that a row takes besides its value, roughly
+_SCRATCH_MAP = 1 << 30
 
 
 class Store:
-    """One store folder as one process sees it. Safe between threads; a forked child opens its own by itself."""
+    """One store folder as one process sees it. Safe between threads; a forked child opens its own."""
 
     def __init__(self, opened: Opened, map_size: int) -> None:
         """Not for users: see :meth:`open`."""
@@ -43,7 +50,9 @@ class Store:
         self._owners = Owners(layout.live)
         self._blobs = Blobs(layout, self._database, self._owners, self._seals[Table.BLOBS], self._quarantine)
         self._committer = Committer(self._apply, self._settle)
-        self._scratch = Scratch(layout.scratch, self.id, self._owners, layout.root, min(map_size, 1 << 30))
+        self._scratch = Scratch(
+            layout.scratch, self.id, self._owners, layout.root, min(map_size, _SCRATCH_MAP)
+        )
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, create: bool = True, map_size: int = MAP_SIZE) -> Store:
@@ -54,14 +63,27 @@ class Store:
         real = Path(os.path.realpath(os.path.expanduser(path)))  # noqa: PTH111
         with _opening:
             known = _stores.get(real)
-            if known is not None and known._database.is_in_place():
-                return known
+            if known is not None:
+                if known.is_in_place():
+                    return known
+                if not real.joinpath("STORE").exists():
+                    known.refuse_to_vanish()
+                known.close()
             opened = open_folder(real, create=create, map_size=map_size)
             store = cls(opened, map_size)
             store._owners.sweep()
             store._blobs.sweep()
             _stores[real] = store
             return store
+
+    def is_in_place(self) -> bool:
+        """Whether the folder is still the one that was opened."""
+        return self._database.is_in_place()
+
+    def refuse_to_vanish(self) -> None:
+        """Raise StoreReplaced if the folder went away while this had it open (and not after it was closed)."""
+        if self._database.is_open:
+            self._database.check_place()
 
     def close(self) -> None:
         """Write what is queued and give everything back. A later use opens it again."""
@@ -70,7 +92,7 @@ class Store:
         self._database.close()
         self._owners.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -114,15 +136,20 @@ class Store:
     def _submit(self, writes: Sequence[Write], *, urgent: bool) -> Future[None]:
         writes = tuple(writes)
         blobs = []
+        weight = _ROW * len(writes)
         for write in writes:
             if isinstance(write, PutBlob):
                 blobs.append(write.blob)
-            elif not 0 < len(write.key) <= KEY_LIMIT:
+                weight += len(write.blob.content or b"")
+                continue
+            if not 0 < len(write.key) <= KEY_LIMIT:
                 msg = f"a key has 1 to {KEY_LIMIT} bytes, not {len(write.key)}: {write.key[:20]!r}"
                 raise StoreError(msg, self.path)
+            if not isinstance(write, Delete):
+                weight += len(write.value)
         if blobs:
             self._blobs.announce(blobs)
-        return self._committer.submit(writes, urgent=urgent)
+        return self._committer.submit(writes, weight, urgent=urgent)
 
     def _apply(self, batches: Sequence[Batch]) -> None:
         blobs = _blobs_of(batches)
@@ -157,7 +184,7 @@ class Store:
     # --- blobs
 
     def prepare(self, pieces: Sequence[bytes | memoryview]) -> PreparedBlob:
-        """Digest the concatenation of the pieces and make it ready for a PutBlob. Large ones are written here."""
+        """Digest the concatenation of the pieces, ready for a PutBlob. Large ones are written here."""
         return self._blobs.prepare(pieces)
 
     def get_blob(self, digest: Digest) -> memoryview:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import lmdb
 
 from cas_store.errors import StoreError
+from cas_store.tables import KEY_LIMIT
 
 if TYPE_CHECKING:
     from cas_store.database import Database
@@ -35,7 +36,10 @@ class View:
             with self.lock:
                 transaction = self._transaction or self._begin()
                 if transaction is not None:
-                    return transaction.get(key, None, self._handles[table])
+                    try:
+                        return transaction.get(key, None, self._handles[table])
+                    except (lmdb.Error, MemoryError) as error:
+                        raise self._fault(error) from error
             self._database.make_ready()
 
     def has(self, table: str, key: bytes) -> bool:
@@ -43,7 +47,10 @@ class View:
         while True:
             with self.lock:
                 if self._transaction is not None or self._begin() is not None:
-                    return self._cursor(table).set_key(key)
+                    try:
+                        return self._cursor(table).set_key(key)
+                    except (lmdb.Error, MemoryError) as error:
+                        raise self._fault(error) from error
             self._database.make_ready()
 
     def scan(self, table: str, prefix: bytes, *, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
@@ -54,7 +61,10 @@ class View:
                 ready = self._transaction is not None or self._begin() is not None
                 if ready:
                     step = self._chunk_back if reverse else self._chunk
-                    rows = step(table, prefix, last)
+                    try:
+                        rows = step(table, prefix, last)
+                    except (lmdb.Error, MemoryError) as error:
+                        raise self._fault(error) from error
             if not ready:
                 self._database.make_ready()
                 continue
@@ -84,6 +94,11 @@ class View:
         self._transaction = self._database.begin_read()
         self._handles = self._database.handles
         return self._transaction
+
+    def _fault(self, error: Exception) -> StoreError:
+        if isinstance(error, (lmdb.BadValsizeError, lmdb.InvalidParameterError)):
+            return StoreError(f"a key has 1 to {KEY_LIMIT} bytes: {error}")
+        return self._database.damaged(error)
 
     def _cursor(self, table: str) -> lmdb.Cursor[bytes]:
         cursor = self._cursors.get(table)

@@ -7,7 +7,7 @@ from typing import NamedTuple, Union
 from cas_store.blobs import PreparedBlob
 from cas_store.tables import Table
 
-# Named tuples, not dataclasses: some are made for each node, and a frozen dataclass costs three times as much.
+# Named tuples, not dataclasses: some are made for each node, and a frozen dataclass costs twice as much.
 
 
 class Put(NamedTuple):
