@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import cas_engine as engine
-from cas_store.errors import StoreMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,14 +58,9 @@ class Local:
     """A store on this machine; what runs, runs in this process."""
 
     def __init__(self, path: str | None, *, create: bool) -> None:
+        # A mistyped path must not come back as an empty store: only work makes a new one there.
         named = path or os.environ.get("CAS_RUN_STORE")
-        # A mistyped path must not come back as an empty store: only work makes a new one.
-        if named and not create and not Path(named).exists():
-            raise StoreMissing(
-                f"there is no store at {named}\n  -> check the path; `cas-run run` makes a new one there",
-                Path(named),
-            )
-        self.store: Store = engine.open_store(path)
+        self.store: Store = engine.open_store(path, create=create or not named)
 
     def resolve(self, text: str) -> str:
         return engine.resolve_id(text, store=self.store)

@@ -11,8 +11,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cas_engine import Electron, Lattice
+from cas_engine.electron import Electron
 from cas_engine.errors import UsageError
+from cas_engine.lattice import Lattice
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -48,8 +48,8 @@ def redispatch(
     that is unchanged is reused. A dispatch that failed or was interrupted is taken up where it stopped.
     """
     backend = session.backend()
-    from cas_run.foreground import follow
     from cas_run.conclusion import conclude, show_plan
+    from cas_run.foreground import follow
 
     parent = backend.resolve(dispatch_id)
     edits = choices.edits_of(replacements, recompute, no_reuse=no_reuse)

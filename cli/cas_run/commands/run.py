@@ -37,9 +37,9 @@ def run(session: Session, target: str, pairs: tuple[str, ...], executor: str | N
     # The engine and all that it imports come before the user's folder is put on the path: a queue.py of
     # theirs must not become the standard library's.
     backend = session.backend(create=True)
+    from cas_run.conclusion import conclude
     from cas_run.foreground import follow
     from cas_run.loading import load_lattice
-    from cas_run.conclusion import conclude
 
     lattice = load_lattice(target)
     call = choices.call_of_lattice(lattice, pairs)
