@@ -47,7 +47,7 @@ HEADERS = {
     "runs", "fails", "allowed", "value", "main", "args", "entry", "how", "dist", "again", "place", "python", "needs"
 }  # fmt: skip
 FOLDERS = ("first", "second place", "dritter/ört")  # where the same project lies in its three runs
-LATTICE = "\n\n@ct.lattice\ndef main({parameters}):\n    return {expression}\n"
+LATTICE = "\n\n@ct.lattice\ndef main():\n    return {expression}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def read_theme(path: Path) -> Iterator[Case]:
             message = f"{path.name}: case {name} is not complete: {title!r}, {headers}"
             raise ValueError(message)
         files = dict(read_file(section, headers) for section in [*shared, *sections])  # its own win
-        yield Case(path.stem, name, why, headers, tuple(files.values()))
+        yield Case(path.stem, f"{path.stem}/{name}", why, headers, tuple(files.values()))
 
 
 def read_file(section: str, headers: Mapping[str, str]) -> tuple[str, ProjectFile]:
@@ -150,7 +150,7 @@ def completed(text: str, headers: Mapping[str, str], side: int) -> str:
         text = f"import cas_run as ct\n{text}"
     if "def main(" not in text and "main = " not in text:
         before, arrow, after = headers.get("main", "task()").partition(" => ")
-        text += LATTICE.format(parameters="", expression=after if arrow and side else before)
+        text += LATTICE.format(expression=after if arrow and side else before)
     return text
 
 
@@ -199,7 +199,7 @@ class Verdict:
     seconds: float
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.case.theme}/{self.case.id} ({self.case.why})\n  {self.said}"
+        return f"{self.kind}: {self.case.id} ({self.case.why})\n  {self.said}"
 
 
 class Player:
@@ -364,14 +364,14 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", help="play the cases that have one of these in theme/id")
     options = parser.parse_args()
     parts = options.parts or [""]
-    corpus = [case for case in read_corpus() if any(part in f"{case.theme}/{case.id}" for part in parts)]
+    corpus = [case for case in read_corpus() if any(part in f"{case.id}" for part in parts)]
     verdicts = []
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         player = stack.enter_context(Player(Path(folder), plain=options.plain))
         for case in corpus:
             if case.skip:
-                print(f"skipped: {case.theme}/{case.id}, {case.skip}")
+                print(f"skipped: {case.id}, {case.skip}")
                 continue
             verdicts.append(player.judge(case))
             if verdicts[-1].kind not in (("fine",) if options.verbose else ("fine", "allowed")):
