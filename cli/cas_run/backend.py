@@ -23,7 +23,7 @@ class Edits:
 
     replace: Mapping[str, Callable[..., object]] = field(default_factory=dict)
     reuse: bool = True
-    recompute: str | Sequence[str] | None = None
+    recompute: str | list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,13 @@ class Local:
         return engine.get_result(dispatch_id, wait=True, store=self.store)
 
     def inputs(self, dispatch_id: str) -> tuple[str, tuple[Input, ...]]:
+        from cas_engine import capsule
+        from cas_engine.preparation import as_lattice
         from cas_run.arguments import inputs_of
 
-        lattice = engine.recorded_lattice(dispatch_id, store=self.store)
+        # The recorded function, not its recorded signature: annotations may be the user's own classes.
+        recorded = self.result(dispatch_id).manifest.lattice
+        lattice = as_lattice(capsule.load(self.store.get_blob(recorded.capsule)))
         return lattice.name, inputs_of(lattice.fn)
 
     def dispatch(

@@ -119,4 +119,4 @@ def _stop(session: Session, backend: Backend, tally: Tally) -> NoReturn:
         f"interrupted: {tally.done:,} of {tally.total:,} nodes are settled, and kept\n"
         f"  -> `cas-run redispatch {short_id(tally.dispatch_id)}` takes it up again"
     )
-    raise Stopped(message, tally.dispatch_id, unfinished=not tally.over)
+    raise Stopped(message, tally.dispatch_id, unfinished=not tally.over or bool(tally.running))

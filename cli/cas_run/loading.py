@@ -56,7 +56,7 @@ def load_lattice(text: str) -> Lattice[..., object]:
     found = _attribute(module, target, list(lattices))
     if isinstance(found, Lattice):
         return found
-    what = "an electron" if isinstance(found, Electron) else f"a {type(found).__name__}"
+    what = "an electron" if isinstance(found, Electron) else f"of type {type(found).__name__}"
     advice = _names(lattices) or "call it in a function decorated with @ct.lattice, and give that"
     raise LoadingError(f"`{target.name}` in {target.place} is {what}, not a lattice\n  -> {advice}")
 
@@ -73,7 +73,7 @@ def load_callable(text: str) -> Callable[..., object]:
     found = _attribute(module, target, functions)
     if not callable(found):
         raise LoadingError(
-            f"`{target.name}` in {target.place} is a {type(found).__name__}, not a function\n"
+            f"`{target.name}` in {target.place} is of type {type(found).__name__}, not a function\n"
             f"  -> {_names(functions)}"
         )
     return found

@@ -63,12 +63,12 @@ def head_lines(result: Result, out: Stream) -> list[str]:
 def node_lines(nodes: Sequence[NodeResult], out: Stream, *, each: bool) -> list[str]:
     """The table: one row for alike nodes of one electron, or one for each node."""
     rows: list[Sequence[Cell]] = []
-    for group in _alike(nodes, lambda node: (node.electron, node.status, node.reason), each=each):
+    for group in _alike(nodes, lambda node: (_shown(node), node.status, node.reason), each=each):
         first = group[0]
         seconds, saved = sum(n.seconds for n in group), sum(n.saved_s for n in group)
         rows.append(
             (
-                first.label if each else first.electron,
+                first.label if each else _shown(first),
                 f"{len(group):,}" if len(group) > 1 else "",
                 (first.status, STATUS_STYLE.get(first.status, "")),
                 first.reason,
@@ -141,6 +141,10 @@ def pairs_lines(pairs: Iterable[tuple[str, str]], out: Stream) -> list[str]:
     rows = [(name, shorten(text, 200)) for name, text in pairs]
     width = max((len(name) for name, _ in rows), default=0)
     return [f"{out.paint(name.ljust(width), 'dim')}  {text}" for name, text in rows]
+
+
+def _shown(node: NodeResult) -> str:
+    return f"{node.electron} → {node.replaced_by}" if node.replaced_by else node.electron
 
 
 def _alike(nodes: Sequence[N], kind: Callable[[N], Hashable], *, each: bool) -> list[list[N]]:

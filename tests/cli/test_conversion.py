@@ -1,4 +1,4 @@
-"""What is typed after `-p name=` becomes what the annotation asks for, or a refusal that says what would do."""
+"""What is typed after `-p name=` becomes what the annotation asks for, or a refusal saying what would do."""
 
 # ruff: noqa: UP007, UP045, PYI061 - the older spellings are what is tested
 from __future__ import annotations

@@ -54,7 +54,7 @@ def list_(session: Session, limit: int, lattice: str | None, status: str | None)
     if limit:
         found = found[:limit]
     if session.as_json:
-        session.answer({"dispatches": [result.to_json() for result in found]})
+        session.answer({"dispatches": [result.to_json(nodes=False) for result in found]})
         return
     if session.quiet:
         for result in found:

@@ -48,9 +48,12 @@ def plan(
         edits = choices.edits_of(replacements, recompute, no_reuse=no_reuse)
         found = backend.plan(parent, edits, choices.call_of_recorded(backend, parent, pairs))
     else:
+        if replacements or recompute or no_reuse:
+            advice = f"give an id, or edit {target} and plan that"
+            raise click.UsageError(f"--replace, --recompute and --no-reuse change a dispatch\n  -> {advice}")
+        from cas_run.backend import Edits
         from cas_run.loading import load_lattice
 
         lattice = load_lattice(target)
-        edits = choices.edits_of(replacements, recompute, no_reuse=no_reuse)
-        found = backend.plan(lattice, edits, choices.call_of_lattice(lattice, pairs))
+        found = backend.plan(lattice, Edits(), choices.call_of_lattice(lattice, pairs))
     return show_plan(session, found, check=check)
