@@ -1,0 +1,457 @@
+"""Code of the user's written down by value: functions, classes and modules with all of the user's own that they reach.
+
+Installed code is written by name, as in any pickle; what is the user's own is written out, wherever it lies, so that it
+can be loaded where no source is. `image` is the other side: it says what the stream's words mean.
+
+Built on cloudpickle for the many small types that pickle leaves out. Functions, classes, cells, code and modules have
+forms of their own, because here classes are known by their fingerprint (cloudpickle knows them by a random id of the
+process), modules stay modules, and a blob must not depend on the private names of one release of cloudpickle.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import enum
+import functools
+import io
+import marshal
+import sys
+import types
+import uuid
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+
+from cas_engine import classes, live, oddities, reached
+from cas_engine.fingerprint.origin import is_importable, owner_of_class, owner_of_namespace
+from cas_engine.image import Image
+from cas_engine.live import Session
+from cas_engine.program import Importlib, program_of
+
+PROTOCOL = 5
+_FUNCTION_ATTRIBUTES = (
+    "__qualname__",
+    "__module__",
+    "__doc__",
+    "__defaults__",
+    "__kwdefaults__",
+    "__annotations__",
+)
+_DISPATCH_ATTRIBUTES = frozenset({"registry", "dispatch", "register", "_clear_cache"})
+_FACTS = ("__name__", "__package__", "__file__", "__path__")
+_TYPES = {kind: name for name, kind in vars(types).items() if type(kind) is type}
+# A class without a fingerprint is known by a name of its own, which lasts as long as the class.
+_unnamed: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that could not be written, and why."""
+
+    type: str
+    why: str
+
+
+class _Space:
+    """Stands in the stream for the namespace of functions, that is for their module."""
+
+    __slots__ = ("filled", "namespace")
+
+    def __init__(self, namespace: dict[str, Any]) -> None:
+        self.namespace = namespace
+        self.filled: set[str] = set()
+
+
+class _Cell:
+    """Stands in the stream for a closure's cell: made empty, since what it holds may hold the function."""
+
+    __slots__ = ("cell", "filled")
+
+    def __init__(self, cell: types.CellType) -> None:
+        self.cell = cell
+        self.filled = False
+
+
+class _Reached:
+    """What one function adds to the stream: attributes by namespace, and installed modules to be imported."""
+
+    __slots__ = ("needs", "spaces")
+
+    def __init__(self) -> None:
+        self.spaces: list[tuple[_Space, dict[str, Any]]] = []
+        self.needs: list[types.ModuleType] = []
+
+
+class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Writes code by value. What can't be written is noted in `faults`, and the stream goes on without it."""
+
+    def __init__(self, file: io.BytesIO, session: Session) -> None:
+        super().__init__(file, protocol=PROTOCOL)
+        self.session = session
+        self.faults: list[Fault] = []
+        self.functions: list[types.FunctionType] = []
+        self._spaces: dict[int, _Space] = {}
+        self._cells: dict[int, _Cell] = {}
+        self._trials: dict[int, bool] = {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        """What pickle asks for each object that is not of the simplest types."""
+        kind = type(obj)
+        if kind is types.FunctionType:
+            return self._function(obj)
+        if issubclass(kind, type):
+            return self._class(obj)
+        if issubclass(kind, types.ModuleType):
+            return self._module(obj)
+        if kind is _Space:
+            return self._namespace(obj)
+        if kind is _Cell:
+            return Image.cell, ()
+        if kind is types.CellType:
+            return self._free_cell(obj)
+        if kind is types.CodeType:
+            return _code(obj)
+        return self._instance(obj)
+
+    # --- functions
+
+    def _function(self, fn: types.FunctionType) -> Any:
+        stands_for = fn.__dict__.get("__cas_stands_for__")
+        if stands_for is not None:
+            return Image.same, (stands_for,)
+        if is_installed(fn):
+            return NotImplemented
+        if fn.__globals__ is vars(functools) and fn.__dict__.keys() >= _DISPATCH_ATTRIBUTES:
+            return self._singledispatch(fn)
+        self.functions.append(fn)
+        cells = None if fn.__closure__ is None else tuple(map(self._cell, fn.__closure__))
+        found = _Reached()
+        self._take_globals(fn, found)
+        for module, paths in reached.modules_of(fn):
+            self._take_paths(module, paths, found)
+        state = {
+            "cells": [] if cells is None else self._contents(fn.__code__, cells, found),
+            "spaces": found.spaces,
+            "needs": found.needs,
+            "attributes": {name: getattr(fn, name) for name in _FUNCTION_ATTRIBUTES},
+            "dict": fn.__dict__,
+        }
+        args = (fn.__code__, self._space(fn.__globals__), fn.__name__, cells)
+        return Image.function, args, state, None, None, Image.set_function
+
+    def _take_globals(self, fn: types.FunctionType, found: _Reached) -> None:
+        """The globals that the function reaches and no function before it did."""
+        if _installed_name(fn.__globals__) is not None:
+            return
+        space = self._space(fn.__globals__)
+        for name, paths in reached.globals_of(fn.__code__).items():
+            self._take(space, name, paths, found)
+        if reached.reads_any_global(fn.__code__):
+            self._take_all(space, found)
+
+    def _take(self, space: _Space, name: str, paths: reached.Paths, found: _Reached) -> None:
+        if name in space.namespace and name not in reached.NOT_CARRIED:
+            value = self._narrowed(space.namespace[name], paths, found)
+            if name not in space.filled:
+                space.filled.add(name)
+                found.spaces.append((space, {name: value}))
+
+    def _narrowed(self, value: Any, paths: reached.Paths, found: _Reached) -> Any:
+        """The value; of a module of the user's only what is read of it."""
+        if not isinstance(value, types.ModuleType):
+            return value
+        if not is_users_module(value):
+            # The submodules read through a package must have been imported when they are read again.
+            found.needs += reached.submodules(value, paths)
+            return value
+        if () in paths:
+            return value
+        self._take_paths(value, paths, found)
+        return self._space(vars(value))
+
+    def _take_paths(self, module: types.ModuleType, paths: reached.Paths, found: _Reached) -> None:
+        space = self._space(vars(module))
+        found.spaces.append((space, {}))
+        if () in paths:
+            self._take_all(space, found)
+            return
+        for name, deeper in reached.by_first(paths).items():
+            self._take(space, name if name in space.namespace else "__getattr__", deeper, found)
+
+    def _take_all(self, space: _Space, found: _Reached) -> None:
+        """Every global that can be written: the code may ask for any of them."""
+        taken = {}
+        for name, value in list(space.namespace.items()):
+            if name not in space.filled and name not in reached.NOT_CARRIED and self._can_write(value):
+                space.filled.add(name)
+                taken[name] = value
+        found.spaces.append((space, taken))
+
+    def _contents(
+        self, code: types.CodeType, cells: tuple[_Cell, ...], found: _Reached
+    ) -> list[tuple[_Cell, Any]]:
+        contents: list[tuple[_Cell, Any]] = []
+        paths = reached.variables_of(code)
+        for name, cell in zip(code.co_freevars, cells, strict=True):
+            try:
+                value = self._narrowed(cell.cell.cell_contents, paths.get(name, reached.WHOLE), found)
+            except ValueError:
+                continue  # empty: a variable that the enclosing function has not bound
+            if not cell.filled:
+                cell.filled = True
+                contents.append((cell, value))
+        return contents
+
+    def _singledispatch(self, fn: Any) -> Any:
+        own = {name: value for name, value in fn.__dict__.items() if name not in _DISPATCH_ATTRIBUTES}
+        special = {name: getattr(fn, name) for name in ("__name__", "__qualname__", "__module__", "__doc__")}
+        return Image.singledispatch, (dict(fn.registry),), (own, special), None, None, Image.set_attributes
+
+    # --- namespaces and modules
+
+    def _space(self, namespace: dict[str, Any]) -> _Space:
+        space = self._spaces.get(id(namespace))
+        if space is None:
+            space = self._spaces[id(namespace)] = _Space(namespace)
+        return space
+
+    def _namespace(self, space: _Space) -> Any:
+        namespace = space.namespace
+        installed = _installed_name(namespace)
+        if installed is not None:
+            return Image.module, (installed,)
+        facts = {name: namespace[name] for name in _FACTS if name in namespace}
+        if "__path__" in facts:
+            facts["__path__"] = list(facts["__path__"])
+        shown = facts.get("__name__")
+        shown = shown if isinstance(shown, str) else ""
+        return Image.space, (shown if _is_module(namespace, shown) else None, facts, shown)
+
+    def _module(self, module: types.ModuleType) -> Any:
+        if isinstance(module, Importlib) or not is_users_module(module):
+            return Image.module, (module.__name__,)
+        space = self._space(vars(module))
+        found = _Reached()
+        self._take_all(space, found)
+        return Image.same, (space,), found.spaces, None, None, Image.set_spaces
+
+    def _can_write(self, value: object) -> bool:
+        """Whether the value can be written, found out by trying, once for each value."""
+        known = self._trials.get(id(value))
+        if known is None:
+            self._trials[id(value)] = True  # so that what leads back to it does not try for ever
+            trial = CodePickler(io.BytesIO(), self.session)
+            trial._trials = self._trials
+            try:
+                trial.dump(value)
+                known = not trial.faults
+            except Exception:  # noqa: BLE001 - any type may refuse in its own way
+                known = False
+            self._trials[id(value)] = known
+        return known
+
+    # --- cells, classes, the rest
+
+    def _cell(self, cell: types.CellType) -> _Cell:
+        found = self._cells.get(id(cell))
+        if found is None:
+            found = self._cells[id(cell)] = _Cell(cell)
+        return found
+
+    def _free_cell(self, cell: types.CellType) -> Any:
+        box = self._cell(cell)
+        try:
+            return Image.same, (box,), cell.cell_contents, None, None, Image.set_cell
+        except ValueError:
+            return Image.same, (box,)
+
+    def _class(self, cls: type) -> Any:
+        if not is_users_class(cls):
+            if cls in _TYPES:
+                return getattr, (types, _TYPES[cls])
+            return super().reducer_override(cls)
+        parts = classes.parts_of(cls, is_users_class)
+        members = classes.members_of(cls) if isinstance(cls, enum.EnumMeta) else None
+        key = key_of(cls, self.session)
+        live.remember(key, cls)
+        whole = (parts.maker, parts.metaclass, parts.quiet, parts.name, parts.bases, parts.namespace)
+        args = ((key.module, key.qualname, key.script, key.code), whole, members)
+        return Image.skeleton, args, (parts.contents, parts.registered), None, None, Image.set_class
+
+    def _instance(self, obj: Any) -> Any:
+        kind = type(obj)
+        sentinel = oddities.sentinel_name(obj)
+        if sentinel is not None:
+            return getattr, (sys.modules["dataclasses"], sentinel)
+        lock = oddities.lock_kind(obj)
+        if lock is not None:
+            return Image.fresh, (lock,)
+        if kind is functools._lru_cache_wrapper and not is_installed(obj):  # noqa: SLF001 - it has no public name
+            settings = obj.cache_parameters()
+            own = (dict(vars(obj)), {})
+            args = (obj.__wrapped__, settings["maxsize"], settings["typed"])
+            return Image.lru_cache, args, own, None, None, Image.set_attributes
+        try:
+            return self._reduced(obj, kind)
+        except Exception as error:  # noqa: BLE001 - any type may refuse in its own way
+            self.faults.append(Fault(kind.__name__, _first_line(error)))
+            return Image.absent, (f"{kind.__name__}: {_first_line(error)}",)
+
+    def _reduced(self, obj: Any, kind: type) -> Any:
+        special = oddities.REDUCERS.get(kind) or oddities.NAMED.get(kind)
+        if special is not None:
+            return special(obj)
+        reduce = self.dispatch_table.get(kind)
+        reduced = obj.__reduce_ex__(PROTOCOL) if reduce is None else reduce(obj)
+        if isinstance(reduced, str) and is_users_class(kind):
+            # By the name of a global of the user's, which need not exist where this is loaded.
+            return copyreg.__newobj__, (kind,), getattr(obj, "__dict__", None)  # type: ignore[attr-defined]
+        return reduced
+
+
+# --- whose it is
+
+
+def is_users_module(module: types.ModuleType) -> bool:
+    """Whether the module is recorded, not imported where it is needed."""
+    return owner_of_namespace(vars(module)).is_user
+
+
+def is_users_class(cls: type) -> bool:
+    """Whether the class is recorded."""
+    return owner_of_class(cls).is_user
+
+
+def is_installed(fn: Any) -> bool:
+    """Whether an installed module has this very function under its name, so that the name is enough."""
+    module = sys.modules.get(fn.__module__) if isinstance(fn.__module__, str) else None
+    return module is not None and is_importable(fn, module, fn.__qualname__) and not is_users_module(module)
+
+
+def key_of(cls: type, session: Session) -> live.ClassKey:
+    """The name under which the class is one, wherever it is loaded."""
+    code = live.code_of(cls, session)
+    if code is None:
+        code = _unnamed.setdefault(cls, uuid.uuid4().bytes)
+    module = cls.__module__
+    return live.ClassKey(module, cls.__qualname__, live.script_name() if module == "__main__" else "", code)
+
+
+def _installed_name(namespace: dict[str, Any]) -> str | None:
+    """The name of the installed module whose globals these are."""
+    name = namespace.get("__name__")
+    module = sys.modules.get(name) if isinstance(name, str) else None
+    if module is None or vars(module) is not namespace or is_users_module(module):
+        return None
+    return name
+
+
+def _is_module(namespace: dict[str, Any], name: str) -> bool:
+    """Whether these are the globals of the module of that name, in the live program or in the recorded one."""
+    module = program_of(namespace).get(name) or sys.modules.get(name)
+    return module is not None and vars(module) is namespace
+
+
+def _code(code: types.CodeType) -> Any:
+    try:
+        # Marshal's second format knows no sharing and no interning: equal code, equal bytes.
+        return Image.code, (marshal.dumps(code, 2),)
+    except ValueError:
+        # Somebody put an object among the constants.
+        return cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+# --- a stream as a whole
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Code by value. With a `fault`, it can't be loaded; `where` names the global or the part at fault."""
+
+    content: bytes
+    fault: Fault | None = None
+    where: str = ""
+
+
+def write_code(root: object, session: Session) -> Stream:
+    """The root and all of the user's own that it reaches, as one stream."""
+    try:
+        return _write([root], session)
+    except RecursionError:
+        # A chain of hundreds of functions: from its end, so that each finds the ones it calls already written.
+        try:
+            return _write([*_innermost_first(root), root], session)
+        except RecursionError:
+            return Stream(b"", Fault(type(root).__name__, "it is nested too deeply"))
+
+
+def _write(roots: list[Any], session: Session) -> Stream:
+    out = io.BytesIO()
+    pickler = CodePickler(out, session)
+    try:
+        pickler.dump(len(roots))
+        for root in roots:
+            pickler.dump(root)
+    except (RecursionError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - any type may refuse in its own way
+        pickler.faults.append(Fault(type(roots[-1]).__name__, _first_line(error)))
+    if pickler.faults:
+        return Stream(b"", pickler.faults[0], _place_of_fault(pickler))
+    return Stream(out.getvalue())
+
+
+def _place_of_fault(pickler: CodePickler) -> str:
+    """The first global of the functions met that can't be written by itself. The slow way, for a message."""
+    for fn in reversed(pickler.functions):
+        names = {**reached.globals_of(fn.__code__), **reached.variables_of(fn.__code__)}
+        cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
+        for name in names:
+            try:
+                value = cells[name].cell_contents if name in cells else fn.__globals__[name]
+            except (KeyError, ValueError):
+                continue
+            if isinstance(value, (types.FunctionType, types.ModuleType, type)):
+                continue  # what is in it is told by its own name
+            if not CodePickler(io.BytesIO(), pickler.session)._can_write(value):  # noqa: SLF001 - this very module
+                return f"the global `{name}` of `{fn.__module__}`, read by `{fn.__qualname__}`"
+    return ""
+
+
+def _innermost_first(root: object) -> list[Any]:
+    """The user's functions below the root, each after those that it calls (but for cycles)."""
+    order: list[Any] = []
+    seen = {id(root)}
+    pending: list[tuple[Any, bool]] = [(root, False)]
+    while pending:
+        thing, done = pending.pop()
+        if done:
+            order.append(thing)
+            continue
+        pending.append((thing, True))
+        for below in reversed(_functions_below(thing)):
+            if id(below) not in seen:
+                seen.add(id(below))
+                pending.append((below, False))
+    return order
+
+
+def _functions_below(thing: Any) -> list[types.FunctionType]:
+    inner = thing if isinstance(thing, types.FunctionType) else getattr(thing, "fn", None)
+    if not isinstance(inner, types.FunctionType):
+        return []
+    found = []
+    for name, paths in reached.globals_of(inner.__code__).items():
+        value = inner.__globals__.get(name)
+        for path in paths:
+            below = value
+            for part in path:
+                below = vars(below).get(part) if isinstance(below, types.ModuleType) else below
+            found.append(getattr(below, "fn", below))
+    return [fn for fn in found if isinstance(fn, types.FunctionType) and not is_installed(fn)]

@@ -1,0 +1,147 @@
+"""Classes made again from their recorded parts: an empty class first, so that its methods can refer to it, then its contents.
+
+The state that a class had when it was recorded is put back; what the user's code does when a class is defined
+(`__init_subclass__`, a metaclass's `__new__`, `__set_name__`, an enum's `__init__`) is not run again, as all that it did
+is part of that state. Metaclasses of installed packages do run: they keep books that only they know.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import enum
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# What type.__new__ makes by itself, or what belongs to one class object and not to its definition.
+_MADE_ANEW = frozenset({"__dict__", "__weakref__", "_abc_impl", "__static_attributes__"})
+_MADE_BY_ENUM = frozenset({
+    "_generate_next_value_", "_member_names_", "_member_map_", "_member_type_", "_value2member_map_",
+    "_unhashable_values_", "_unhashable_values_map_", "_hashable_values_",
+})  # fmt: skip
+# Slots decide the layout of instances; typing asks for the original bases while the class is made.
+_NEEDED_FIRST = frozenset({"__slots__", "__orig_bases__"})
+_PLAIN = (str, bytes, int, float, complex, bool, type(None))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parts:
+    """A class taken apart: `namespace` is there from its beginning, `contents` are put in once it exists.
+
+    `maker` is the metaclass, or what it derives from, whose `__new__` makes the class; `quiet` says that a base has
+    an `__init_subclass__` of the user's, which is not to be called.
+    """
+
+    maker: type
+    metaclass: type
+    quiet: bool
+    name: str
+    bases: tuple[type, ...]
+    namespace: dict[str, Any]
+    contents: dict[str, Any]
+    registered: list[type]
+
+
+def parts_of(cls: type, is_own: Callable[[type], bool]) -> Parts:
+    """Take a class apart; the members of an enum are left out (see `members_of`)."""
+    is_enum = isinstance(cls, enum.EnumMeta)
+    left_out = _MADE_ANEW | _MADE_BY_ENUM | set(cls.__members__) if is_enum else _MADE_ANEW
+    # Slots are made from __slots__; the descriptors in the namespace are theirs.
+    own = {k: v for k, v in vars(cls).items() if k not in left_out and not _is_slot_of(cls, v)}
+    # In an enum's body a plain value would become a member.
+    begins = {
+        k: v
+        for k, v in own.items()
+        if k in _NEEDED_FIRST or (type(v) in _PLAIN and (not is_enum or (k[:2] == "__" == k[-2:])))
+    }
+    begins["__qualname__"] = cls.__qualname__
+    return Parts(
+        maker=next(m for m in type(cls).__mro__ if not is_own(m)),
+        metaclass=type(cls),
+        quiet=any("__init_subclass__" in vars(base) and is_own(base) for base in cls.__mro__[1:]),
+        name=cls.__name__,
+        bases=cls.__bases__,
+        namespace=begins,
+        contents={k: v for k, v in own.items() if k not in begins},
+        registered=_registered_with(cls),
+    )
+
+
+def members_of(cls: enum.EnumMeta) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Each name of an enum, aliases too, with its value and the attributes that its `__init__` gave it."""
+    members: dict[str, tuple[Any, dict[str, Any]]] = {}
+    for name, member in cls.__members__.items():
+        attributes = {k: v for k, v in vars(member).items() if not (k.startswith("_") and k.endswith("_"))}
+        members[name] = member.value, attributes
+    return members
+
+
+def skeleton(parts: Parts) -> type:
+    """The class with its bases, slots and plain attributes only."""
+    if not parts.quiet:
+        return _new(parts.maker, parts.metaclass, parts.name, parts.bases, parts.namespace)
+
+    def mro(cls: type) -> list[type]:
+        own, *rest = type.mro(cls)
+        return [own, _Quiet, *rest]
+
+    # __init_subclass__ is looked up along the MRO, so for the moment of creation another one stands before the user's.
+    metaclass = _new(type, type, "Quiet", (parts.metaclass,), {"mro": mro})
+    made = _new(parts.maker, metaclass, parts.name, parts.bases, parts.namespace)
+    made.__class__ = parts.metaclass
+    made.__bases__ = parts.bases
+    return made
+
+
+def enum_skeleton(parts: Parts, members: Mapping[str, tuple[Any, dict[str, Any]]]) -> type:
+    """The enum with its members; what their `__init__` had made of them is put back, not made again."""
+    maker: Any = parts.maker
+    space = maker.__prepare__(parts.name, parts.bases)
+    for key, value in parts.namespace.items():
+        space[key] = value
+    for key, (value, _) in members.items():
+        space[key] = value
+    made: Any = maker.__new__(parts.metaclass, parts.name, parts.bases, space)
+    for key, (_, attributes) in members.items():
+        vars(made.__members__[key]).update(attributes)
+    cls: type = made
+    return cls
+
+
+def fill(cls: type, contents: Mapping[str, Any], registered: list[type]) -> None:
+    """Put the contents into an empty class, past any `__setattr__` of its metaclass."""
+    for name, value in contents.items():
+        type.__setattr__(cls, name, value)
+    for other in registered:
+        abc.ABCMeta.register(cls, other)  # type: ignore[arg-type]
+
+
+class _Quiet:
+    """Ends the chain of `__init_subclass__`."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        pass
+
+
+def _new(
+    maker: type, metaclass: type, name: str, bases: tuple[type, ...], namespace: Mapping[str, Any]
+) -> type:
+    make: Any = maker.__new__
+    cls: type = make(metaclass, name, bases, dict(namespace))
+    return cls
+
+
+def _is_slot_of(cls: type, value: object) -> bool:
+    return isinstance(value, types.MemberDescriptorType) and value.__objclass__ is cls
+
+
+def _registered_with(cls: type) -> list[type]:
+    """The virtual subclasses of an abstract class."""
+    if not isinstance(cls, abc.ABCMeta):
+        return []
+    # As cloudpickle does: there is no public way to ask.
+    references = abc._get_dump(cls)[0]  # type: ignore[attr-defined]  # noqa: SLF001
+    return [there for reference in references if (there := reference()) is not None]

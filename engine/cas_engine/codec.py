@@ -1,0 +1,138 @@
+"""Values to bytes and back: what an electron returns becomes a blob, a blob becomes an argument.
+
+None, bool, int, float, str and bytes have a form of their own, which costs about a microsecond. The rest is a pickle of
+protocol 5 with the large buffers beside it, so that an array comes back as a view on the memory that the blob lies in.
+What is the user's own inside a value (classes, functions, modules) is recorded with it: see `by_value`.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from cas_engine.definitions import ValuePickler, ValueUnpickler, missing_import
+from cas_engine.errors import CapsuleError, EnvironmentMismatch, Unstorable
+from cas_engine.fingerprint import Fingerprinter
+from cas_engine.frames import PREFIX_SIZE, BadBlob, Encoded, Frame, Kind, build, kind_of, prefix, take_apart
+from cas_engine.live import Session
+from cas_engine.unstorable import place_of
+
+# Below this a buffer travels inside the pickle: padding and table would cost more than the copy.
+SMALLEST_BUFFER = 512
+# Up to here one piece is cheaper for the store than two; above, the value's own bytes are not copied.
+_JOINED = 1 << 12
+_FLOAT = struct.Struct("<d")
+_AFTER = slice(PREFIX_SIZE, None)
+
+
+def _constant(kind: Kind) -> Callable[[object], Encoded]:
+    blob = prefix(kind)
+    return lambda _: Encoded([blob], len(blob))
+
+
+def _int(value: int, _prefix: bytes = prefix(Kind.INT)) -> Encoded:
+    blob = _prefix + value.to_bytes((value.bit_length() >> 3) + 1, "little", signed=True)
+    return Encoded([blob], len(blob))
+
+
+def _float(value: float, _prefix: bytes = prefix(Kind.FLOAT)) -> Encoded:
+    return Encoded([_prefix + _FLOAT.pack(value)], PREFIX_SIZE + 8)
+
+
+def _raw(value: bytes, head: bytes) -> Encoded:
+    size = PREFIX_SIZE + len(value)
+    return Encoded([head + value] if size <= _JOINED else [head, value], size)
+
+
+def _str(value: str, _prefix: bytes = prefix(Kind.STR)) -> Encoded:
+    return _raw(value.encode("utf-8", "surrogatepass"), _prefix)
+
+
+def _bytes(value: bytes, _prefix: bytes = prefix(Kind.BYTES)) -> Encoded:
+    return _raw(value, _prefix)
+
+
+_ENCODE: dict[type, Callable[[Any], Encoded]] = {
+    type(None): _constant(Kind.NONE),
+    bool: lambda value: _true(value) if value else _false(value),
+    int: _int,
+    float: _float,
+    str: _str,
+    bytes: _bytes,
+}
+_true, _false = _constant(Kind.TRUE), _constant(Kind.FALSE)
+
+
+def encode(value: object, session: Session | None = None) -> Encoded:
+    """The blob of a value. `session` fingerprints the classes and functions of the user's in it.
+
+    Large buffers in the pieces are those of the value: store them before the value can change. Raises Unstorable.
+    """
+    small = _ENCODE.get(type(value))
+    return small(value) if small is not None else _pickled(value, session or Fingerprinter())
+
+
+def decode(blob: bytes | memoryview, session: Session | None = None) -> Any:
+    """The value. Its arrays are views on `blob` where that is writable, and copies where it is not.
+
+    Raises BadBlob, CapsuleError, EnvironmentMismatch.
+    """
+    kind = kind_of(blob)
+    small = _DECODE.get(kind)
+    return small(blob) if small is not None else _unpickled(take_apart(blob), session)
+
+
+_DECODE: dict[int, Callable[[Any], Any]] = {
+    Kind.NONE: lambda _: None,
+    Kind.FALSE: lambda _: False,
+    Kind.TRUE: lambda _: True,
+    Kind.INT: lambda blob: int.from_bytes(blob[_AFTER], "little", signed=True),
+    Kind.FLOAT: lambda blob: _FLOAT.unpack_from(blob, PREFIX_SIZE)[0],
+    Kind.STR: lambda blob: str(blob[_AFTER], "utf-8", "surrogatepass"),
+    Kind.BYTES: lambda blob: bytes(blob[_AFTER]),
+}
+
+
+def _pickled(value: object, session: Session) -> Encoded:
+    buffers: list[memoryview] = []
+
+    def keep(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < SMALLEST_BUFFER:
+            return True  # stays in the pickle
+        buffers.append(raw)
+        return False
+
+    out = io.BytesIO()
+    pickler = ValuePickler(out, keep, session)
+    try:
+        pickler.dump(value)
+    except (Unstorable, MemoryError):
+        raise
+    except Exception as error:
+        kind, why, where = place_of(value, error, lambda part: _try(part, session))
+        raise Unstorable(kind, why, where) from error
+    kind = Kind.LINKED if pickler.definitions else Kind.PICKLE
+    return build(kind, out.getbuffer(), pickler.definitions, buffers)
+
+
+def _try(value: object, session: Session) -> None:
+    ValuePickler(io.BytesIO(), lambda _: False, session).dump(value)
+
+
+def _unpickled(frame: Frame, session: Session | None) -> Any:
+    buffers = [memoryview(bytearray(b)) if b.readonly else b for b in frame.buffers]
+    try:
+        if frame.kind is Kind.PICKLE:
+            return pickle.loads(frame.stream, buffers=buffers)
+        if frame.kind is not Kind.LINKED:
+            raise BadBlob("a blob holds recorded code where a value was expected\n  -> run again")
+        stream = io.BytesIO(frame.stream)
+        return ValueUnpickler(stream, buffers, frame.sections, session or Fingerprinter()).load()
+    except (CapsuleError, EnvironmentMismatch, BadBlob, MemoryError):
+        raise
+    except ImportError as error:
+        raise missing_import(error, "a stored value", {}) from error

@@ -1,0 +1,223 @@
+"""The user's classes and functions that a stored value is made of, kept with it: by name, fingerprint and value.
+
+Loading one looks for the live class or function of that name; only if its fingerprint is not the recorded one, or there
+is none, the recorded code is loaded. Until then it stays unread.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import sys
+import threading
+import types
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+
+from cas_engine import live, oddities
+from cas_engine.by_value import (
+    PROTOCOL,
+    Stream,
+    is_installed,
+    is_users_class,
+    is_users_module,
+    key_of,
+    write_code,
+)
+from cas_engine.errors import CapsuleError, EnvironmentMismatch
+from cas_engine.image import load_code
+from cas_engine.live import Name, Session, code_of
+from cas_store.digest import Digest, digest_of
+
+_MEMORY = 512  # streams loaded by value and kept; a class among them lives as long as anything uses it
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One class, function or module of the user's. `code` is empty where there is no fingerprint."""
+
+    name: Name
+    code: bytes
+    python: str
+    fault: str
+    stream: bytes
+
+    def to_bytes(self) -> bytes:
+        """A line of JSON, then the stream."""
+        head = [
+            self.name.module,
+            self.name.qualname,
+            self.name.script,
+            self.code.hex(),
+            self.python,
+            self.fault,
+        ]
+        return json.dumps(head).encode() + b"\n" + self.stream
+
+    @staticmethod
+    def from_bytes(section: bytes | memoryview) -> Definition:
+        head, _, stream = bytes(section).partition(b"\n")
+        module, qualname, script, code, python, fault = json.loads(head)
+        return Definition(Name(module, qualname, script), bytes.fromhex(code), python, fault, stream)
+
+    @property
+    def shown(self) -> str:
+        return f"{self.name.module}.{self.name.qualname}"
+
+
+def define(thing: Any, session: Session) -> bytes:
+    """The section for one class, function or module of the user's."""
+    if isinstance(thing, types.ModuleType):
+        name = Name(thing.__name__, "")
+    else:
+        module = str(thing.__module__)
+        name = Name(module, thing.__qualname__, live.script_name() if module == "__main__" else "")
+    code = key_of(thing, session).code if isinstance(thing, type) else code_of(thing, session) or b""
+    known = _written.get(thing)
+    if known is not None and known[0] == code:
+        return known[1]
+    stream = write_code(thing, session)
+    section = Definition(name, code, PYTHON, told(stream), stream.content).to_bytes()
+    _written[thing] = code, section
+    return section
+
+
+def told(stream: Stream) -> str:
+    """Why the stream can't be loaded, "" if it can."""
+    if stream.fault is None:
+        return ""
+    place = stream.where or "something that it reaches"
+    return f"{place} is a {stream.fault.type}, which cannot be stored: {stream.fault.why}"
+
+
+def recall(section: bytes | memoryview, session: Session) -> Any:
+    """The class, function or module that the section defines. Raises CapsuleError, EnvironmentMismatch."""
+    wanted = Definition.from_bytes(section)
+    found = live.find(wanted.name, wanted.code, session) if wanted.code else None
+    if found is not None:
+        return found
+    if wanted.fault:
+        raise CapsuleError(
+            f"`{wanted.shown}` can only be used where its module can be imported unchanged: {wanted.fault}\n"
+            "  -> make that inside the function that needs it, or run where the source is as it was recorded"
+        )
+    return load_by_value(wanted.stream, session, wanted.shown, wanted.python)
+
+
+def load_by_value(
+    stream: bytes | memoryview,
+    session: Session,
+    shown: str,
+    python: str,
+    versions: dict[str, str] | None = None,
+) -> Any:
+    """The root of a stream, loaded once for a process as long as it is among the last ones used."""
+    digest = digest_of(stream)
+    with _lock:
+        if digest in _loaded:
+            _loaded.move_to_end(digest)
+            return _loaded[digest]
+    if python != PYTHON:
+        raise EnvironmentMismatch(
+            f"`{shown}` was recorded under Python {python}, and its source is not here as it was recorded; "
+            f"recorded code runs only under the Python that recorded it\n  -> use Python {python}",
+            [("python", python, PYTHON)],
+        )
+    try:
+        found = load_code(stream, session)
+    except (CapsuleError, EnvironmentMismatch, MemoryError):
+        raise
+    except ImportError as error:
+        raise missing_import(error, shown, versions or {}) from error
+    except Exception as error:
+        raise CapsuleError(
+            f"the recorded code of `{shown}` cannot be loaded here: {type(error).__name__}: {error}\n"
+            "  -> compare the installed packages with those that were recorded"
+        ) from error
+    with _lock:
+        _loaded[digest] = found
+        if len(_loaded) > _MEMORY:
+            _loaded.popitem(last=False)
+    return found
+
+
+def missing_import(error: ImportError, shown: str, versions: dict[str, str]) -> EnvironmentMismatch:
+    """An import failed while loading: which package it is, as far as the names tell."""
+    top = (error.name or "").partition(".")[0]
+    same = [package for package in versions if _plain(package) == _plain(top)]
+    near = same or [package for package in versions if _plain(top) and _plain(top) in _plain(package)]
+    package = near[0] if near else top or "a package"
+    was = versions.get(package, "")
+    here = "missing" if isinstance(error, ModuleNotFoundError) and error.name == top else "another version"
+    return EnvironmentMismatch(
+        f"`{shown}` needs `{error.name or error}`, which cannot be imported here: {error}\n"
+        f"  -> install {package}{'==' + was if was else ''}",
+        [(package, was or "present", here)],
+    )
+
+
+def _plain(name: str) -> str:
+    return name.replace("-", "").replace("_", "").replace(".", "").lower()
+
+
+_lock = threading.Lock()
+_loaded: OrderedDict[Digest, Any] = OrderedDict()
+_written: weakref.WeakKeyDictionary[Any, tuple[bytes, bytes]] = weakref.WeakKeyDictionary()
+
+
+class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles a value; what is the user's own code in it becomes a number, `definitions` says of what."""
+
+    def __init__(
+        self, file: io.BytesIO, keep_buffer: Callable[[pickle.PickleBuffer], bool], session: Session
+    ) -> None:
+        super().__init__(file, protocol=PROTOCOL, buffer_callback=keep_buffer)
+        self.definitions: list[bytes] = []
+        self._session = session
+
+    def reducer_override(self, obj: Any) -> Any:
+        """What pickle asks for each object that is not of the simplest types."""
+        kind = type(obj)
+        reduce = oddities.REDUCERS.get(kind)
+        if reduce is not None:
+            return reduce(obj)
+        if issubclass(kind, type):
+            if not is_users_class(obj):
+                return super().reducer_override(obj)
+        elif kind is types.FunctionType:
+            if is_installed(obj):
+                return NotImplemented
+        elif issubclass(kind, types.ModuleType):
+            if not is_users_module(obj):
+                return NotImplemented
+        else:
+            return NotImplemented
+        self.definitions.append(define(obj, self._session))
+        return ValueUnpickler.recall, (len(self.definitions) - 1,)
+
+
+class ValueUnpickler(pickle.Unpickler):
+    """Loads a value that refers to definitions."""
+
+    def __init__(
+        self, file: io.BytesIO, buffers: Sequence[Any], sections: Sequence[memoryview], session: Session
+    ) -> None:
+        super().__init__(file, buffers=buffers)
+        self._sections = sections
+        self._session = session
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        if module == __name__ and name == "ValueUnpickler.recall":
+            return self.recall
+        return super().find_class(module, name)
+
+    def recall(self, number: int) -> Any:
+        """The class, function or module of that number."""
+        return recall(self._sections[number], self._session)

@@ -1,0 +1,201 @@
+"""The user's own classes and functions in the running program, found by name and taken only if their code is the recorded.
+
+By reference where importing here gives the recorded fingerprint: so a class keeps its identity for a caller who has the
+same code. A module is imported for this only when nothing stands against it; whatever goes wrong in that import means
+"not here", and the recorded code is loaded by value.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import threading
+import types
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Coded(Protocol):
+    """As much of a Fingerprint as is needed here."""
+
+    @property
+    def code(self) -> bytes: ...
+
+
+class Session(Protocol):
+    """As much of a Fingerprinter as is needed here."""
+
+    def of(self, fn: object, depends_on: Sequence[object] = ...) -> Coded: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """Where a thing of the user's was defined. `script` is the module name of a file that ran as `__main__`."""
+
+    module: str
+    qualname: str
+    script: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassKey:
+    """A recorded class: two with the same key are one class wherever they are loaded."""
+
+    module: str
+    qualname: str
+    script: str
+    code: bytes
+
+    @property
+    def name(self) -> Name:
+        return Name(self.module, self.qualname, self.script)
+
+
+class DispatchWhileImporting(BaseException):
+    """Raised in a module that is imported only to look for a class and would start a dispatch: it stops that import.
+
+    Not an Exception: a module's own `except Exception` around its dispatch must not swallow it.
+    """
+
+
+_state = threading.local()
+_classes: weakref.WeakValueDictionary[ClassKey, type] = weakref.WeakValueDictionary()
+_classes_lock = threading.Lock()
+_unfit: set[str] = set()
+
+
+def importing() -> bool:
+    """Whether this thread is importing a module of the user's only to look for recorded code in it."""
+    return getattr(_state, "importing", 0) > 0
+
+
+def refuse_while_importing() -> None:
+    """For whatever starts work: a script without `if __name__ == "__main__"` must not run again when it is looked into."""
+    if importing():
+        raise DispatchWhileImporting
+
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    _state.importing = getattr(_state, "importing", 0) + 1
+    try:
+        yield
+    finally:
+        _state.importing -= 1
+
+
+def find(name: Name, code: bytes, session: Session, fits: Callable[[Any], bool] | None = None) -> Any | None:
+    """The live object of this name whose fingerprint is `code`, or None. `fits` says whether it is of the right kind."""
+    if "<" in name.qualname:
+        return None
+    for module in _modules_for(name):
+        for candidate, depends_on in _unwrapped(_attribute(module, name.qualname)):
+            if (fits is None or fits(candidate)) and code_of(candidate, session, depends_on) == code:
+                return candidate
+    return None
+
+
+def code_of(thing: object, session: Session, depends_on: Sequence[object] = ()) -> bytes | None:
+    """The fingerprint's digest, or None for what has none."""
+    try:
+        return session.of(thing, depends_on).code
+    except Exception:  # noqa: BLE001 - whatever hinders a fingerprint, it is not the recorded one
+        return None
+
+
+def find_class_of(key: ClassKey, session: Session) -> type | None:
+    """The class for a recorded one: the live one with the same code, or one already loaded by value."""
+    found = find(key.name, key.code, session)
+    if isinstance(found, type):
+        return found
+    return _classes.get(key)
+
+
+def agree_on(made: list[tuple[ClassKey, type]]) -> bool:
+    """Make classes known to later streams; False if another thread was first with one of them."""
+    with _classes_lock:
+        if any(_classes.get(key, cls) is not cls for key, cls in made):
+            return False
+        for key, cls in made:
+            _classes[key] = cls
+    return True
+
+
+def remember(key: ClassKey, cls: type) -> None:
+    """A class with no importable name that this process has: what it stored comes back as its own."""
+    with _classes_lock:
+        _classes[key] = cls
+
+
+def script_name() -> str:
+    """The module name that the running `__main__` would have if it were imported."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and isinstance(spec.name, str):
+        return str(spec.name).removesuffix(".__main__")
+    path = getattr(main, "__file__", None)
+    return path.replace("\\", "/").rpartition("/")[2].removesuffix(".py") if isinstance(path, str) else ""
+
+
+def _modules_for(name: Name) -> Iterator[types.ModuleType]:
+    """Loaded modules first; one that would have to be imported last."""
+    main = sys.modules.get("__main__")
+    if name.module == "__main__":
+        if main is not None:
+            yield main
+        # The same file, imported where this runs. Never imported for this: a script does its work when imported.
+        if name.script and (imported := sys.modules.get(name.script)) is not None:
+            yield imported
+        return
+    loaded = sys.modules.get(name.module)
+    if loaded is not None:
+        yield loaded
+    if main is not None and name.module == script_name():
+        # Importing it would run the running script a second time.
+        yield main
+    elif loaded is None and (imported := _imported(name.module)) is not None:
+        yield imported
+
+
+def _imported(name: str) -> types.ModuleType | None:
+    """The module, if it can be imported without harm."""
+    if name in _unfit or any(_is_initializing(module) for module in list(sys.modules.values())):
+        # While some module is being imported, perhaps by a thread that waits for this one, an import may never end.
+        return None
+    try:
+        with _importing():
+            if importlib.util.find_spec(name) is None:
+                return None
+            return importlib.import_module(name)
+    except (Exception, SystemExit, DispatchWhileImporting):  # noqa: BLE001 - a script may do anything when imported
+        _unfit.add(name)
+        return None
+
+
+def _is_initializing(module: object) -> bool:
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+
+
+def _unwrapped(found: Any | None) -> Iterator[tuple[Any, Sequence[object]]]:
+    """What the name gives, then what decorators have wrapped. With an electron's function, what it depends on besides."""
+    depends_on: Sequence[object] = ()
+    for _ in range(16):
+        if found is None:
+            return
+        yield found, depends_on
+        depends_on = getattr(getattr(found, "options", None), "depends_on", depends_on)
+        found = getattr(found, "__wrapped__", None) or getattr(found, "__func__", None)
+
+
+def _attribute(module: types.ModuleType, qualname: str) -> Any | None:
+    found: Any = module
+    for part in qualname.split(".") if qualname else ():
+        try:
+            found = getattr(found, part)
+        except Exception:  # noqa: BLE001 - a descriptor may raise anything
+            return None
+    return found

@@ -1,0 +1,54 @@
+"""Recorded modules: what the user's modules are to code that was loaded by value. Knows nothing of streams.
+
+Such code finds them through the `__builtins__` of its globals, which also hold the `__import__` that it calls.
+"""
+
+from __future__ import annotations
+
+import importlib
+import types
+from collections.abc import Mapping
+from typing import Any
+
+# In the builtins of recorded functions: the recorded modules by name.
+MODULES = "__cas_modules__"
+
+
+class RecordedModule(types.ModuleType):
+    """A module of the user's as it was recorded, as far as it was reached. In no `sys.modules`."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"module `{self.__name__}` was recorded without `{name}`, which the code was not seen to reach\n"
+            "  -> name it in the code, or say electron(depends_on=[...]) for what only getattr or eval finds"
+        )
+
+
+class Importlib(types.ModuleType):
+    """`importlib` as recorded code sees it: its `import_module` finds recorded modules first."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib, name)
+
+
+def program_of(namespace: Mapping[str, Any]) -> Mapping[str, types.ModuleType]:
+    """The recorded modules, by name, that code with these globals imports; none for code of the live program."""
+    found = namespace.get("__builtins__")
+    modules = found.get(MODULES) if type(found) is dict else None
+    return modules if modules is not None else {}
+
+
+def absolute_name(name: str, namespace: Mapping[str, Any], level: int) -> str:
+    """The full name of the module that an import statement in `namespace` asks for."""
+    if level == 0:
+        return name
+    package = namespace.get("__package__")
+    if package is None:
+        package = namespace.get("__name__", "")
+        if "__path__" not in namespace:
+            package = package.rpartition(".")[0]
+    parents = package.split(".")
+    base = ".".join(parents[: len(parents) - level + 1])
+    return f"{base}.{name}" if name else base
