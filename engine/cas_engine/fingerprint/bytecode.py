@@ -1,0 +1,418 @@
+"""The canonical form of a code object: what it does, whatever its formatting, names, line numbers. Pure.
+
+The instructions are walked as a graph from the entry, jumps being edges and not instructions, and written down in
+the order of first visit. So padding, the layout of blocks and the threading of jumps, which CPython lets depend on
+line numbers, leave no trace. Inner functions are written in place.
+"""
+
+from __future__ import annotations
+
+import marshal
+import re
+from dataclasses import dataclass
+from types import CodeType
+
+from cas_store.digest import digest_of
+
+from cas_engine.fingerprint import opcodes as O  # noqa: N812
+from cas_engine.fingerprint.instructions import CO_OPTIMIZED, Instructions, decode
+from cas_engine.fingerprint.references import (
+    COUNTER,
+    FREE,
+    GLOBAL,
+    IMPORT,
+    LITERAL,
+    NO_IMPORTS,
+    OPTIONAL,
+    Imports,
+    Ref,
+    imports_of,
+)
+
+# *args, **kwargs, generator, coroutine, iterable coroutine, asynchronous generator
+_FLAGS = 0x4 | 0x8 | 0x20 | 0x80 | 0x100 | 0x200
+_VARARGS, _VARKEYWORDS = 0x4, 0x8
+
+# Marshal's second format knows no sharing and no interning: equal constants, equal bytes, with their types.
+_FORMAT = 2
+_SIMPLE = frozenset({int, str, float, bool, type(None), bytes, complex, type(...)})
+
+# Reads of what usually doesn't count. Where one of these is met on an object that isn't known, it counts for all.
+REFLECTIVE = {
+    **dict.fromkeys(("__name__", "__qualname__", "__module__", "co_name", "co_qualname"), "names"),
+    **dict.fromkeys(("__doc__", "getdoc"), "docs"),
+    **dict.fromkeys(("__annotations__", "get_type_hints", "get_annotations", "__annotate__"), "annotations"),
+    **dict.fromkeys(
+        ("signature", "getfullargspec", "getcallargs", "__signature__", "__defaults__", "__kwdefaults__"),
+        "signatures",
+    ),
+    **dict.fromkeys(("co_varnames", "co_argcount", "co_consts", "co_names", "co_code"), "signatures"),
+    **dict.fromkeys(("getsource", "getsourcelines", "findsource", "co_firstlineno"), "sources"),
+}
+# Readers of the names of local variables, and of those that read any name of the module at all.
+_LOCALS = frozenset({"locals", "vars", "dir", "eval", "exec", "_getframe", "currentframe", "f_locals"})
+MODULE_READERS = frozenset({"globals", "eval", "exec", "f_globals"})
+_QUERIES = frozenset({"query", "eval"})  # of a pandas frame: "x > @limit" names a variable
+_IMPORTERS = frozenset({"import_module", "__import__"})
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    kind: str  # "p" positional only, "a" by position or name, "k" by name only, "*", "**"
+    name: str
+    slot: int  # the number of its variable, -1 when nothing reads it
+
+
+@dataclass(frozen=True, slots=True)
+class Canonical:
+    """The pure part of a function's identity."""
+
+    digest: bytes  # of the body
+    parameters: tuple[Parameter, ...]
+    refs: tuple[Ref, ...]  # in the order of first reading
+    writes: tuple[str, ...]  # "global COUNT": what it writes outside itself
+    reflects: frozenset[str]  # values of REFLECTIVE
+    names: frozenset[str]  # all names that it mentions
+    counted: frozenset[str]  # attributes that are only counted up
+    computed_imports: bool  # imports a name that isn't a literal
+    literals: tuple[str, ...]  # string constants, kept only where a computed import may use them
+
+
+_memo: dict[int, tuple[CodeType, Canonical]] = {}
+
+
+def canonical(code: CodeType) -> Canonical:
+    """The canonical form, computed once for a code object and process."""
+    known = _memo.get(id(code))
+    if known is None:
+        known = _memo[id(code)] = (code, _Writer().write(code))
+    return known[1]
+
+
+class _Scope:
+    """The variables of one code object while it is written."""
+
+    __slots__ = ("code", "frees", "imports", "numbers", "outer")
+
+    def __init__(self, code: CodeType, outer: _Scope | None, imports: Imports) -> None:
+        self.code = code
+        self.outer = outer
+        self.imports = imports
+        self.frees = frozenset(code.co_freevars)
+        self.numbers: dict[str, int] = {}
+
+
+class _Writer:
+    """Writes one code object and those inside it into one flat list."""
+
+    def __init__(self) -> None:
+        self.out: list[object] = []
+        self.slots: dict[Ref, int] = {}
+        self.variables = 0
+        self.writes: dict[str, None] = {}
+        self.reflects: set[str] = set()
+        self.names: set[str] = set()
+        self.counted: set[str] = set()
+        self.uncounted: set[str] = set()
+        self.strings: list[str] = []
+        self.computed_imports = False
+
+    def write(self, code: CodeType) -> Canonical:
+        scope = self._body(code, None)
+        if self.names & _LOCALS:
+            self.out.append(tuple(sorted(scope.numbers.items(), key=lambda item: item[1])))
+        if self.names & _QUERIES:
+            mentioned = {name for text in self.strings for name in re.findall(r"@([^\W\d]\w*)", text)}
+            for name in sorted(mentioned):
+                self.out.append(self._slot(Ref(OPTIONAL, name)))
+        return Canonical(
+            digest=digest_of(marshal.dumps(self.out, _FORMAT)),
+            parameters=tuple(_parameters(code, scope.numbers)),
+            refs=tuple(self.slots),
+            writes=tuple(self.writes),
+            reflects=frozenset(self.reflects),
+            names=frozenset(self.names),
+            counted=frozenset(self.counted - self.uncounted),
+            computed_imports=self.computed_imports,
+            literals=tuple(self.strings) if self.computed_imports else (),
+        )
+
+    def _body(self, code: CodeType, outer: _Scope | None) -> _Scope:
+        found = decode(code)
+        scope = _Scope(code, outer, imports_of(code, found) if found.has_import else NO_IMPORTS)
+        self.names.update(code.co_names)
+        self.out.append(code.co_flags & _FLAGS)
+        handled: dict[tuple[int, int], int] = {}
+        seen: dict[int, int] = {}
+        self._walk(found, 0, scope, seen, handled)
+        done = 0
+        while done < len(handled):  # a handler may itself be handled by another
+            where, packed = list(handled)[done]
+            self.out += ("handler", done, packed)
+            self._walk(found, where, scope, seen, handled)
+            done += 1
+        return scope
+
+    def _walk(
+        self,
+        found: Instructions,
+        start: int,
+        scope: _Scope,
+        seen: dict[int, int],
+        handled: dict[tuple[int, int], int],
+    ) -> None:
+        kinds, ops, args, targets, handlers = found.kinds, found.ops, found.args, found.targets, found.handlers
+        out = self.out
+        numbers = scope.numbers
+        pending = [start]
+        while pending:
+            at = pending.pop()
+            while True:
+                kind = kinds[at]
+                if kind == O.JUMP:
+                    at = _landing(found, at)
+                    kind = kinds[at]
+                if at in seen:
+                    out += ("goto", seen[at])
+                    break
+                seen[at] = len(seen)
+                op = ops[at]
+                if handlers:
+                    handler = handlers[at]
+                    out.append(-1 if handler is None else handled.setdefault(handler, len(handled)))
+                if kind == O.PLAIN:
+                    out += (op, args[at])
+                    at += 1
+                elif kind == O.FAST:
+                    name = args[at]
+                    ref = scope.imports.aliases.get(name) if scope.imports.aliases else None  # type: ignore[call-overload]
+                    if ref is not None and op in O.LOADS_OF_VARIABLES:
+                        at = self._chain(found, at, op, ref, seen)
+                        continue
+                    number = numbers.get(name)  # type: ignore[call-overload]
+                    if number is None:
+                        number = self._number(scope, str(name))
+                    out += (op, number)
+                    at += 1
+                elif kind == O.CONST:
+                    at = self._constant(found, at, op, scope, seen)
+                elif kind == O.ATTR:
+                    self._attribute(found, at)
+                    out += (op, args[at])
+                    at += 1
+                elif kind == O.GLOBAL:
+                    at = self._global(found, at, op, scope, seen)
+                elif kind == O.BRANCH or kind == O.OR_POP:
+                    at = self._branch(found, at, op, pending)
+                elif kind == O.END:
+                    out += (op, args[at])
+                    break
+                elif kind == O.FORK:
+                    out.append(op)
+                    pending.append(targets[at])
+                    at += 1
+                else:
+                    at = self._rarer(found, at, op, scope, seen)
+
+    def _rarer(self, found: Instructions, at: int, op: int, scope: _Scope, seen: dict[int, int]) -> int:
+        kind, arg = found.kinds[at], found.args[at]
+        if kind == O.DEREF:
+            return self._deref(found, at, op, scope, seen)
+        if kind == O.IMPORT:
+            bare = scope.imports.bare.get(at, ())
+            self.out += (op, *(self._slot(ref) for ref in bare))
+        elif op == O.IMPORT_FROM:
+            self.out.append(op)  # what it names is told by the import's reference
+        elif kind == O.NAME:
+            self.out += (op, arg)
+            if op in {O.STORE_GLOBAL, O.DELETE_GLOBAL}:
+                self.writes[f"global {arg}"] = None
+        else:
+            self.out += (op, arg)
+        return at + 1
+
+    # --- what is read
+
+    def _global(self, found: Instructions, at: int, op: int, scope: _Scope, seen: dict[int, int]) -> int:
+        name = str(found.args[at])
+        if scope.code.co_flags & CO_OPTIMIZED or not _stores_name(found, name):
+            if _is_counted(found, at, O.STORE_GLOBAL):
+                self.out += (op, self._slot(Ref(COUNTER, name)))
+                return at + 1
+            return self._chain(found, at, op, Ref(GLOBAL, name), seen)
+        # A class body reads its own names first, and may fall through to the module's.
+        self.out += (op, name, self._slot(Ref(OPTIONAL, name)))
+        return at + 1
+
+    def _deref(self, found: Instructions, at: int, op: int, scope: _Scope, seen: dict[int, int]) -> int:
+        name = str(found.args[at])
+        owner: _Scope | None = scope
+        while owner is not None and name in owner.frees:
+            owner = owner.outer
+        if op in O.LOADS_OF_VARIABLES:
+            alias = owner.imports.aliases.get(name) if owner is not None else None
+            if alias is not None:
+                return self._chain(found, at, op, alias, seen)
+            if owner is None:
+                if _is_counted(found, at, O.STORE_DEREF):
+                    self.out += (op, self._slot(Ref(COUNTER, name)))
+                    return at + 1
+                return self._chain(found, at, op, Ref(FREE, name), seen)
+        if owner is None:
+            self.writes[f"variable {name} of the enclosing function"] = None
+            self.out += (op, name)
+        else:
+            self.out += (op, self._number(owner, name))
+        return at + 1
+
+    def _chain(self, found: Instructions, at: int, op: int, base: Ref, seen: dict[int, int]) -> int:
+        """A name and the attributes read from it at once: one reference, followed when the objects are at hand."""
+        attrs = list(base.attrs)
+        flags: list[int] = []
+        end = at + 1
+        kinds = found.kinds
+        while end < len(kinds) and kinds[end] == O.ATTR and end not in found.landings:
+            attrs.append(str(found.args[end]))
+            flags.append(found.ops[end])
+            seen[end] = len(seen)
+            self._counts(found, end)
+            end += 1
+        ref = Ref(base.source, base.name, tuple(attrs), base.level, base.top)
+        self.out += (op, self._slot(ref), *flags)
+        last = attrs[-1] if attrs else base.name
+        if last in _IMPORTERS:
+            self._literal_import(found, end)
+        return end
+
+    def _literal_import(self, found: Instructions, at: int) -> None:
+        following = found.args[at] if at < len(found.kinds) and found.kinds[at] == O.CONST else None
+        if isinstance(following, str):
+            self.out.append(self._slot(Ref(LITERAL, following)))
+        else:
+            self.computed_imports = True
+
+    def _attribute(self, found: Instructions, at: int) -> None:
+        name = str(found.args[at])
+        what = REFLECTIVE.get(name)
+        if what is not None:
+            self.reflects.add(what)
+        self._counts(found, at)
+
+    def _counts(self, found: Instructions, at: int) -> None:
+        name = str(found.args[at])
+        (self.counted if _is_counted(found, at, O.STORE_ATTR) else self.uncounted).add(name)
+
+    # --- constants, branches, variables
+
+    def _constant(self, found: Instructions, at: int, op: int, scope: _Scope, seen: dict[int, int]) -> int:
+        value = found.args[at]
+        if type(value) is CodeType:
+            self.out += (op, "code")
+            inner = self._body(value, scope)
+            self.out += ("end", *((p.kind, p.name, p.slot) for p in _parameters(value, inner.numbers)))
+            if self.names & _LOCALS:
+                self.out.append(tuple(sorted(inner.numbers.items(), key=lambda item: item[1])))
+            return at + 1
+        if found.has_import and at + 2 < len(found.kinds):
+            if found.kinds[at + 2] == O.IMPORT:  # the level and the names of an import: told by its references
+                seen[at + 1] = len(seen)
+                return at + 2
+        if type(value) is str:
+            self.strings.append(value)
+            what = REFLECTIVE.get(value)
+            if what is not None:
+                self.reflects.add(what)
+        self.out += (op, value if type(value) in _SIMPLE else plain(value))
+        return at + 1
+
+    def _branch(self, found: Instructions, at: int, op: int, pending: list[int]) -> int:
+        question, if_true, if_false, keeps = _ways(found, at, op)
+        self.out += (question, keeps)
+        pending.append(if_false)
+        return if_true
+
+    def _number(self, scope: _Scope, name: str) -> int:
+        number = scope.numbers.get(name)
+        if number is None:
+            number = scope.numbers[name] = self.variables
+            self.variables += 1
+        return number
+
+    def _slot(self, ref: Ref) -> int:
+        return self.slots.setdefault(ref, len(self.slots))
+
+
+def _landing(found: Instructions, at: int) -> int:
+    """Where a jump, or a row of jumps, ends. An empty endless loop ends at itself."""
+    passed: set[int] = set()
+    while found.kinds[at] == O.JUMP and at not in passed:
+        passed.add(at)
+        at = found.targets[at]
+    return at
+
+
+def _ways(found: Instructions, at: int, op: int) -> tuple[str, int, int, int]:
+    """(question, way when yes, way when no, what is kept: 0 nothing, 1 a true value, 2 a false one)."""
+    target = _landing(found, found.targets[at])
+    if found.kinds[at] == O.BRANCH:
+        question, jumps_if = O.BRANCHES[op]
+        return (question, target, at + 1, 0) if jumps_if else (question, at + 1, target, 0)
+    # A value kept for a jump only to be asked again: CPython shortens that when both stand on one line.
+    on_true = O.OR_POP_IF_TRUE[op]
+    kept = 1 if on_true else 2
+    while kept:
+        kind, next_op = found.kinds[target], found.ops[target]
+        if kind == O.OR_POP:
+            if O.OR_POP_IF_TRUE[next_op] == on_true:
+                target = _landing(found, found.targets[target])
+            else:
+                target, kept = _landing(found, target + 1), 0
+        elif kind == O.BRANCH and O.BRANCHES[next_op][0] == O.IS_TRUE:
+            taken = O.BRANCHES[next_op][1] == on_true
+            target, kept = _landing(found, found.targets[target] if taken else target + 1), 0
+        else:
+            break
+    return (O.IS_TRUE, target, at + 1, kept) if on_true else (O.IS_TRUE, at + 1, target, kept)
+
+
+def _is_counted(found: Instructions, at: int, store: int) -> bool:
+    """Whether `at` loads a variable only to add a constant to it and store it again."""
+    ops, args = found.ops, found.args
+    if at + 3 >= len(ops) or ops[at + 1] != O.LOAD_CONST:
+        return False
+    if ops[at + 2] not in O.INPLACE and not (ops[at + 2] == O.BINARY_OP and int(str(args[at + 2])) >= 13):
+        return False
+    end = at + 3
+    if store == O.STORE_ATTR and found.kinds[end] == O.PLAIN:  # swaps the object and the new value
+        end += 1
+    return end < len(ops) and ops[end] == store and args[end] == args[at]
+
+
+def _stores_name(found: Instructions, name: str) -> bool:
+    return any(op == O.STORE_NAME and arg == name for op, arg in zip(found.ops, found.args))  # noqa: B905
+
+
+def plain(value: object) -> object:
+    """A constant as marshal writes it in one way only."""
+    kind = type(value)
+    if kind in _SIMPLE:
+        return value
+    if kind is tuple:
+        return ("tuple", *map(plain, value))  # type: ignore[call-overload]
+    if kind is frozenset:
+        return ("frozenset", *sorted(marshal.dumps(plain(item), _FORMAT) for item in value))  # type: ignore[attr-defined]
+    if kind is slice:
+        return ("slice", plain(value.start), plain(value.stop), plain(value.step))  # type: ignore[attr-defined]
+    return ("constant", repr(value))
+
+
+def _parameters(code: CodeType, numbers: dict[str, int]) -> list[Parameter]:
+    count, names = code.co_argcount, code.co_varnames
+    kinds = ["p"] * code.co_posonlyargcount + ["a"] * (count - code.co_posonlyargcount)
+    kinds += ["k"] * code.co_kwonlyargcount
+    kinds += ["*"] * bool(code.co_flags & _VARARGS) + ["**"] * bool(code.co_flags & _VARKEYWORDS)
+    called = {"a", "k"}  # the only names that a caller can see
+    return [
+        Parameter(kind, name if kind in called else "", numbers.get(name, -1))
+        for kind, name in zip(kinds, names)  # noqa: B905 - names goes on with the local variables
+    ]

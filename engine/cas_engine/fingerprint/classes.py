@@ -1,0 +1,196 @@
+"""Classes: bases, metaclass and all members, without what tells only where and how they were written."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+from types import FunctionType
+
+from cas_engine.fingerprint.annotations import describe_annotations
+from cas_engine.fingerprint.bytecode import canonical
+from cas_engine.fingerprint.functions import all_subclasses
+from cas_engine.fingerprint.graph import Node
+from cas_engine.fingerprint.origin import Kind, is_importable, owner_of_class
+from cas_engine.fingerprint.reach import Reach, belongs, says
+from cas_engine.fingerprint.resolve import shown_module
+
+# Where it was written, caches of the interpreter and of pickle, what follows from other members.
+_SKIPPED = frozenset(
+    {"__dict__", "__weakref__", "__module__", "__qualname__", "__doc__", "__firstlineno__"}
+    | {"__static_attributes__", "__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__"}
+    | {"__abstractmethods__", "_abc_impl", "__slotnames__", "__orig_bases__", "__parameters__", "__type_params__"}
+    | {"__protocol_attrs__", "__non_callable_proto_members__", "__classcell__", "__classdictcell__"}
+    | {"__dataclass_fields__", "__dataclass_params__", "__conditional_annotations__"}
+)
+_ENUM_MADE = frozenset(
+    {"_generate_next_value_", "_member_names_", "_member_map_", "_value2member_map_", "_unhashable_values_"}
+    | {"_member_type_", "_value_repr_", "_new_member_", "_use_args_", "__new__", "_flag_mask_", "_all_bits_"}
+    | {"_singles_mask_", "_boundary_", "_inverted_", "_hashable_values_", "_unhashable_values_map_", "_numeric_repr_"}
+    | {"__set_name__", "_use_args", "_new_member", "_member_type"}
+)
+_NAMEDTUPLE_MADE = frozenset(
+    {"__new__", "_make", "_replace", "__replace__", "__repr__", "_asdict", "__getnewargs__", "__match_args__"}
+    | {"_field_defaults", "_fields_defaults", "_fields", "__slots__"}
+)
+
+
+def describe_class(node: Node, reach: Reach) -> None:
+    """A class of the user's whole, with what it inherits; another's by name."""
+    cls: type = node.obj
+    owner = owner_of_class(cls)
+    belongs(node, owner)
+    node.name = _shown(cls)
+    if not owner.is_user:
+        says(node, owner.kind.value, str(cls.__module__), cls.__qualname__)
+        return
+    node.kind = "class"
+    node.modules.add(str(cls.__module__))
+    meta = type(cls)
+    node.children = [reach.node(base) for base in cls.__bases__]
+    if meta is not type:
+        node.children.append(reach.node(meta))
+    said: list[object] = [cls.__name__, len(cls.__bases__), meta is type]
+    made = _describe_kind(node, reach, cls, said)
+    names = [name for name in sorted(vars(cls)) if name not in _SKIPPED and name not in made]
+    for name in names:
+        value = vars(cls)[name]
+        if _generated(value):
+            said.append(name)  # what it was generated from is described
+        elif not (isinstance(value, types.MemberDescriptorType) and value.__objclass__ is cls):
+            said.append((name,))
+            node.children.append(reach.node(value, ("member", id(cls), name), f"{node.name}.{name}"))
+    if _reads_annotations(cls):
+        describe_annotations(node, reach, cls, said)
+    if any("__subclasses__" in canonical(fn.__code__).names for fn in _own_functions(cls)):
+        node.children += [reach.node(each) for each in all_subclasses(cls)]
+    says(node, "class", *said)
+
+
+def _describe_kind(node: Node, reach: Reach, cls: type, said: list[object]) -> frozenset[str]:
+    """Describe what the standard library made of a class statement; the members that this covers."""
+    if isinstance(cls, enum.EnumMeta):
+        members = list(cls.__members__.items())
+        said.append(("enum", *((name, member.name) for name, member in members)))
+        for name, member in members:
+            node.children.append(reach.node(member._value_, ("enum", id(cls), name), f"{node.name}.{name}"))  # noqa: SLF001
+        made = _ENUM_MADE | set(cls.__members__)
+        new = vars(cls).get("__new_member__")
+        return frozenset(made if new is None else made - {"__new_member__"})
+    fields = vars(cls).get("_fields")
+    if issubclass(cls, tuple) and isinstance(fields, tuple) and "_make" in vars(cls):
+        defaults = vars(cls).get("_field_defaults", {})
+        said.append(("namedtuple", *map(str, fields), "|", *map(str, defaults)))
+        for name, value in defaults.items():
+            node.children.append(reach.node(value, ("default", id(cls), name), f"{node.name}({name}=)"))
+        return _NAMEDTUPLE_MADE | set(fields)
+    if "__dataclass_fields__" in vars(cls):
+        _describe_dataclass(node, reach, cls, said)
+    if "__attrs_attrs__" in vars(cls):
+        _describe_attrs(node, reach, cls, said)
+        return frozenset(name for name in vars(cls) if name.startswith("__attrs_")) | {"__slots__", "__getstate__", "__setstate__"}
+    if "__pydantic_fields__" in vars(cls) or "__pydantic_core_schema__" in vars(cls):
+        return _describe_pydantic(node, reach, cls, said)
+    return frozenset()
+
+
+def _describe_dataclass(node: Node, reach: Reach, cls: type, said: list[object]) -> None:
+    said.append(repr(vars(cls).get("__dataclass_params__")))
+    for name, field in vars(cls)["__dataclass_fields__"].items():
+        kind = getattr(getattr(field, "_field_type", None), "name", "")
+        options = (field.init, field.repr, field.hash, field.compare, bool(getattr(field, "kw_only", False)))
+        said.append((str(name), str(kind), tuple(map(str, options))))
+        for what in ("default", "default_factory"):
+            value = getattr(field, what)
+            if value is not dataclasses.MISSING:
+                said.append(what)
+                node.children.append(reach.node(value, (what, id(cls), name), f"{node.name}({name}=)"))
+        if field.metadata:
+            said.append("metadata")
+            metadata = dict(field.metadata)
+            node.children.append(reach.node(metadata, ("metadata", id(cls), name), f"{node.name}.{name} metadata"))
+
+
+def _describe_attrs(node: Node, reach: Reach, cls: type, said: list[object]) -> None:
+    for attribute in vars(cls)["__attrs_attrs__"]:
+        said.append(str(attribute.name))
+        for what in ("default", "validator", "converter", "metadata", "on_setattr", "eq_key", "order_key"):
+            value = getattr(attribute, what, None)
+            if what == "metadata":
+                value = dict(value or {})
+            elif value is not None and type(value).__name__ == "Factory":
+                said.append(bool(value.takes_self))
+                value = value.factory
+            node.children.append(
+                reach.node(value, ("attrs", id(cls), attribute.name, what), f"{node.name}.{attribute.name} {what}")
+            )
+        flags = ("repr", "eq", "order", "hash", "init", "kw_only", "alias", "inherited")
+        said.append(tuple(_flag(getattr(attribute, flag, None)) for flag in flags))
+
+
+def _flag(value: object) -> str:
+    return str(value) if value is None or isinstance(value, (bool, str)) else "custom"
+
+
+def _describe_pydantic(node: Node, reach: Reach, cls: type, said: list[object]) -> frozenset[str]:
+    fields = vars(cls).get("__pydantic_fields__")
+    fields = fields if isinstance(fields, dict) else {}
+    for name, field in fields.items():
+        said.append(str(name))
+        for what in ("default", "default_factory", "metadata", "alias", "validate_default", "frozen", "discriminator"):
+            value = getattr(field, what, None)
+            if type(value).__name__ == "PydanticUndefinedType":
+                value = None
+                said.append("required")
+            node.children.append(
+                reach.node(value, ("pydantic", id(cls), name, what), f"{node.name}.{name} {what}")
+            )
+    made = {name for name in vars(cls) if name.startswith(("__pydantic_", "__fields", "__signature"))}
+    decorators = vars(cls).get("__pydantic_decorators__")
+    for group in sorted(vars(decorators)) if hasattr(decorators, "__dict__") else ():
+        registered = getattr(decorators, group)
+        said.append((group, *map(str, registered)))
+        for name, each in registered.items():
+            said.append(re_address(repr(getattr(each, "info", ""))))
+            del name
+    return frozenset(made | {"__class_vars__", "model_fields", "model_computed_fields"})
+
+
+def re_address(text: str) -> str:
+    """A repr without addresses."""
+    import re  # noqa: PLC0415
+
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+
+
+def _reads_annotations(cls: type) -> bool:
+    """Whether the class is of a kind that makes something of its annotations."""
+    own = vars(cls)
+    made = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__", "__total__")
+    if any(name in own for name in made) or ("_fields" in own and issubclass(cls, tuple)):
+        return True
+    return any(owner_of_class(kind).kind is Kind.PACKAGE for kind in type(cls).__mro__)
+
+
+def _generated(value: object) -> bool:
+    return isinstance(value, FunctionType) and value.__code__.co_filename.startswith("<attrs generated")
+
+
+def _own_functions(cls: type) -> list[FunctionType]:
+    found = []
+    for value in vars(cls).values():
+        inner = getattr(value, "__func__", value)
+        if isinstance(inner, FunctionType):
+            found.append(inner)
+    return found
+
+
+def _shown(cls: type) -> str:
+    import sys  # noqa: PLC0415
+
+    module = sys.modules.get(str(cls.__module__))
+    name = shown_module(vars(module)) if module is not None else str(cls.__module__)
+    return f"{name}.{cls.__qualname__}"
+
+
+__all__ = ["describe_class", "is_importable"]

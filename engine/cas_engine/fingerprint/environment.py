@@ -1,0 +1,87 @@
+"""The versions of packages here, and the fingerprint with them: what a node's key takes from the machine it runs on."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+
+from cas_store.digest import digest_of
+
+MISSING = "missing"
+
+
+@functools.cache
+def version_of(package: str) -> str:
+    """The version of a distribution as installed here; of a package without metadata, its content.
+
+    "python" is the interpreter; "missing" what isn't here.
+    """
+    if package == "python":
+        return platform.python_version()
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return _content_version(package)
+
+
+def effective(code: bytes, packages: Sequence[str]) -> bytes:
+    """The fingerprint that goes into keys: the code, and the versions found here of the packages that it reaches."""
+    return _effective(code, tuple(packages))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _effective(code: bytes, packages: tuple[str, ...]) -> bytes:
+    # Lengths first: ("ab", "c") and ("a", "bc") must differ.
+    parts = [code]
+    for text in (part for package in packages for part in (package, version_of(package))):
+        encoded = text.encode("utf-8", "surrogatepass")
+        parts += (len(encoded).to_bytes(4, "little"), encoded)
+    return digest_of(b"".join(parts))
+
+
+def digest_of_tree(path: str) -> bytes:
+    """The content of a file, or of all files in a folder with their names in it; raises OSError."""
+    if not os.path.isdir(path):
+        with open(path, "rb") as file:
+            return digest_of(file.read())
+    return digest_of(
+        b"".join(
+            part
+            for name, full in _files(path)
+            for part in (digest_of(name.encode("utf-8", "surrogateescape")), digest_of_tree(full))
+        )
+    )
+
+
+def _content_version(package: str) -> str:
+    path = _place(package)
+    try:
+        return f"content:{digest_of_tree(path).hex()}" if path else MISSING
+    except OSError:
+        return MISSING
+
+
+def _place(package: str) -> str | None:
+    module = sys.modules.get(package)
+    try:
+        spec = module.__spec__ if module is not None else importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return getattr(module, "__file__", None)
+    folders = list(spec.submodule_search_locations or ())
+    return str(folders[0]) if folders else spec.origin
+
+
+def _files(folder: str) -> Iterator[tuple[str, str]]:
+    for where, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        for name in sorted(names):
+            if not name.endswith((".pyc", ".pyo")):
+                full = os.path.join(where, name)
+                yield os.path.relpath(full, folder).replace(os.sep, "/"), full

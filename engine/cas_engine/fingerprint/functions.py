@@ -1,0 +1,251 @@
+"""Functions: the canonical body, and what its names, cells, defaults and attributes stand for."""
+
+from __future__ import annotations
+
+import sys
+from types import FunctionType, ModuleType
+
+from cas_engine.fingerprint.bytecode import MODULE_READERS, REFLECTIVE, Canonical, Parameter, canonical
+from cas_engine.fingerprint.graph import Node
+from cas_engine.fingerprint.origin import Kind, is_builtin, is_importable, owner_of_function, owner_of_namespace
+from cas_engine.fingerprint.reach import Reach, belongs, says
+from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, LITERAL, OPTIONAL, Ref
+from cas_engine.fingerprint.resolve import Foreign, Found, Missing, name_of_function, resolve, shown_module
+
+_READS_LOCALS = frozenset({"locals", "vars", "dir", "eval", "exec", "_getframe", "currentframe", "f_locals"})
+_BUILTIN = type(len)
+
+
+def describe_function(node: Node, reach: Reach) -> None:
+    """A function of the user's by its body and all that it reads; another's by name and by what it was made with."""
+    fn: FunctionType = node.obj
+    owner = owner_of_function(fn)
+    if not owner.is_user:
+        _describe_foreign(node, reach)
+        return
+    node.kind, node.name = "code", name_of_function(fn)
+    node.modules.add(_module_of(fn))
+    form = canonical(fn.__code__)
+    reader = _Reader(node, fn, reach)
+    for ref in form.refs:
+        reader.read(ref)
+    _read_defaults(node, fn, form, reader)
+    _read_attributes(node, fn, form, reader)
+    if any(ref.source == GLOBAL and ref.name in MODULE_READERS for ref in form.refs) or "f_globals" in form.names:
+        reader.whole_module()
+    if form.computed_imports:
+        reader.computed_imports(form.literals)
+    if "__subclasses__" in form.names:
+        reader.subclasses()
+    node.reflects = node.reflects | form.reflects
+    node.warnings += [f"{node.name} writes the {what}" for what in form.writes]
+    says(node, "function", form.digest, tuple(reader.said))
+
+
+def kept_parameters(fn: FunctionType, form: Canonical) -> tuple[Parameter, ...]:
+    """The parameters that count: all but those with a default that nothing reads and whose absence moves no other.
+
+    So a new optional argument that the body doesn't use leaves the fingerprint as it was.
+    """
+    parameters = list(form.parameters)
+    if form.names & _READS_LOCALS:
+        return tuple(parameters)
+    by_name = fn.__kwdefaults__ or {}
+    has_varargs = any(p.kind == "*" for p in parameters)
+    has_keywords = any(p.kind == "**" for p in parameters)
+    if has_keywords:  # a new name would be taken from **kwargs
+        return tuple(parameters)
+    kept = [p for p in parameters if not (p.kind == "k" and p.slot < 0 and p.name in by_name)]
+    optional = len(fn.__defaults__ or ())
+    while optional and not has_varargs:
+        last = max((i for i, p in enumerate(kept) if p.kind in {"p", "a"}), default=-1)
+        if last < 0 or kept[last].slot >= 0:
+            break
+        del kept[last]
+        optional -= 1
+    return tuple(kept)
+
+
+class _Reader:
+    """Follows what one function reads, and notes what it found in the function's node."""
+
+    def __init__(self, node: Node, fn: FunctionType, reach: Reach) -> None:
+        self.node = node
+        self.fn = fn
+        self.reach = reach
+        self.said: list[object] = []
+
+    def read(self, ref: Ref) -> None:
+        if ref.source == COUNTER:
+            self.said.append("counter")
+            return
+        resolution = resolve(ref, self.fn)
+        if isinstance(resolution, Missing):
+            self._missing(ref, resolution)
+        elif isinstance(resolution, Foreign):
+            self._foreign(resolution)
+        else:
+            self._found(ref, resolution)
+
+    def child(self, obj: object, place: object, name: str) -> None:
+        self.node.children.append(self.reach.node(obj, place, name))
+
+    def _missing(self, ref: Ref, missing: Missing) -> None:
+        if ref.source == OPTIONAL:
+            self.said.append("absent")
+            return
+        self.said.append(("missing", ref.source, ref.name, ref.attrs))
+        self.node.unresolved.append(f"{missing.name}: {missing.why}")
+
+    def _foreign(self, foreign: Foreign) -> None:
+        belongs(self.node, foreign.owner)
+        if foreign.owner.compiled:
+            self.child(CompiledFile(foreign.owner.compiled), ("file", foreign.owner.compiled), foreign.module)
+            self.said.append(("compiled", foreign.rest))
+        else:
+            self.said.append((foreign.owner.kind.value, foreign.module, foreign.rest))
+
+    def _found(self, ref: Ref, found: Found) -> None:
+        obj, rest = found.obj, found.rest
+        self.node.modules.update(found.through)
+        if type(obj) is _BUILTIN and is_builtin(ref.name, obj) and ref.source == GLOBAL:
+            self.said.append(("builtin", ref.name, rest))  # the most frequent case, without a node of its own
+            return
+        if isinstance(obj, ModuleType) and ref.source == GLOBAL and obj.__dict__ is self.fn.__globals__:
+            self.said.append("own module")
+        self.said.append(("found", *self._told(obj, rest)))
+        self.child(obj, found.place, found.name)
+
+    def _told(self, obj: object, rest: tuple[str, ...]) -> tuple[object, ...]:
+        """The attributes that are read from it; what usually doesn't count is told where it is read."""
+        what = REFLECTIVE.get(rest[0]) if rest else None
+        if what is None:
+            return rest
+        if what in {"names", "docs"} and isinstance(obj, (FunctionType, type)):
+            return (*rest, str(getattr(obj, rest[0], "")))
+        self.node.reflects = self.node.reflects | {what}
+        return rest
+
+    def whole_module(self) -> None:
+        """The body reads names that only running it would tell."""
+        module = sys.modules.get(str(self.fn.__globals__.get("__name__")))
+        if module is None or vars(module) is not self.fn.__globals__:
+            module = ModuleType(shown_module(self.fn.__globals__))
+            vars(module).update(self.fn.__globals__)
+        self.child(module, None, module.__name__)
+        self.said.append("whole module")
+
+    def computed_imports(self, literals: tuple[str, ...]) -> None:
+        """An import by a computed name: the texts in the body that name modules of the user's are taken for it."""
+        known = False
+        for text in literals:
+            name = text.rstrip(".")
+            if not name.replace(".", "").isidentifier():
+                continue
+            found = resolve(Ref(LITERAL, name), self.fn)
+            if isinstance(found, Found):
+                self.child(found.obj, None, found.name)
+                known = True
+        self.said.append("computed import")
+        if not known:
+            self.node.unresolved.append(f"{self.node.name}: imports a module by a computed name")
+
+    def subclasses(self) -> None:
+        """`Base.__subclasses__()` reaches every class below it that exists now."""
+        for child in list(self.node.children):
+            if isinstance(child.obj, type):
+                for cls in all_subclasses(child.obj):
+                    self.child(cls, None, cls.__qualname__)
+
+
+def all_subclasses(cls: type) -> list[type]:
+    """All classes below one, in an order that doesn't depend on which was defined first."""
+    found: dict[int, type] = {}
+    row = list(type.__subclasses__(cls))
+    for each in row:
+        if id(each) not in found:
+            found[id(each)] = each
+            row += type.__subclasses__(each)
+    return sorted(found.values(), key=lambda each: (each.__qualname__, each.__module__))
+
+
+class CompiledFile:
+    """A compiled extension of the user's own: counts by the content of its file."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+
+def _read_defaults(node: Node, fn: FunctionType, form: Canonical, reader: _Reader) -> None:
+    kept = kept_parameters(fn, form)
+    positional = [p for p in form.parameters if p.kind in {"p", "a"}]
+    defaults = fn.__defaults__ or ()
+    by_position = dict(zip([id(p) for p in positional[len(positional) - len(defaults) :]], defaults))  # noqa: B905
+    by_name = fn.__kwdefaults__ or {}
+    for at, parameter in enumerate(kept):
+        has_default = id(parameter) in by_position or (parameter.kind == "k" and parameter.name in by_name)
+        reader.said.append((parameter.kind, parameter.name, parameter.slot, has_default))
+        if has_default:
+            value = by_name[parameter.name] if parameter.kind == "k" else by_position[id(parameter)]
+            reader.child(value, ("default", id(fn), at), f"{node.name}({parameter.name}=)")
+
+
+def _read_attributes(node: Node, fn: FunctionType, form: Canonical, reader: _Reader) -> None:
+    """What was set on the function: state that its own code may read. What it wraps is told by its cells."""
+    for name, value in sorted(fn.__dict__.items()):
+        if name != "__wrapped__" and name not in form.counted:
+            reader.said.append(("attribute", name))
+            reader.child(value, ("attribute", id(fn), name), f"{node.name}.{name}")
+
+
+def _describe_foreign(node: Node, reach: Reach) -> None:
+    fn: FunctionType = node.obj
+    owner = owner_of_function(fn)
+    belongs(node, owner)
+    told = sys.modules.get(fn.__module__) if isinstance(fn.__module__, str) else None
+    if told is not None and not owner_of_namespace(vars(told)).is_user and is_importable(fn, told, fn.__qualname__):
+        belongs(node, owner_of_namespace(vars(told)))
+        node.name = f"{fn.__module__}.{fn.__qualname__}"
+        says(node, owner.kind.value, fn.__module__, fn.__qualname__)
+        return
+    module = str(fn.__globals__.get("__name__"))
+    qualname = getattr(fn.__code__, "co_qualname", fn.__code__.co_name)
+    node.name = f"{module}.{qualname}"
+    if owner.kind is Kind.OURS:
+        says(node, owner.kind.value, module, qualname)
+        return
+    # Made while running, perhaps around a function of the user's: a decorator's wrapper.
+    if "registry" in fn.__dict__ and "dispatch" in fn.__dict__:
+        _describe_dispatch(node, reach)
+        return
+    reader = _Reader(node, fn, reach)
+    for name in fn.__code__.co_freevars:
+        reader.read(Ref(FREE, name))
+    for at, value in enumerate((*(fn.__defaults__ or ()), *(fn.__kwdefaults__ or {}).values())):
+        reader.child(value, ("default", id(fn), at), f"{node.name} default")
+    for name, value in sorted(fn.__dict__.items()):
+        reader.said.append(name)
+        reader.child(value, ("attribute", id(fn), name), f"{node.name}.{name}")
+    says(node, owner.kind.value, module, qualname, tuple(reader.said))
+
+
+def _describe_dispatch(node: Node, reach: Reach) -> None:
+    """functools.singledispatch: what is registered, in whatever order it was."""
+    pairs = [(reach.node(cls), reach.node(fn)) for cls, fn in node.obj.registry.items()]
+    node.children = [each for pair in pairs for each in pair]
+    says(node, "singledispatch")
+
+    def recipe(digest_of_node: object) -> bytes:
+        digests = sorted(digest_of_node(cls) + digest_of_node(fn) for cls, fn in pairs)  # type: ignore[operator]
+        from cas_store.digest import digest_of  # noqa: PLC0415
+
+        return digest_of(node.local + b"".join(digests))
+
+    node.recipe = recipe
+
+
+def _module_of(fn: FunctionType) -> str:
+    name = fn.__globals__.get("__name__")
+    return name if isinstance(name, str) else ""

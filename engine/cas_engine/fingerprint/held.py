@@ -1,0 +1,152 @@
+"""Values that code reads: by content, with the code inside followed; what has no content is told, never skipped."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import marshal
+import re
+import reprlib
+import threading
+from types import FunctionType
+
+from cas_engine.errors import Undigestible
+from cas_engine.fingerprint.graph import Node
+from cas_engine.fingerprint.origin import Kind, owner_of_class
+from cas_engine.fingerprint.reach import Reach, belongs, says
+from cas_engine.fingerprint.resolve import is_users_code
+
+_SCALARS = frozenset({int, str, float, bool, bytes, complex, type(None)})
+
+# Synchronization and logging: there to be used, not to be computed with. The type is all that counts.
+_INERT = (
+    type(threading.Lock()),
+    type(threading.RLock()),
+    threading.Condition,
+    threading.Event,
+    threading.Semaphore,
+    threading.Barrier,
+    threading.local,
+    logging.Handler,
+    logging.LoggerAdapter,
+)
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_WRAPPED = ("__wrapped__", "py_func", "pyfunc", "func", "_func", "fn", "_fn", "function", "_function", "callback")
+
+
+def describe_value(node: Node, reach: Reach) -> None:
+    """A value by its digest, or piece by piece where that is refused."""
+    value = node.obj
+    node.kind, node.detail = "value", _short(value)
+    if type(value) in _SCALARS:
+        says(node, "value", type(value).__name__, marshal.dumps(value, 2))
+        return
+    if isinstance(value, logging.Logger):
+        says(node, "logger", value.name)
+        return
+    if isinstance(value, _INERT):
+        says(node, "inert", type(value).__qualname__)
+        return
+    _note_packages(node, value)
+    if _is_ours(type(value)):
+        _describe_opaque(node, reach, told=True)
+        return
+    try:
+        digest, inside = reach.read_value(value)
+    except Undigestible:
+        _describe_in_pieces(node, reach)
+        return
+    node.local = digest
+    node.children = inside
+    if inside:
+        node.recipe = lambda digest_of_node: reach.mix_value(value, digest_of_node)
+
+
+def _describe_in_pieces(node: Node, reach: Reach) -> None:
+    """A container or an object of the user's that holds something without content: the rest of it still counts."""
+    value = node.obj
+    kind = type(value)
+    if isinstance(value, (list, tuple)):
+        _children(node, reach, [(f"[{at}]", item) for at, item in enumerate(value)])
+        says(node, "pieces", kind.__name__, len(value))
+    elif isinstance(value, dict):
+        keys = [key for key in value if type(key) in _SCALARS]
+        _children(node, reach, [(f"[{key!r}]", value[key]) for key in keys])
+        others = [(f".keys()[{at}]", pair) for at, pair in enumerate(value.items()) if type(pair[0]) not in _SCALARS]
+        _children(node, reach, [(where, part) for where, pair in others for part in pair])
+        says(node, "pieces", kind.__name__, tuple(map(repr, keys)), len(others))
+    elif owner_of_class(kind).is_user and (hasattr(value, "__dict__") or hasattr(kind, "__slots__")):
+        state = sorted(_state(value).items())
+        node.children = [reach.node(kind)]
+        _children(node, reach, [(f".{name}", part) for name, part in state])
+        says(node, "pieces of an object", tuple(name for name, _ in state))
+    else:
+        _describe_opaque(node, reach, told=False)
+
+
+def _describe_opaque(node: Node, reach: Reach, *, told: bool) -> None:
+    """Something that can't be looked into: its type, and the user's code that it holds."""
+    value = node.obj
+    kind = type(value)
+    held = [getattr(value, name, None) for name in _WRAPPED] if not told else []
+    try:
+        held += [each for _, each in sorted(vars(value).items())] if not told else []
+    except TypeError:
+        held += gc.get_referents(value) if not told else []
+    code = {id(each): each for each in held if is_users_code(each) or isinstance(each, FunctionType)}
+    code.pop(id(kind), None)
+    node.children = [reach.node(each) for each in code.values()]
+    if not told:
+        node.unresolved.append(f"{node.name}: {kind.__qualname__} has no stable content")
+    says(node, "opaque", kind.__module__ if not owner_of_class(kind).is_user else "", kind.__qualname__)
+
+
+def _children(node: Node, reach: Reach, parts: list[tuple[str, object]]) -> None:
+    for where, part in parts:
+        place = ("held", id(node.obj), where) if type(part) in _SCALARS else ("held", id(part))
+        node.children.append(reach.node(part, place, f"{node.name}{where}"))
+
+
+def _state(value: object) -> dict[str, object]:
+    state: dict[str, object] = {}
+    for cls in type(value).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else tuple(slots):
+            if hasattr(value, name):
+                state[str(name)] = getattr(value, name)
+    state.update(getattr(value, "__dict__", {}))
+    return state
+
+
+def _is_ours(cls: type) -> bool:
+    from cas_engine.values import File  # noqa: PLC0415 - a value like any other
+
+    return owner_of_class(cls).kind is Kind.OURS and not issubclass(cls, File)
+
+
+def _note_packages(node: Node, value: object) -> None:
+    """The packages of the values themselves: `TABLE.mean()` runs pandas without naming it."""
+    row, seen = [value], 0
+    while row and seen < 256:
+        seen += 1
+        each = row.pop()
+        kind = type(each)
+        if kind in _SCALARS:
+            continue
+        belongs(node, owner_of_class(kind))
+        if isinstance(each, (list, tuple, set, frozenset)):
+            row += list(each)[:64]
+        elif isinstance(each, dict):
+            row += list(each.values())[:64]
+
+
+_shorten = reprlib.Repr()
+_shorten.maxother = _shorten.maxstring = _shorten.maxlong = 80  # an address must not be cut in half
+
+
+def _short(value: object) -> str:
+    try:
+        text = _shorten.repr(value)
+    except Exception:  # noqa: BLE001 - a repr of the user's may raise anything
+        text = f"<{type(value).__qualname__}>"
+    return _ADDRESS.sub("", text)[:120]

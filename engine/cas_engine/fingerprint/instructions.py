@@ -1,0 +1,166 @@
+"""A code object as instructions with their arguments resolved, without all that only tracing and caching see. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import CodeType
+
+from cas_engine.fingerprint import opcodes as O  # noqa: N812 - a table, read like an enum
+
+CO_OPTIMIZED = 0x1  # a function; class bodies and modules have no fast locals
+
+# What a class body stores about where it was written, and not about what it is.
+_PLACES = frozenset({"__doc__", "__module__", "__qualname__", "__firstlineno__", "__static_attributes__"})
+
+Handler = tuple[int, int]  # the instruction that handles, and (depth of the stack, keep the offset) as packed by CPython
+
+
+class Instructions:
+    """Parallel lists, one entry for each instruction: columns are several times faster here than objects."""
+
+    __slots__ = ("args", "handlers", "has_import", "kinds", "landings", "ops", "targets")
+
+    def __init__(self) -> None:
+        self.kinds: list[int] = []
+        self.ops: list[int] = []  # with the flags of the argument above the eighth bit
+        self.args: list[object] = []  # a name, a constant, a number
+        self.targets: dict[int, int] = {}  # instruction that jumps -> instruction it jumps to
+        self.landings: set[int] = set()  # what is jumped to
+        self.handlers: list[Handler | None] = []  # empty when nothing is handled
+        self.has_import = False
+
+
+def variables(code: CodeType) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """(names by the argument of fast instructions, by that of cell instructions, first fast index of a free one)."""
+    if not O.V311:
+        return code.co_varnames, code.co_cellvars + code.co_freevars, len(code.co_varnames)
+    local = code.co_varnames
+    own = local + tuple(name for name in code.co_cellvars if name not in local)
+    slots = own + code.co_freevars
+    return slots, slots, len(own)
+
+
+def decode(code: CodeType) -> Instructions:
+    """The instructions of `code`; a jump to a skipped one lands on the next that counts."""
+    found = Instructions()
+    kinds, ops, args = found.kinds, found.ops, found.args
+    consts, names = code.co_consts, code.co_names
+    fasts, cells, free_from = variables(code)
+    in_class = not code.co_flags & CO_OPTIMIZED
+    raw = code.co_code
+    at: list[int] = []  # by unit of two bytes: the instruction that starts there, or the next one
+    jumps: list[tuple[int, int]] = []
+    extended = 0
+    for op, arg in zip(raw[::2], raw[1::2]):  # noqa: B905 - `strict` costs, and the length is even
+        at.append(len(ops))
+        kind = O.KIND[op]
+        if kind <= O.EXTEND:
+            extended = (extended | arg) << 8 if kind else 0
+            continue
+        if extended:
+            arg |= extended  # noqa: PLW2901
+            extended = 0
+        if kind == O.PLAIN:
+            kinds.append(kind)
+            ops.append(op)
+            args.append(arg if O.PLAIN_ARG[op] else 0)
+        elif kind == O.FAST:
+            kinds.append(kind if arg < free_from else O.DEREF)
+            ops.append(O.SAME[op])
+            args.append(fasts[arg])
+        elif kind == O.CONST:
+            kinds.append(kind)
+            ops.append(op)
+            args.append(consts[arg])
+            if type(consts[arg]) is CodeType:
+                _forget_closure_order(found, len(consts[arg].co_freevars))
+        elif kind in {O.GLOBAL, O.ATTR, O.NAME, O.SUPER, O.IMPORT}:
+            shift = O.NAME_SHIFT.get(op, 0)
+            kinds.append(kind)
+            ops.append(op | (arg & ((1 << shift) - 1)) << 8)
+            args.append(names[arg >> shift])
+            if in_class and op == O.STORE_NAME and args[-1] in _PLACES:
+                _forget_place(found)
+        elif kind == O.DEREF:
+            kinds.append(kind)
+            ops.append(op)
+            args.append(cells[arg])
+        elif kind == O.FAST_PAIR:
+            first, second = O.PAIR[op]
+            kinds += (O.FAST, O.FAST)
+            ops += (first, second)
+            args += (fasts[arg >> 4], fasts[arg & 15])
+        elif kind == O.RETURN_CONST:
+            kinds += (O.CONST, O.END)
+            ops += (O.LOAD_CONST, O.RETURN_VALUE)
+            args += (consts[arg], 0)
+        else:
+            if kind == O.MAKE and not O.V311:
+                _forget_last(found)  # the qualified name of the function, a constant up to 3.10
+            elif kind != O.END and kind != O.MAKE:
+                jumps.append((len(ops), _target(op, arg, len(at))))
+            kinds.append(kind)
+            ops.append(op)
+            args.append(arg if O.PLAIN_ARG[op] and kind in {O.MAKE, O.END} else 0)
+    found.targets = {index: at[unit] for index, unit in jumps}
+    found.landings = set(found.targets.values())
+    found.has_import = O.IMPORT in kinds
+    if O.V311 and code.co_exceptiontable:
+        _read_handlers(found, code.co_exceptiontable, at)
+    return found
+
+
+def _target(op: int, arg: int, next_unit: int) -> int:
+    if O.ABSOLUTE[op]:
+        return arg
+    return next_unit + O.CACHES[op] + (-arg if O.BACKWARD[op] else arg)
+
+
+def _forget_last(found: Instructions) -> None:
+    found.kinds.pop()
+    found.ops.pop()
+    found.args.pop()
+
+
+def _forget_place(found: Instructions) -> None:
+    """Drop `STORE_NAME __doc__` and the like, with the constant that it stores."""
+    if len(found.ops) > 1 and found.ops[-2] in {O.LOAD_CONST, O.LOAD_NAME}:
+        _forget_last(found)
+        _forget_last(found)
+
+
+def _forget_closure_order(found: Instructions, count: int) -> None:
+    """Drop the loads that make an inner function's closure: CPython sorts them by name, and names don't count.
+
+    Which variables they are is told by the inner function's own instructions.
+    """
+    start = len(found.ops) - 2 - count
+    if count and start >= 0 and found.ops[-2] == O.BUILD_TUPLE and found.args[-2] == count:
+        del found.kinds[start:-2]
+        del found.ops[start:-2]
+        del found.args[start:-2]
+
+
+def _read_handlers(found: Instructions, table: bytes, at: list[int]) -> None:
+    handlers: list[Handler | None] = [None] * len(found.ops)
+    at.append(len(found.ops))
+    for start, length, target, packed in _entries(table):
+        where = at[target]
+        found.landings.add(where)
+        for index in range(at[start], at[start + length]):
+            handlers[index] = (where, packed)
+    found.handlers = handlers
+
+
+def _entries(table: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """The rows of an exception table, in units (see Objects/exception_handling_notes.txt in CPython)."""
+    row: list[int] = []
+    value = 0
+    for byte in table:
+        value = value << 6 | byte & 63
+        if not byte & 64:
+            row.append(value)
+            value = 0
+        if len(row) == 4:
+            yield row[0], row[1], row[2], row[3]
+            row = []

@@ -1,0 +1,32 @@
+"""What a fingerprint is, for those who use one. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ComponentKind = Literal["code", "class", "value", "package", "module", "file", "unresolved"]
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One piece of what a function reaches, for telling what changed between two fingerprints."""
+
+    kind: ComponentKind
+    name: str  # "helpers.scale"
+    digest: bytes  # of this piece alone, not of what it reaches
+    detail: str  # a version, a short repr
+    via: str  # the name of the component that reaches it, "" for the root
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The identity of code: what would run, not how it is written."""
+
+    code: bytes  # of all the user's own code and values reached; no version of a package is in it
+    packages: tuple[str, ...]  # distributions reached, sorted, always with "python"
+    components: tuple[Component, ...]  # the root first
+    electrons: tuple[tuple[str, bytes], ...]  # electrons reached: (name, digest of their code)
+    unresolved: tuple[str, ...]  # what no analysis could follow
+    warnings: tuple[str, ...]  # "f writes the global COUNT"
+    modules: tuple[str, ...]  # the user's own modules reached, those imported in bodies too

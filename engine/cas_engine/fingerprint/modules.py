@@ -1,0 +1,68 @@
+"""Whole modules: where code uses a module in a way that no analysis follows, all that it defines counts."""
+
+from __future__ import annotations
+
+import pkgutil
+import sys
+from types import ModuleType
+
+from cas_engine.fingerprint.functions import CompiledFile
+from cas_engine.fingerprint.graph import Node
+from cas_engine.fingerprint.origin import owner_of_namespace
+from cas_engine.fingerprint.reach import Reach, belongs, says
+from cas_engine.fingerprint.resolve import import_module, shown_module
+
+# Names that are there to tell people and type checkers something, and values of types that are.
+_SKIPPED_NAMES = frozenset(
+    {"__builtins__", "__annotations__", "__all__", "__author__", "__cached__", "__doc__", "__file__"}
+    | {"__loader__", "__name__", "__package__", "__path__", "__spec__", "__warningregistry__"}
+    | {"__conditional_annotations__", "__annotate__"}
+)
+_TELLING = frozenset({"typing", "typing_extensions", "__future__"})
+
+
+def describe_module(node: Node, reach: Reach) -> None:
+    """All names of a module of the user's with what they stand for; another's by its name."""
+    module: ModuleType = node.obj
+    namespace = vars(module)
+    owner = owner_of_namespace(namespace)
+    belongs(node, owner)
+    node.name = shown_module(namespace)
+    if not owner.is_user:
+        says(node, owner.kind.value, str(module.__name__))
+        return
+    if owner.compiled:
+        node.children = [reach.node(CompiledFile(owner.compiled), ("file", owner.compiled), node.name)]
+        says(node, "compiled")
+        return
+    node.kind = "module"
+    node.modules.add(str(module.__name__))
+    names = [name for name, value in sorted(namespace.items()) if _counts(name, value)]
+    node.children = [reach.node(namespace[name], (id(namespace), name), f"{node.name}.{name}") for name in names]
+    below = _submodules(node, module)
+    node.children += [reach.node(child) for _, child in below]
+    says(node, "module", tuple(names), tuple(name for name, _ in below))
+
+
+def _counts(name: str, value: object) -> bool:
+    if name in _SKIPPED_NAMES or isinstance(value, ModuleType):
+        return False
+    return getattr(type(value), "__module__", None) not in _TELLING
+
+
+def _submodules(node: Node, module: ModuleType) -> list[tuple[str, ModuleType]]:
+    """All modules below a package, imported if need be: what was imported so far must not matter."""
+    found: list[tuple[str, ModuleType]] = []
+    paths = getattr(module, "__path__", None)
+    if paths is None:
+        return found
+    for each in sorted(pkgutil.iter_modules(paths), key=lambda each: each.name):
+        name = f"{module.__name__}.{each.name}"
+        if each.name == "__main__":
+            continue
+        child = sys.modules.get(name) or import_module(name)
+        if child is None:
+            node.unresolved.append(f"{name}: can't be imported")
+        else:
+            found.append((each.name, child))
+    return found

@@ -1,0 +1,160 @@
+"""Whose code it is: the user's own, an installed distribution's, Python's, or ours."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import sys
+import sysconfig
+from dataclasses import dataclass
+from enum import Enum
+from importlib.machinery import EXTENSION_SUFFIXES
+from types import FunctionType, ModuleType
+
+from cas_engine.fingerprint.distributions import distribution_of, site_of
+
+OURS = frozenset({"cas_store", "cas_engine", "cas_run", "cloudpickle"})
+_MAINS = frozenset({"__main__", "__mp_main__"})
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made while running, by a class statement or a call
+
+
+class Kind(Enum):
+    """How code counts: the user's by what it does, the rest by the version of what it came with."""
+
+    USER = "user"
+    PACKAGE = "package"
+    PYTHON = "python"
+    OURS = "ours"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose it is; `package` names the distribution, or "python"."""
+
+    kind: Kind
+    package: str = ""
+    file: str = ""
+
+    @property
+    def is_user(self) -> bool:
+        return self.kind is Kind.USER
+
+    @property
+    def compiled(self) -> str:
+        """The file of a compiled extension of the user's, "" for anything else: it counts by content."""
+        return self.file if self.is_user and self.file.endswith(tuple(EXTENSION_SUFFIXES)) else ""
+
+
+_USER = Owner(Kind.USER)
+_PYTHON = Owner(Kind.PYTHON, "python")
+_known: dict[tuple[str, str], Owner] = {}
+
+
+def owner_of_namespace(namespace: dict[str, object]) -> Owner:
+    """The owner of a module, by its globals."""
+    name = namespace.get("__name__")
+    file = namespace.get("__file__")
+    return _owner(
+        name if isinstance(name, str) else "",
+        file if isinstance(file, str) else _first_folder(namespace.get("__path__")),
+    )
+
+
+def owner_of_module(name: str) -> Owner:
+    """The owner of a module by name, loaded or not; only its parents may be imported to find out."""
+    module = sys.modules.get(name)
+    if module is not None:
+        return owner_of_namespace(vars(module))
+    top = name.partition(".")[0]
+    if top != name and top in sys.modules:
+        return owner_of_module(top)
+    from importlib.util import find_spec  # noqa: PLC0415 - rarely needed
+
+    try:
+        spec = find_spec(top)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return _PYTHON if top in sys.stdlib_module_names else _USER
+    file = spec.origin if spec.has_location else _first_folder(spec.submodule_search_locations)
+    return _owner(top, file or "")
+
+
+def owner_of_function(fn: FunctionType) -> Owner:
+    """The owner of the code: what `functools.wraps` writes over it doesn't count."""
+    return owner_of_namespace(fn.__globals__)
+
+
+def owner_of_class(cls: type) -> Owner:
+    """The owner of a class. One that its module doesn't have under its name was made while running: the user's."""
+    if not cls.__flags__ & _HEAP_TYPE:
+        owner = owner_of_module(_text(cls.__module__))
+        return _PYTHON if owner.is_user and not owner.file else owner
+    module = sys.modules.get(_text(cls.__module__))
+    if module is None:
+        return _USER
+    owner = owner_of_namespace(vars(module))
+    if owner.is_user or is_importable(cls, module, cls.__qualname__):
+        return owner
+    return _USER
+
+
+def is_importable(thing: object, module: ModuleType | None, qualname: str) -> bool:
+    """Whether this very object is what its module has under its name."""
+    found: object = module
+    for part in qualname.split("."):
+        try:
+            found = vars(found)[part]
+        except (KeyError, TypeError):
+            return False
+    return found is thing or getattr(found, "__func__", None) is thing
+
+
+def is_builtin(name: str, value: object) -> bool:
+    """Whether `value` is Python's own builtin of that name, not one put in its place."""
+    return getattr(value, "__module__", None) == "builtins" and getattr(value, "__qualname__", None) == name
+
+
+def _owner(name: str, file: str) -> Owner:
+    known = _known.get((name, file))
+    if known is None:
+        known = _known[name, file] = _find_owner(name, file)
+    return known
+
+
+def _find_owner(name: str, file: str) -> Owner:
+    top = name.partition(".")[0]
+    if top in OURS:
+        return Owner(Kind.OURS)
+    if not file or file.startswith("<"):
+        is_python = name not in _MAINS and (top in sys.stdlib_module_names or name == builtins.__name__)
+        return _PYTHON if is_python else _USER
+    path = os.path.abspath(file)
+    site = site_of(path)
+    if site is not None:
+        folder, below = site
+        return Owner(Kind.PACKAGE, distribution_of(folder, below) or _stem(below[0]), path)
+    if path.startswith(_python_folders()):
+        return _PYTHON
+    return Owner(Kind.USER, "", path)
+
+
+def _python_folders() -> tuple[str, ...]:
+    folders = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.__file__)}
+    both = {os.path.abspath(f) for f in folders} | {os.path.realpath(f) for f in folders}
+    return tuple(sorted(folder + os.sep for folder in both))
+
+
+def _stem(name: str) -> str:
+    return name.split(".")[0]
+
+
+def _first_folder(paths: object) -> str:
+    try:
+        return os.path.join(next(iter(paths)), "__init__.py")  # type: ignore[call-overload]
+    except (TypeError, StopIteration):
+        return ""
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

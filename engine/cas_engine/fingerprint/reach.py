@@ -1,0 +1,95 @@
+"""What code reaches: each object that is met becomes one node, described by what it is and by what it reads."""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Callable
+from types import ModuleType
+
+from cas_engine.fingerprint.graph import DigestOf, Node, settle
+from cas_engine.fingerprint.origin import Kind, Owner
+from cas_engine.values import Digester
+from cas_store.digest import digest_of
+
+Describer = Callable[[Node, "Reach"], None]
+_UNKNOWN = digest_of(b"code")  # what stands for code inside a value while the value alone is looked at
+
+
+class Reach:
+    """The graph of all that was looked at in one session. Not for several threads at once."""
+
+    def __init__(self, by_type: dict[type, Describer], describe_class: Describer, others: Describer) -> None:
+        self._by_type = by_type
+        self._describe_class = describe_class
+        self._describe_other = others
+        self._nodes: dict[object, Node] = {}
+        self._held: list[object] = []
+        self._digest_of: DigestOf | None = None
+        self._met: list[Node] = []
+        self._values = Digester(self._code_in_value, ordered_dicts=True)
+
+    def settled(self, node: Node) -> Node:
+        """The node, with its digest."""
+        settle(node, self._describe)
+        return node
+
+    def node(self, obj: object, place: object = None, name: str = "") -> Node:
+        """The node of an object. Code is the same node wherever it is met; a value belongs to its place."""
+        key: object = id(obj)
+        if place is not None and not self.is_code(obj):
+            key = place
+        known = self._nodes.get(key)
+        if known is None or known.obj is not obj:
+            known = self._nodes[key] = Node(obj, name)
+            self._held.append(obj)  # a temporary object's id must not be given to another
+        return known
+
+    def is_code(self, obj: object) -> bool:
+        """Whether it counts as code: by what it does, not by its state."""
+        kind = type(obj)
+        return kind in self._by_type or isinstance(obj, (type, ModuleType)) or hasattr(kind, "__cas_code__")
+
+    def read_value(self, value: object) -> tuple[bytes, list[Node]]:
+        """(digest of the value alone, the code in it). Raises Undigestible."""
+        before, self._digest_of, self._met = (self._digest_of, self._met), None, []
+        try:
+            return self._values.digest(value), list({id(node): node for node in self._met}.values())
+        finally:
+            self._digest_of, self._met = before
+
+    def mix_value(self, value: object, digest_of_node: DigestOf) -> bytes:
+        """The digest of the value with that of the code in it."""
+        before, self._digest_of = self._digest_of, digest_of_node
+        try:
+            return self._values.digest(value)
+        finally:
+            self._digest_of = before
+
+    def _code_in_value(self, thing: object, where: str) -> bytes:
+        node = self.node(thing, None, where)
+        if self._digest_of is not None:
+            return self._digest_of(node)
+        self._met.append(node)
+        return _UNKNOWN
+
+    def _describe(self, node: Node) -> None:
+        describer = self._by_type.get(type(node.obj))
+        if describer is not None:
+            describer(node, self)
+        elif isinstance(node.obj, type):
+            self._describe_class(node, self)
+        elif isinstance(node.obj, ModuleType):
+            self._by_type[ModuleType](node, self)
+        else:
+            self._describe_other(node, self)
+
+
+def says(node: Node, *what: object) -> None:
+    """Fix what a node says of itself. Only plain types: text, numbers, bytes, None and tuples of them."""
+    node.local = digest_of(marshal.dumps(what, 2))
+
+
+def belongs(node: Node, owner: Owner) -> None:
+    """Note the package that a piece comes with; what comes from the user's own compiled extension, by its content."""
+    if owner.kind in {Kind.PACKAGE, Kind.PYTHON}:
+        node.packages.add(owner.package)

@@ -1,0 +1,208 @@
+"""What a reference stands for at this moment: the objects behind names, attribute chains and imports."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import sys
+from dataclasses import dataclass
+from types import FunctionType, ModuleType
+
+from cas_engine.fingerprint.origin import (
+    Owner,
+    owner_of_class,
+    owner_of_function,
+    owner_of_module,
+    owner_of_namespace,
+)
+from cas_engine.fingerprint.references import FREE, IMPORT, LITERAL, Ref
+
+MISSING = object()  # no such name, now
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object, and the attributes that are read from it and were not followed."""
+
+    obj: object
+    rest: tuple[str, ...]
+    place: tuple[int, str]  # the namespace it was found in, by id, and its name there
+    name: str  # how it is told: "helpers.scale"
+    through: tuple[str, ...] = ()  # the user's modules on the way
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """Something of a module that isn't the user's: counts by name, and by the version of its package."""
+
+    owner: Owner
+    module: str
+    rest: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A name that stands for nothing now."""
+
+    name: str
+    why: str
+
+
+Resolution = Found | Foreign | Missing
+
+
+def shown_module(namespace: dict[str, object]) -> str:
+    """The name of a module for people: the same whether it was imported or run as a script."""
+    name = namespace.get("__name__")
+    if name not in {"__main__", "__mp_main__"}:
+        return name if isinstance(name, str) else "<exec>"
+    spec = namespace.get("__spec__")
+    spec_name = getattr(spec, "name", None)
+    if isinstance(spec_name, str):
+        return spec_name.removesuffix(".__main__")
+    file = namespace.get("__file__")
+    if isinstance(file, str):
+        return file.replace("\\", "/").rpartition("/")[2].partition(".")[0] or "__main__"
+    return "__main__"
+
+
+def resolve(ref: Ref, fn: FunctionType) -> Resolution:
+    """What `ref` in the body of `fn` stands for."""
+    if ref.source in {IMPORT, LITERAL}:
+        return _imported(ref, fn.__globals__)
+    if ref.source == FREE:
+        base = _cell(fn, ref.name)
+        place, name = (id(fn.__closure__), ref.name), f"{name_of_function(fn)}[{ref.name}]"
+        why = "not bound yet"
+    else:
+        base = look_up(fn.__globals__, ref.name)
+        place, name = (id(fn.__globals__), ref.name), f"{shown_module(fn.__globals__)}.{ref.name}"
+        why = "not defined"
+    if base is MISSING:
+        return Missing(name, why)
+    return follow(base, ref.attrs, place, name)
+
+
+def look_up(namespace: dict[str, object], name: str) -> object:
+    """As a function with these globals would."""
+    found = namespace.get(name, MISSING)
+    if found is not MISSING:
+        return found
+    inner = namespace.get("__builtins__", builtins)
+    inner = vars(inner) if isinstance(inner, ModuleType) else inner
+    return inner.get(name, MISSING) if isinstance(inner, dict) else MISSING
+
+
+def follow(base: object, attrs: tuple[str, ...], place: tuple[int, str], name: str) -> Resolution:
+    """Walk down attributes as long as they lead through the user's modules."""
+    through: list[str] = []
+    for at, attr in enumerate(attrs):
+        if not isinstance(base, ModuleType):
+            return Found(base, attrs[at:], place, name, tuple(through))
+        namespace = vars(base)
+        owner = owner_of_namespace(namespace)
+        if not owner.is_user or owner.compiled:
+            return _foreign(base, owner, attrs[at:])
+        through.append(base.__name__)
+        found = _attribute(base, attr)
+        place, name = (id(namespace), attr), f"{shown_module(namespace)}.{attr}"
+        if found is MISSING:
+            return Missing(name, "not defined")
+        base = found
+    if isinstance(base, ModuleType):
+        owner = owner_of_namespace(vars(base))
+        if not owner.is_user or owner.compiled:
+            return _foreign(base, owner, ())
+    return Found(base, (), place, name, tuple(through))
+
+
+def import_module(name: str, package: str | None = None) -> ModuleType | None:
+    """The user's module of that name, imported if need be; None when that fails, whatever the reason."""
+    try:
+        return importlib.import_module(name, package)
+    except Exception:  # noqa: BLE001 - the module is the user's code: it may raise anything
+        return None
+
+
+def name_of_function(fn: FunctionType) -> str:
+    """How a function is told."""
+    return f"{shown_module(fn.__globals__)}.{fn.__qualname__}"
+
+
+def _cell(fn: FunctionType, name: str) -> object:
+    for known, cell in zip(fn.__code__.co_freevars, fn.__closure__ or ()):  # noqa: B905
+        if known == name:
+            try:
+                return cell.cell_contents
+            except ValueError:
+                return MISSING
+    return MISSING
+
+
+def _attribute(module: ModuleType, attr: str) -> object:
+    found = vars(module).get(attr, MISSING)
+    if found is MISSING and "__getattr__" in vars(module):
+        try:
+            return getattr(module, attr)
+        except Exception:  # noqa: BLE001 - the module's own __getattr__ may raise anything
+            return MISSING
+    if found is MISSING:
+        return sys.modules.get(f"{module.__name__}.{attr}", MISSING)
+    return found
+
+
+def _foreign(module: ModuleType, owner: Owner, attrs: tuple[str, ...]) -> Resolution:
+    """A name of an installed module, unless somebody put the user's code in its place."""
+    base: object = module
+    for at, attr in enumerate(attrs):
+        if not isinstance(base, (ModuleType, type)):
+            break
+        place = (id(vars(base)), attr)
+        base = vars(base).get(attr, MISSING)
+        if is_users_code(base):
+            return Found(base, attrs[at + 1 :], place, f"{module.__name__}.{attr}")
+    return Foreign(owner, module.__name__, attrs)
+
+
+def is_users_code(thing: object) -> bool:
+    """Whether it is a function or a class of the user's."""
+    if isinstance(thing, FunctionType):
+        return owner_of_function(thing).is_user
+    return isinstance(thing, type) and owner_of_class(thing).is_user
+
+
+def _imported(ref: Ref, namespace: dict[str, object]) -> Resolution:
+    name = ref.name
+    package = _package(namespace)
+    level = ref.level
+    if ref.source == LITERAL and name.startswith("."):
+        level = len(name) - len(name.lstrip("."))
+        name = name.lstrip(".")
+    if level:
+        parents = package.split(".")
+        if not package or level > len(parents):
+            return Missing("." * level + name, "no package to import it from")
+        name = ".".join([*parents[: len(parents) - level + 1], *([name] if name else [])])
+    owner = owner_of_module(name)
+    if not owner.is_user or owner.compiled:
+        loaded = sys.modules.get(name)
+        if loaded is not None and not ref.top:
+            return _foreign(loaded, owner, ref.attrs)
+        return Foreign(owner, name.partition(".")[0] if ref.top else name, ref.attrs)
+    module = import_module(name)
+    if module is None:
+        return Missing(name, "can't be imported")
+    for attr in ref.attrs[:1]:
+        if not hasattr(module, attr) and hasattr(module, "__path__"):
+            import_module(f"{name}.{attr}")  # `from package import module`
+    top = sys.modules.get(name.partition(".")[0]) if ref.top else module
+    return follow(top, ref.attrs, (id(vars(module)), ""), shown_module(vars(module)))
+
+
+def _package(namespace: dict[str, object]) -> str:
+    package = namespace.get("__package__")
+    if isinstance(package, str):
+        return package
+    name = namespace.get("__name__")
+    name = name if isinstance(name, str) else ""
+    return name if "__path__" in namespace else name.rpartition(".")[0]

@@ -1,0 +1,136 @@
+"""Fingerprints for one dispatch: each object is looked at once."""
+
+from __future__ import annotations
+
+import threading
+import types
+from collections.abc import Sequence
+
+from cas_engine.fingerprint.callables import BY_TYPE, describe_marked, describe_ufunc
+from cas_engine.fingerprint.classes import describe_class
+from cas_engine.fingerprint.depends import Dependency
+from cas_engine.fingerprint.environment import effective, version_of
+from cas_engine.fingerprint.facets import facets_of
+from cas_engine.fingerprint.functions import describe_function
+from cas_engine.fingerprint.graph import Node, reachable
+from cas_engine.fingerprint.held import describe_value
+from cas_engine.fingerprint.model import Component, Fingerprint
+from cas_engine.fingerprint.modules import describe_module
+from cas_engine.fingerprint.reach import Reach
+from cas_engine.fingerprint.sources import sources_of
+from cas_engine.values import Digester
+from cas_store.digest import digest_of
+
+
+class Fingerprinter:
+    """A session: objects are taken as they are when first met, and looked at once. Any thread may ask."""
+
+    def __init__(self) -> None:
+        by_type = {**BY_TYPE, types.FunctionType: describe_function, types.ModuleType: describe_module}
+        self._reach = Reach(by_type, describe_class, _describe_other)
+        self._known: dict[int, tuple[object, Fingerprint]] = {}
+        self._lock = threading.RLock()
+        self._digester = Digester(self._code_in_argument)
+
+    def of(self, fn: object, depends_on: Sequence[object] = ()) -> Fingerprint:
+        """The fingerprint of a function, class, module, electron, or any other callable."""
+        with self._lock:
+            known = self._known.get(id(fn))
+            if known is None or known[0] is not fn:
+                known = self._known[id(fn)] = (fn, self._fingerprint(self._settled(fn), []))
+            if not depends_on:
+                return known[1]
+            declared = [self._reach.settled(self._dependency(each)) for each in depends_on]
+            return self._fingerprint(self._settled(fn), declared)
+
+    def digest_value(self, value: object, where: str = "") -> bytes:
+        """The digest of a value that is passed to an electron; code in it counts with its packages. Raises Undigestible."""
+        return self._digester.digest(value, where)
+
+    def sources(self, fp: Fingerprint, fn: object) -> dict[str, str]:
+        """The source text of each piece of code in `fp`, by name, where the text is at hand and is that of the code."""
+        with self._lock:
+            nodes = [node for node, _ in reachable(self._settled(fn))]
+        return sources_of(nodes, frozenset(component.name for component in fp.components))
+
+    def _settled(self, fn: object) -> Node:
+        return self._reach.settled(self._reach.node(fn, ("root", id(fn))))
+
+    def _dependency(self, thing: object) -> Node:
+        return self._reach.node(Dependency(thing), ("dependency", id(thing)))
+
+    def _code_in_argument(self, thing: object, where: str) -> bytes:
+        fingerprint = self.of(thing)
+        return effective(fingerprint.code, fingerprint.packages)
+
+    def _fingerprint(self, root: Node, declared: list[Node]) -> Fingerprint:
+        found = _Findings()
+        for start in (root, *declared):
+            found.gather(start)
+        code = root.digest
+        facets = facets_of(found.nodes)
+        if facets or declared:
+            # The order of what is declared doesn't count, nor that of unordered things that are reached.
+            parts = [*sorted(node.digest for node in declared), b"facets", *sorted(facets)]
+            code = digest_of(code + b"".join(parts))
+        packages = sorted(found.packages | {"python"})
+        return Fingerprint(
+            code=code,
+            packages=tuple(packages),
+            components=(*found.components, *(found.package(each) for each in packages), *found.lost),
+            electrons=tuple(found.electrons.items()),
+            unresolved=tuple(dict.fromkeys(found.unresolved)),
+            warnings=tuple(dict.fromkeys(found.warnings)),
+            modules=tuple(sorted(found.modules - {""})),
+        )
+
+
+class _Findings:
+    """What a walk over all that is reached comes upon."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.components: list[Component] = []
+        self.lost: list[Component] = []
+        self.packages: set[str] = set()
+        self.via: dict[str, str] = {}
+        self.electrons: dict[str, bytes] = {}
+        self.unresolved: list[str] = []
+        self.warnings: list[str] = []
+        self.modules: set[str] = set()
+
+    def gather(self, start: Node) -> None:
+        seen = {id(node) for node in self.nodes}
+        told: dict[int, str] = {}  # the name under which a node, or the nearest one above it that is told, is known
+        for node, via in reachable(start):
+            above = told.get(id(via), "")
+            told[id(node)] = node.name if node.kind is not None or not self.nodes else above
+            if id(node) in seen:
+                continue
+            if node.kind is not None or not self.nodes:
+                kind = node.kind or "code"
+                self.components.append(Component(kind, node.name, node.local, node.detail, above))
+            self.nodes.append(node)
+            for package in node.packages:
+                self.via.setdefault(package, told[id(node)])
+            self.packages |= node.packages
+            self.modules |= node.modules
+            self.warnings += node.warnings
+            self.unresolved += node.unresolved
+            for name in node.unresolved:
+                self.lost.append(Component("unresolved", name, digest_of(name.encode()), "", told[id(node)]))
+            if node.electron:
+                self.electrons[node.electron] = node.digest
+
+    def package(self, name: str) -> Component:
+        version = version_of(name)
+        return Component("package", name, digest_of(f"{name}\0{version}".encode()), version, self.via.get(name, ""))
+
+
+def _describe_other(node: Node, reach: Reach) -> None:
+    if hasattr(type(node.obj), "__cas_code__"):
+        describe_marked(node, reach)
+    elif type(node.obj).__name__ == "ufunc":
+        describe_ufunc(node, reach)
+    else:
+        describe_value(node, reach)
