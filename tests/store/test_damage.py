@@ -1,0 +1,187 @@
+"""Flipped bits, cut files and rows in the wrong place are misses or refusals, never wrong values, never a crash."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import lmdb
+import pytest
+from cas_store import BlobDamaged, BlobMissing, Delete, Insert, Put, PutBlob, Store, Table
+from cas_store.rows import Seal
+
+CASES = 120
+
+READER = """
+    import random, shutil
+
+    base, seed = Path(sys.argv[1]), int(sys.argv[2])
+    dice = random.Random(seed)
+
+    def value(n):
+        return b"value%d," % n * (n % 150 + 1)
+
+    def large(n):
+        return b"large%d," % n * 20_000
+
+    def build():
+        store = Store.open(base)
+        for k in range(6):
+            rows = [Put(Table.RECORDS, b"key%05d" % n, value(n)) for n in range(k * 50, k * 50 + 50)]
+            blobs = [PutBlob(store.prepare([value(n)])) for n in range(k * 10, k * 10 + 10)]
+            store.commit([*rows, *blobs, PutBlob(store.prepare([large(k)]))])
+        store.close()
+
+    def read(path):
+        '''How many are missing. A wrong value is an AssertionError.'''
+        store, missing = Store.open(path, create=False), 0
+        for n in range(300):
+            found = store.get(Table.RECORDS, b"key%05d" % n)
+            assert found in (None, value(n))
+            missing += found is None
+        with store.snapshot() as snap:
+            for key, found in snap.scan(Table.RECORDS):
+                assert found == value(int(key[3:]))
+        for content in [value(n) for n in range(60)] + [large(n) for n in range(6)]:
+            try:
+                assert store.get_blob(digest_of(content)) == content
+            except (BlobMissing, BlobDamaged):
+                missing += 1
+        store.commit([Put(Table.RECORDS, b"key%05d" % n, value(n)) for n in range(300)])
+        assert all(store.get(Table.RECORDS, b"key%05d" % n) == value(n) for n in range(300))
+        return missing
+
+    def child(job):
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(30)
+            try:
+                os._exit(job())
+            except (StoreDamaged, StoreTooNew):
+                os._exit(2)
+            except BaseException:
+                import traceback
+                traceback.print_exc()
+                os._exit(3)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def case(path):
+        shutil.copytree(base, path)
+        files = [each for each in path.rglob("*")
+                 if each.is_file() and each.name != "lock.mdb" and not {"live", "scratch"} & set(each.parts)]
+        file = path / "durable/data.mdb" if dice.random() < 0.75 else dice.choice(sorted(files))
+        content = bytearray(file.read_bytes())
+        if dice.random() < 0.85:
+            content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
+        else:
+            content = content[: dice.randrange(len(content))]
+        file.chmod(0o600)
+        file.write_bytes(content)
+        status = child(lambda: 1 if read(path) else 0)
+        shutil.rmtree(path)
+        return status
+
+    child(lambda: build() or 0)
+    assert child(lambda: read(base)) == 0, "an intact store has misses"
+    outcomes = [case(base.with_name("case")) for _ in range(int(sys.argv[3]))]
+    print(*(outcomes.count(status) for status in (0, 1, 2)))
+    assert set(outcomes) <= {0, 1, 2}, f"seed {seed}: {outcomes}"
+"""
+
+
+def test_random_damage_gives_no_wrong_value_and_no_crash(run) -> None:
+    unharmed, misses, refused = map(int, run(READER, int.from_bytes(os.urandom(4), "big"), CASES).stdout.split())
+    assert unharmed + misses + refused == CASES
+    assert misses > 0
+
+
+def raw(store: Store, table: Table, change) -> None:
+    """Let somebody change raw rows behind the store's back."""
+    store.close()
+    environment = lmdb.open(str(store.path / "durable"), max_dbs=20, map_size=1 << 30, lib_version=0)
+    with environment.begin(write=True) as transaction:
+        change(transaction, environment.open_db(table.value.encode(), txn=transaction))
+    environment.close()
+
+
+def test_a_row_under_another_key_is_rejected(store: Store) -> None:
+    store.commit([Put(Table.RECORDS, b"a", b"1"), Put(Table.RECORDS, b"b", b"2")])
+
+    def swap(transaction, table) -> None:
+        one, two = transaction.get(b"a", db=table), transaction.get(b"b", db=table)
+        transaction.put(b"a", two, db=table)
+        transaction.put(b"b", one, db=table)
+        transaction.put(b"ab", one, db=table)
+
+    raw(store, Table.RECORDS, swap)
+    with store.snapshot() as snap:
+        assert snap.get_many(Table.RECORDS, [b"a", b"b", b"ab"]) == [None, None, None]
+        assert list(snap.scan(Table.RECORDS)) == []
+    assert {damage.key for damage in store.damage} == {b"a", b"b", b"ab"}
+
+
+def test_a_row_of_another_table_or_store_is_rejected(store: Store, tmp_path: Path) -> None:
+    store.commit([Put(Table.RECORDS, b"a", b"1")])
+    rows: list[bytes] = []
+    raw(store, Table.RECORDS, lambda transaction, table: rows.append(transaction.get(b"a", db=table)))
+    raw(store, Table.CONTENTS, lambda transaction, table: transaction.put(b"a", rows[0], db=table))
+    assert store.get(Table.CONTENTS, b"a") is None
+    assert store.get(Table.RECORDS, b"a") == b"1"
+    with Store.open(tmp_path / "other") as other:
+        raw(other, Table.RECORDS, lambda transaction, table: transaction.put(b"a", rows[0], db=table))
+        assert other.get(Table.RECORDS, b"a") is None
+
+
+def test_where_the_key_ends_and_the_value_begins_counts() -> None:
+    seal = Seal(b"i" * 16, "records")
+    assert seal.open(b"a", seal.close(b"a", b"bc")) == b"bc"
+    assert seal.open(b"ab", seal.close(b"a", b"bc")[:16] + b"c") is None
+    assert seal.open(b"a", b"") is None
+
+
+def flip(transaction, table, key: bytes = b"a") -> None:
+    row = bytearray(transaction.get(key, db=table))
+    row[-1] ^= 1
+    transaction.put(key, bytes(row), db=table)
+
+
+def test_a_damaged_row_is_kept_aside_and_can_be_written_again(store: Store) -> None:
+    store.commit([Put(Table.RECORDS, b"a", b"1")])
+    raw(store, Table.RECORDS, flip)
+    assert store.get(Table.RECORDS, b"a") is None
+    (damage,) = store.damage
+    assert (damage.table, damage.key) == ("records", b"a")
+    assert damage.kept is not None
+    assert damage.kept.read_bytes().endswith(b"0")  # "1" with a bit flipped
+    with store.snapshot() as snap:
+        assert not snap.has(Table.RECORDS, b"a")
+    store.commit([Insert(Table.RECORDS, b"a", b"2")])
+    assert store.get(Table.RECORDS, b"a") == b"2"
+
+
+def test_an_insert_does_not_spare_a_damaged_row(store: Store) -> None:
+    store.commit([Put(Table.RECORDS, b"a", b"1")])
+    raw(store, Table.RECORDS, flip)
+    store.commit([Insert(Table.RECORDS, b"a", b"2")])
+    assert store.get(Table.RECORDS, b"a") == b"2"
+
+
+def test_a_small_blob_that_is_damaged_is_replaced_by_the_next_that_is_equal(store: Store) -> None:
+    blob = store.prepare([b"small"])
+    store.commit([PutBlob(blob)])
+    raw(store, Table.BLOBS, lambda transaction, table: flip(transaction, table, blob.digest))
+    with pytest.raises(BlobDamaged):
+        store.get_blob(blob.digest)
+    with pytest.raises(BlobMissing):
+        store.get_blob(blob.digest)
+    store.commit([PutBlob(blob)])
+    raw(store, Table.BLOBS, lambda transaction, table: flip(transaction, table, blob.digest))
+    store.commit([PutBlob(blob)])
+    assert store.get_blob(blob.digest) == b"small"
+
+
+def test_a_damaged_identity_row_is_mended_from_the_store_file(store: Store) -> None:
+    raw(store, Table.META, lambda transaction, table: flip(transaction, table, b"store"))
+    assert Store.open(store.path) is store
+    store.commit([Delete(Table.META, b"unrelated")])
+    assert store.get(Table.META, b"store") is None  # found damaged by reading; mended when opened
