@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from cas_engine.electron import Electron
 from cas_engine.errors import UsageError
 from cas_engine.lattice import Lattice
+from cas_run.tracebacks import users_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType, ModuleType
+    from types import ModuleType
 
 _folders: list[Path] = []  # those from which files were loaded in this process, in order
 
@@ -229,20 +230,3 @@ def _import_failed(target: Target, error: BaseException) -> str:
     elif isinstance(error, ModuleNotFoundError):
         message += f"\n  -> install it into the Python that runs cas-run: {sys.executable}"
     return message
-
-
-def users_traceback(error: BaseException) -> str:
-    """The traceback without the frames of Python's import system and of ours."""
-    frames = [
-        (frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if not _is_machinery(frame)
-    ]
-    summary = traceback.StackSummary.extract(iter(frames))
-    lines = ["Traceback (most recent call last):\n", *summary.format()] if frames else []
-    return "".join([*lines, *traceback.format_exception_only(type(error), error)]).rstrip()
-
-
-def _is_machinery(frame: FrameType) -> bool:
-    module = str(frame.f_globals.get("__name__", ""))
-    return module.startswith(("importlib", "_frozen_importlib", "cas_run", "cas_engine", "cas_store")) or (
-        frame.f_code.co_filename.startswith("<frozen")
-    )

@@ -161,6 +161,11 @@ def _explain(error: Exception, session: Session) -> int:
         status = exit_of(error)
         _show_traceback(error, session, at=2)
         return _fail(session, type(error).__name__, str(error), status)
+    from cas_run.tracebacks import is_users, users_traceback
+
+    if is_users(error):
+        shown = users_traceback(error)
+        return _fail(session, type(error).__name__, f"the workflow's own code fails\n{shown}", Exit.FAILED)
     _show_traceback(error, session, at=2)
     what = "the traceback above" if session.verbosity > 1 else "what the same command prints with -vv"
     message = (

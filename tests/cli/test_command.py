@@ -440,3 +440,17 @@ def test_a_users_module_never_stands_in_for_one_of_ours(space: Space) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["status"] == "COMPLETED"
     assert os.listdir(space.folder)  # noqa: PTH208
+
+
+def test_what_a_lattice_raises_is_the_users_and_status_1(space: Space) -> None:
+    space.write(
+        "raises.py",
+        "import json\nimport cas_run as ct\n@ct.electron\ndef one(): return 1\n"
+        "@ct.lattice\ndef raises(): one(); return json.loads('{')\n",
+    )
+    done = space.run("run", "raises.py", "--json")
+    assert done.status == 1
+    assert done.json["error"]["kind"] == "JSONDecodeError"
+    assert "raises.py" in done.err
+    assert "cas_engine" not in done.err
+    assert "fault of cas-run" not in done.err
