@@ -12,8 +12,9 @@ from enum import Enum
 from typing import Any
 
 from cas_engine.errors import UnknownDispatch
-from cas_store.store import Delete, Put, Store, Write
+from cas_store.store import Store
 from cas_store.tables import Table
+from cas_store.writes import Delete, Put, Write
 
 
 class Status(str, Enum):
@@ -52,6 +53,7 @@ class Entry:
     outer: str
     manifest: str
     outcome: str
+    outputs: list[str]  # the blobs that its result is made of
     error: str
     inputs: dict[str, str]
     replaced: dict[str, str]

@@ -16,8 +16,9 @@ from cas_engine.graph import Reached, Row
 from cas_engine.lattice import Lattice
 from cas_engine.signatures import signature_of
 from cas_store.digest import Digest, digest_of
-from cas_store.store import Put, PutBlob, Store, Write
+from cas_store.store import Store
 from cas_store.tables import Table
+from cas_store.writes import Put, PutBlob, Write
 
 _INLINE_LIMIT = 1024  # bytes; larger constants are blobs of their own
 
@@ -98,6 +99,12 @@ class Recorder:
             signature=signature_of(lattice.fn),
             reaches=reaches,
         )
+
+    def flush(self) -> None:
+        """Store what was gathered so far."""
+        if self.writes:
+            self.store.commit(self.writes)
+            self.writes = []
 
     # Storing ------------------------------------------------------------------------------------------------
 

@@ -150,6 +150,7 @@ def describe_marked(node: Node, reach: Reach) -> None:
     said: list[object] = [kind]
     if kind == "electron":
         version, stochastic, depends_on, ignore = rest
+        node.draws = bool(stochastic)
         said += [bool(stochastic), tuple(sorted(map(str, ignore)))]
         node.children.append(_part(reach, node, "version", version))
         node.children += [reach.node(Dependency(each), ("dependency", id(each))) for each in depends_on]

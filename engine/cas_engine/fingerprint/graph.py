@@ -25,6 +25,7 @@ class Node:
         "children",
         "detail",
         "digest",
+        "draws",
         "electron",
         "index",
         "kind",
@@ -53,6 +54,7 @@ class Node:
         self.unresolved: list[str] = []
         self.warnings: list[str] = []
         self.electron = ""  # its name, if it is one
+        self.draws = False  # whether that is a stochastic one
         self.reflects: frozenset[str] = frozenset()  # what it reads of others that usually doesn't count
         self.digest = b""
         self.index = self.low = -1

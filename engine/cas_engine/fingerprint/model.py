@@ -26,7 +26,7 @@ class Fingerprint:
     code: bytes  # of all the user's own code and values reached; no version of a package is in it
     packages: tuple[str, ...]  # distributions reached, sorted, always with "python"
     components: tuple[Component, ...]  # the root first
-    electrons: tuple[tuple[str, bytes], ...]  # electrons reached: (name, digest of their code)
+    electrons: tuple[tuple[str, bytes, bool], ...]  # electrons reached: (name, digest of their code, stochastic)
     unresolved: tuple[str, ...]  # what no analysis could follow
     warnings: tuple[str, ...]  # "f writes the global COUNT"
     modules: tuple[str, ...]  # the user's own modules reached, those imported in bodies too

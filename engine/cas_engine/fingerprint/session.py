@@ -78,7 +78,7 @@ class Fingerprinter:
             code=code,
             packages=tuple(packages),
             components=(*found.components, *(found.package(each) for each in packages), *found.lost),
-            electrons=tuple(found.electrons.items()),
+            electrons=tuple(dict.fromkeys(found.electrons)),
             unresolved=tuple(dict.fromkeys(found.unresolved)),
             warnings=tuple(dict.fromkeys(found.warnings)),
             modules=tuple(sorted(found.modules - {""})),
@@ -94,7 +94,7 @@ class _Findings:
         self.lost: list[Component] = []
         self.packages: set[str] = set()
         self.via: dict[str, str] = {}
-        self.electrons: dict[str, bytes] = {}
+        self.electrons: list[tuple[str, bytes, bool]] = []
         self.unresolved: list[str] = []
         self.warnings: list[str] = []
         self.modules: set[str] = set()
@@ -120,7 +120,7 @@ class _Findings:
             for name in node.unresolved:
                 self.lost.append(Component("unresolved", name, digest_of(name.encode()), "", told[id(node)]))
             if node.electron:
-                self.electrons[node.electron] = node.digest
+                self.electrons.append((node.electron, node.digest, node.draws))
 
     def package(self, name: str) -> Component:
         version = version_of(name)

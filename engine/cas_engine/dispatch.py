@@ -1,0 +1,179 @@
+"""What users call: dispatch, redispatch, get_result, cancel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cas_engine import ledger, running
+from cas_engine.electron import Electron
+from cas_engine.errors import BadOption
+from cas_engine.events import Observer
+from cas_engine.lattice import Lattice
+from cas_engine.ledger import Status
+from cas_engine.location import StoreChoice, open_store
+from cas_engine.options import ExecutorChoice, checked_executor
+from cas_engine.policy import checked_policy
+from cas_engine.preparation import prepare, prepare_again
+from cas_engine.result import Result, result_of
+from cas_store.store import Store
+
+_POLL_S = (0.01, 0.25)  # how often another process's dispatch is looked at: at first, and at last
+
+
+def dispatch(
+    lattice: Lattice[..., Any] | Callable[..., Any],
+    *,
+    store: StoreChoice = None,
+    executor: ExecutorChoice = None,
+    observer: Observer | None = None,
+) -> Callable[..., str]:
+    """A function that takes the lattice's inputs, starts its evaluation in the background and returns its id.
+
+    store     a store or a path; default: CAS_RUN_STORE, else the user's data folder
+    executor  "thread" (default), "inline" or a `concurrent.futures.Executor`, for electrons that do not say so themselves
+    observer  called with each event, from the thread that coordinates
+
+    Inputs that do not bind, and values without a stable content, raise before anything runs; what the lattice function
+    itself raises comes through.
+    """
+    made = checked_lattice(lattice)
+    checked_executor(executor, "dispatch")
+
+    def start(*args: Any, **kwargs: Any) -> str:  # noqa: ANN401
+        opened = open_store(store)
+        return running.start(opened, prepare(opened, made, args, kwargs), executor, observer)
+
+    return start
+
+
+def dispatch_sync(
+    lattice: Lattice[..., Any] | Callable[..., Any],
+    *,
+    store: StoreChoice = None,
+    executor: ExecutorChoice = None,
+    observer: Observer | None = None,
+) -> Callable[..., Result]:
+    """As `dispatch`, but waits, and returns the Result."""
+    start = dispatch(lattice, store=store, executor=executor, observer=observer)
+
+    def start_and_wait(*args: Any, **kwargs: Any) -> Result:  # noqa: ANN401
+        return get_result(start(*args, **kwargs), wait=True, store=store)
+
+    return start_and_wait
+
+
+def redispatch(  # noqa: PLR0913 - what a redispatch may say
+    dispatch_id: str,
+    replace_electrons: Mapping[str, Callable[..., Any]] | None = None,
+    reuse_previous_results: bool = True,  # noqa: FBT001, FBT002 - the name is Covalent's
+    recompute: str | list[str] | None = None,
+    *,
+    store: StoreChoice = None,
+    executor: ExecutorChoice = None,
+    observer: Observer | None = None,
+) -> Callable[..., str]:
+    """A function that evaluates a recorded dispatch again, with new inputs if it is given any, and returns a new id.
+
+    Needs only the store and the id: the code that runs is the code that was recorded. What is unchanged is a hit.
+
+    dispatch_id             an id, any unique beginning of one, `@last` or `@last~1`
+    replace_electrons       names to the callables that stand in, bound to the recorded calls before anything runs;
+                            they stay in force in what is redispatched from this
+    reuse_previous_results  False: every electron runs
+    recompute               "all"; "stochastic": the stochastic ones, then what hangs on their new samples;
+                            or a list of names: those, and what then changed
+
+    Inputs left out keep the values of the dispatch. Raises UnknownDispatch, UnknownElectron, AmbiguousElectron, BindError,
+    BadOption before anything runs.
+    """
+    policy = checked_policy(recompute, reuse_previous_results)
+    checked_executor(executor, "redispatch")
+    opened = open_store(store)
+    parent = ledger.resolve(opened, dispatch_id)
+
+    def start(*args: Any, **kwargs: Any) -> str:  # noqa: ANN401
+        entry = ledger.get(opened, parent)
+        prepared = prepare_again(opened, entry, replace_electrons, policy, args, kwargs)
+        return running.start(opened, prepared, executor, observer)
+
+    return start
+
+
+def get_result(
+    dispatch_id: str, wait: bool = False, *, store: StoreChoice = None, timeout: float | None = None  # noqa: FBT001, FBT002
+) -> Result:
+    """The result object of a dispatch, whichever process runs it; with `wait`, once it is over.
+
+    timeout  seconds to wait at most
+
+    Raises UnknownDispatch; TimeoutError; StoreError where the store could not take what came out. Interrupted by Ctrl-C
+    while it waits, it cancels the dispatch if that runs in this process.
+    """
+    opened = open_store(store)
+    full = ledger.resolve(opened, dispatch_id)
+    if wait:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        here = running.here(full)
+        if here is not None:
+            _wait_here(here, deadline, timeout)
+        else:
+            _wait_elsewhere(opened, full, deadline, timeout)
+    return result_of(opened, full)
+
+
+def cancel(dispatch_id: str, *, store: StoreChoice = None) -> bool:
+    """Ask a dispatch to stop, whichever process runs it; False if it was over already.
+
+    What had finished stays, and a redispatch takes up from there. A call under way in a thread cannot be stopped; its
+    result is not waited for.
+    """
+    opened = open_store(store)
+    full = ledger.resolve(opened, dispatch_id)
+    here = running.here(full)
+    if here is not None:
+        here.cancel.set()
+        return True
+    if ledger.get(opened, full).status is not Status.RUNNING:
+        return False
+    opened.set_signal(running.cancel_signal(full), b"1")
+    return True
+
+
+def checked_lattice(lattice: object) -> Lattice[..., Any]:
+    """The lattice, or BadOption saying what to decorate."""
+    if isinstance(lattice, Lattice):
+        return lattice
+    if isinstance(lattice, Electron):
+        if isinstance(lattice.fn, Lattice):
+            return lattice.fn
+        raise BadOption(f"`{lattice.name}` is an electron, not a lattice\n  -> call it in a function decorated with @ct.lattice")
+    name = getattr(lattice, "__name__", repr(lattice))
+    raise BadOption(f"`{name}` is not a lattice\n  -> decorate it with @ct.lattice")
+
+
+def _wait_here(here: running.Running, deadline: float | None, timeout: float | None) -> None:
+    try:
+        while not here.over.wait(0.2 if deadline is None else max(0.0, min(0.2, deadline - time.monotonic()))):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise _late(here.entry.id, timeout)
+    except KeyboardInterrupt:
+        here.cancel.set()
+        here.over.wait(5)
+        raise
+    if here.problem is not None:
+        raise here.problem
+
+
+def _wait_elsewhere(store: Store, dispatch_id: str, deadline: float | None, timeout: float | None) -> None:
+    pause, longest = _POLL_S
+    while ledger.get(store, dispatch_id).status is Status.RUNNING:
+        if deadline is not None and time.monotonic() >= deadline:
+            raise _late(dispatch_id, timeout)
+        time.sleep(pause)
+        pause = min(longest, pause * 1.5)
+
+
+def _late(dispatch_id: str, timeout: float | None) -> TimeoutError:
+    return TimeoutError(f"dispatch {dispatch_id[:12]} was not over after {timeout:g} s\n  -> it goes on; ask again")

@@ -1,0 +1,159 @@
+"""Why a node runs: the first cause, in words, against an earlier dispatch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cas_engine import capsule
+from cas_engine.bindings import Binding, Const, Ref
+from cas_engine.errors import CasRunError
+from cas_engine.fingerprint import version_of
+from cas_engine.graph import Graph, Row
+from cas_engine.manifest import Manifest
+from cas_engine.outcome import NodeOutcome
+from cas_engine.previews import preview_encoded
+from cas_store.digest import Digest
+from cas_store.store import Store
+
+NEVER = "never run"
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The earlier dispatch to compare with."""
+
+    manifest: Manifest
+    nodes: Sequence[NodeOutcome]
+
+
+class Reasons:
+    """Tells why nodes of a graph miss. Looks at nothing before it is asked: most dispatches never ask."""
+
+    def __init__(self, store: Store, graph: Graph, baseline: Baseline | None) -> None:
+        self._store = store
+        self._graph = graph
+        self._baseline = baseline
+        self._labels: list[str] | None = None
+        self._before: dict[str, int] = {}
+        self._memo: dict[int, str] = {}
+        self._rows: dict[tuple[Row, Row], str | None] = {}
+
+    def why(self, node: int) -> str:
+        """The first cause in words: of the code, the inputs, what it hangs on; "never run" if nothing compares."""
+        known = self._memo.get(node)
+        if known is None:
+            known = self._memo[node] = self._find(node)
+        return known
+
+    def _find(self, node: int) -> str:
+        if self._baseline is None:
+            return NEVER
+        if self._labels is None:
+            self._labels = self._graph.labels()
+            self._before = {label: i for i, label in enumerate(self._baseline.manifest.graph.labels())}
+        before = self._before.get(self._labels[node])
+        if before is None:
+            return NEVER
+        old_graph = self._baseline.manifest.graph
+        old_row, row = old_graph.row_of(before), self._graph.row_of(node)
+        if (old_row, row) not in self._rows:
+            self._rows[old_row, row] = self._code_change(old_row, row)
+        found = self._rows[old_row, row]
+        return found or self._input_change(before, node) or self._upstream_change(before, node) or NEVER
+
+    def _code_change(self, old: Row, new: Row) -> str | None:
+        if old == new:
+            return self._package_change(new)
+        if old.name != new.name:
+            return f"replaced by {new.name}"
+        if old.version != new.version:
+            return f"version {_version(old)} → {_version(new)}"
+        if old.code != new.code:
+            return changed_component(self._store, old, new) or f"{new.name} changed"
+        if old.stochastic != new.stochastic:
+            return "stochastic now" if new.stochastic else "no longer stochastic"
+        return self._package_change(new)
+
+    def _package_change(self, row: Row) -> str | None:
+        assert self._baseline is not None  # noqa: S101 - asked only with one
+        versions = dict(self._baseline.manifest.environment)
+        for package in row.packages:
+            was, here = versions.get(package), version_of(package)
+            if was is not None and was != here:
+                return f"{package} {was} → {here}"
+        return None
+
+    def _input_change(self, before: int, node: int) -> str | None:
+        assert self._baseline is not None  # noqa: S101 - asked only with one
+        old = dict(self._baseline.manifest.graph.template(before).params)
+        new = dict(self._graph.template(node).params)
+        for name, binding in new.items():
+            was = old.get(name)
+            shown = name.lstrip("*")
+            if was is None:
+                return f"input {shown} is new"
+            if was == binding:
+                continue
+            if isinstance(was, Const) and isinstance(binding, Const):
+                if was.digest != binding.digest:
+                    return f"input {shown} {_shown(was)} → {_shown(binding)}"
+            elif not _same_shape(was, binding):
+                return f"input {shown} comes from elsewhere"
+        gone = [name for name in old if name not in new]
+        return f"input {gone[0].lstrip('*')} is left out" if gone else None
+
+    def _upstream_change(self, before: int, node: int) -> str | None:
+        assert self._baseline is not None and self._labels is not None  # noqa: S101, PT018 - asked only with one
+        old_graph = self._baseline.manifest.graph
+        old_above, above = old_graph.parents_of(before), self._graph.parents_of(node)
+        old_labels = {i: label for label, i in self._before.items()}
+        for was, now in zip(old_above, above):  # noqa: B905 - the longer one's rest is told below
+            if old_labels[was] != self._labels[now]:
+                return f"hangs on {self._labels[now]} instead of {old_labels[was]}"
+        for now in above:
+            if self.why(now) != NEVER:
+                return f"upstream {self._labels[now]}"
+        # Nothing above compares as changed, so it was a sample, or a result that did not repeat itself.
+        return f"upstream {self._labels[above[0]]}" if len(above) else None
+
+
+def changed_component(store: Store, old: Row, new: Row) -> str | None:
+    """The first piece of code that differs between two electrons, None if their capsules do not tell."""
+    try:
+        was = _components(store, old.capsule)
+        now = _components(store, new.capsule)
+    except CasRunError:
+        return None
+    for name, (kind, digest, detail) in now.items():
+        if name not in was:
+            continue
+        if was[name][1] != digest:
+            if kind == "value" and was[name][2] and detail and was[name][2] != detail:
+                return f"{name} {was[name][2]} → {detail}"
+            return f"{name} changed"
+    for name in now:
+        if name not in was:
+            return f"{name} is reached now"
+    for name in was:
+        if name not in now:
+            return f"{name} is no longer reached"
+    return None
+
+
+def _components(store: Store, blob: Digest) -> Mapping[str, tuple[str, bytes, str]]:
+    header = capsule.header(store.get_blob(blob))
+    return {c.name: (c.kind, c.digest, c.detail) for c in header.components}
+
+
+def _version(row: Row) -> str:
+    return "none" if row.version is None else row.version.partition(":")[2]
+
+
+def _same_shape(old: Binding, new: Binding) -> bool:
+    return type(old) is type(new) and not (isinstance(old, Ref) and isinstance(new, Ref) and old.path != new.path)
+
+
+def _shown(const: Const) -> str:
+    """A constant as people write it, if that can be told without unpickling."""
+    return preview_encoded(const.encoded) if const.encoded is not None else "(a large value)"

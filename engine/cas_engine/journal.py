@@ -1,0 +1,161 @@
+"""What an evaluation reads from the store and writes to it: records, claims, the rows of its nodes."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from cas_engine import outcome, records
+from cas_engine.outcome import NodeOutcome
+from cas_engine.records import Record
+from cas_store.blobs import PreparedBlob
+from cas_store.digest import Digest
+from cas_store.errors import BlobDamaged, BlobMissing
+from cas_store.store import Store
+from cas_store.tables import Table
+from cas_store.writes import Insert, Put, PutBlob, Write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cas_store.snapshot import Snapshot
+
+EPOCH = b"epoch"  # in META: changes whenever a deterministic electron is seen not to repeat itself
+_UNSEEN = 64  # commits under way before the oldest are looked at
+
+
+class Journal:
+    """The store as one dispatch sees it. Used by its coordinating thread alone."""
+
+    def __init__(self, store: Store, dispatch_id: str) -> None:
+        self._store = store
+        self._holder = bytes.fromhex(dispatch_id)
+        self._snapshot: Snapshot | None = None
+        self._pending: deque[Future[None]] = deque()
+        self._durable: SimpleQueue[Digest] = SimpleQueue()
+        self._claimed: set[Digest] = set()
+        self.gone: set[Digest] = set()  # keys whose record is there and whose blob is not
+
+    # Reading ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def one_look(self) -> Iterator[None]:
+        """Look everything up in one snapshot of the store: far cheaper for many keys."""
+        with self._store.snapshot() as self._snapshot:
+            yield
+        self._snapshot = None
+
+    def lookup(self, key: Digest) -> Record | None:
+        """The usable record of a key: one whose blob is there."""
+        if self._snapshot is None:
+            row = self._store.get(Table.RECORDS, key)
+        else:
+            row = self._snapshot.get(Table.RECORDS, key)
+        if row is None:
+            return None
+        record = records.loads(row)
+        if self._snapshot is None:
+            there = not self._store.find_missing([record.blob])
+        else:
+            there = self._snapshot.has(Table.BLOBS, record.blob)
+        if not there:
+            self.gone.add(key)
+        return record if there else None
+
+    def recorded(self, key: Digest) -> Record | None:
+        """The record of a key, whether its blob is there or not."""
+        row = self._store.get(Table.RECORDS, key)
+        return None if row is None else records.loads(row)
+
+    def take_by_content(self, content_key: Digest, key: Digest) -> Record | None:
+        """The record of a call with equal inputs, entered under this key too."""
+        row = self._store.get(Table.CONTENTS, content_key)
+        if row is None:
+            return None
+        record = records.loads(row)
+        if self._store.find_missing([record.blob]):
+            return None
+        self._pending.append(self._store.submit([Insert(Table.RECORDS, key, row)]))
+        return record
+
+    def is_readable(self, blob: Digest) -> bool:
+        """Whether a blob is there and intact."""
+        try:
+            self._store.get_blob(blob)
+        except (BlobMissing, BlobDamaged):
+            return False
+        return True
+
+    # Writing ------------------------------------------------------------------------------------------------
+
+    def enter(  # noqa: PLR0913 - what a result is entered under
+        self,
+        node: int,
+        one: NodeOutcome,
+        record: Record,
+        blob: PreparedBlob,
+        content_key: Digest | None,
+        *,
+        differs: bool,
+    ) -> None:
+        """Write a result down: blob, record and the node's row become visible together, and durable soon after."""
+        row = records.dumps(record)
+        writes: list[Write] = [PutBlob(blob), Put(Table.RECORDS, one.key, row)]
+        if content_key is not None:
+            writes.append(Put(Table.CONTENTS, content_key, row))
+        if differs:
+            # What was made from the value that did not repeat must not answer for a whole lattice any more.
+            writes.append(Put(Table.META, EPOCH, repr(time.time()).encode()))
+        writes.append(self._node_row(node, one))
+        future = self._store.submit(writes)
+        self._pending.append(future)
+        durable, key = self._durable, one.key
+        future.add_done_callback(lambda _: durable.put(key))
+        while len(self._pending) > _UNSEEN and self._pending[0].done():
+            self._pending.popleft().result()
+
+    def note(self, node: int, one: NodeOutcome) -> None:
+        """Write down what came of a node that has no result."""
+        self._pending.append(self._store.submit([self._node_row(node, one)]))
+
+    def flush(self) -> None:
+        """Wait until all that was written is durable. Raises StoreError."""
+        while self._pending:
+            self._pending.popleft().result()
+
+    def _node_row(self, node: int, one: NodeOutcome) -> Put:
+        return Put(Table.NODES, self._holder + node.to_bytes(4, "big"), outcome.row_dumps(one))
+
+    # Claims -------------------------------------------------------------------------------------------------
+
+    def claim(self, keys: Sequence[Digest]) -> list[bool]:
+        """Ask for keys; whether each is now ours to compute, or somebody alive has it."""
+        mine = [holder is None for holder in self._store.claim(keys, self._holder)]
+        self._claimed.update(key for key, is_mine in zip(keys, mine, strict=True) if is_mine)
+        return mine
+
+    def unclaim(self, key: Digest) -> None:
+        """Give a key back that was not computed."""
+        if key in self._claimed:
+            self._claimed.discard(key)
+            self._store.release([key], self._holder)
+
+    def release_durable(self) -> None:
+        """Give back the keys whose records can be seen: sooner, and whoever waits would compute them again."""
+        done = []
+        while not self._durable.empty():
+            done.append(self._durable.get())
+        mine = [key for key in done if key in self._claimed]
+        if mine:
+            self._claimed.difference_update(mine)
+            self._store.release(mine, self._holder)
+
+    def release_all(self) -> None:
+        """Give back every key."""
+        self._store.release(list(self._claimed), self._holder)
+        self._claimed.clear()

@@ -1,0 +1,160 @@
+"""What would run and what would be reused, and why: a dispatch that stops before it does anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cas_engine import ledger, records
+from cas_engine.dispatch import checked_lattice
+from cas_engine.location import StoreChoice, open_store
+from cas_engine.plan import Hit, Miss, Planner, Same, Unknown
+from cas_engine.policy import checked_policy
+from cas_engine.preparation import Answered, Prepared, load_manifest, prepare, prepare_again
+from cas_engine.records import Record
+from cas_store.digest import Digest
+from cas_store.store import Store
+from cas_store.tables import Table
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedNode:
+    """One node of a plan. `decision` is "hit", "miss" or "unknown"; `seconds` what it took last time, if ever."""
+
+    index: int
+    label: str
+    electron: str
+    decision: str
+    reason: str
+    seconds: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `cas-run plan --json` prints it."""
+        return {
+            "index": self.index,
+            "label": self.label,
+            "electron": self.electron,
+            "decision": self.decision,
+            "reason": self.reason,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an evaluation would do. Printing it is the dry run."""
+
+    lattice: str
+    nodes: tuple[PlannedNode, ...]
+
+    def _count(self, decision: str) -> int:
+        return sum(node.decision == decision for node in self.nodes)
+
+    @property
+    def hits(self) -> int:
+        """How many nodes have a result."""
+        return self._count("hit")
+
+    @property
+    def misses(self) -> int:
+        """How many nodes would run."""
+        return self._count("miss")
+
+    @property
+    def unknown(self) -> int:
+        """How many nodes hang on something that has to run first."""
+        return self._count("unknown")
+
+    @property
+    def estimate_s(self) -> float:
+        """The seconds that the nodes which would or might run took last time, one after the other."""
+        return sum(node.seconds or 0.0 for node in self.nodes if node.decision != "hit")
+
+    def to_json(self) -> dict[str, Any]:
+        """As `cas-run plan --json` prints it."""
+        return {
+            "lattice": self.lattice,
+            "hits": self.hits,
+            "misses": self.misses,
+            "unknown": self.unknown,
+            "estimate_s": self.estimate_s,
+            "nodes": [node.to_json() for node in self.nodes],
+        }
+
+    def __str__(self) -> str:
+        width = max([len(node.label) for node in self.nodes], default=0)
+        lines = []
+        for node in self.nodes:
+            last = "" if node.seconds is None else f"{node.seconds:9.3f} s"
+            lines.append(f"{node.label:<{width}}  {node.decision:<7}  {last:>11}  {node.reason}".rstrip())
+        lines.append(
+            f"{self.hits} hits, {self.misses} would run, {self.unknown} unknown; about {self.estimate_s:.3f} s"
+        )
+        return "\n".join(lines)
+
+
+def plan(
+    what: Any,  # noqa: ANN401 - an id or a lattice
+    replace_electrons: Mapping[str, Callable[..., Any]] | None = None,
+    reuse_previous_results: bool = True,  # noqa: FBT001, FBT002 - as in redispatch
+    recompute: str | list[str] | None = None,
+    *,
+    store: StoreChoice = None,
+) -> Callable[..., Plan]:
+    """A function that takes inputs as `redispatch(...)` or `dispatch(...)` would, and returns the Plan. Runs no electron.
+
+    `what` is a dispatch's id or a lattice. Raises what `redispatch` raises.
+    """
+    policy = checked_policy(recompute, reuse_previous_results)
+    opened = open_store(store)
+    parent = ledger.resolve(opened, what) if isinstance(what, str) else None
+    lattice = None if parent is not None else checked_lattice(what)
+
+    def make(*args: Any, **kwargs: Any) -> Plan:  # noqa: ANN401
+        if parent is not None:
+            entry = ledger.get(opened, parent)
+            return _plan_of(opened, prepare_again(opened, entry, replace_electrons, policy, args, kwargs))
+        assert lattice is not None  # noqa: S101 - one of the two
+        return _plan_of(opened, prepare(opened, lattice, args, kwargs))
+
+    return make
+
+
+def _plan_of(store: Store, prepared: Prepared | Answered) -> Plan:
+    if isinstance(prepared, Answered):
+        graph = load_manifest(store, prepared.by).graph
+        labels = graph.labels()
+        nodes = tuple(
+            PlannedNode(i, labels[i], graph.row_of(i).slot, "hit", "the whole workflow is unchanged", None)
+            for i in range(len(graph))
+        )
+        return Plan(prepared.lattice, nodes)
+    graph = prepared.manifest.graph
+    labels = graph.labels()
+    reasons = prepared.reasons(store)
+    times = prepared.times()
+    nodes_made: list[PlannedNode] = []
+    with store.snapshot() as snapshot:
+
+        def lookup(key: Digest) -> Record | None:
+            row = snapshot.get(Table.RECORDS, key)
+            record = None if row is None else records.loads(row)
+            return record if record is not None and snapshot.has(Table.BLOBS, record.blob) else None
+
+        planner = Planner(graph, prepared.prefixes(), prepared.policy, lookup, prepared.kept)
+        decisions = [planner.decide(node) for node in range(len(graph))]
+    for node, decision in enumerate(decisions):
+        seconds = times.get(node)
+        match decision:
+            case Hit(_, record, reason):
+                word, seconds = "hit", record.seconds
+            case Same(_, first):
+                word, reason = nodes_made[first].decision, f"same call as {labels[first]}"
+            case Miss(_, forced):
+                word, reason = "miss", forced or reasons.why(node)
+            case Unknown(above):
+                word, reason = "unknown", f"waits for {labels[above]}"
+        nodes_made.append(PlannedNode(node, labels[node], graph.row_of(node).slot, word, reason, seconds))
+    return Plan(prepared.manifest.lattice.name, tuple(nodes_made))
+

@@ -1,0 +1,70 @@
+"""Values as people see them in one line: never unpickling anything of the user's, never calling their `repr`."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any, NoReturn
+
+from cas_engine import codec
+from cas_engine.frames import Kind, kind_of, take_apart
+
+_WIDTH = 60
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+
+
+def preview(value: object) -> str:
+    """A value in at most sixty characters: builtins as written, arrays by shape, others by type."""
+    try:
+        text = _text(value, 3)
+    except Exception:  # noqa: BLE001 - a shape or length of the user's own class may fail
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
+
+
+def preview_encoded(encoded: bytes) -> str:
+    """The same for a stored value, as far as it can be told without loading the user's classes."""
+    if kind_of(encoded) < Kind.PICKLE:
+        return preview(codec.decode(encoded))
+    try:
+        frame = take_apart(encoded)
+        return preview(_Plain(io.BytesIO(bytes(frame.stream)), buffers=frame.buffers).load())
+    except Exception:  # noqa: BLE001 - whatever is not plain is shown as this
+        return "<a value>"
+
+
+class _Plain(pickle.Unpickler):
+    """Loads what is made of builtins alone."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"{module}.{name} is not a builtin")
+
+
+def _text(value: Any, depth: int) -> str:  # noqa: ANN401
+    kind = type(value)
+    if kind in _PLAIN:
+        if kind in (str, bytes) and len(value) > _WIDTH:
+            return repr(value[:_WIDTH])
+        return repr(value)
+    if kind in (list, tuple, dict, set, frozenset) and depth and len(value) <= 12:  # noqa: PLR2004 - fits a line
+        return _container(value, depth - 1)
+    if kind in (list, tuple, dict, set, frozenset):
+        return f"<{kind.__name__} of {len(value)}>"
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and all(isinstance(n, int) for n in shape):
+        dtype = getattr(value, "dtype", None)
+        return f"<{kind.__name__} {'x'.join(map(str, shape))}{f' {dtype}' if dtype is not None else ''}>"
+    name = getattr(value, "__name__", None) if callable(value) else None
+    return f"<{kind.__name__} {name}>" if isinstance(name, str) else f"<{kind.__name__}>"
+
+
+def _container(value: Any, depth: int) -> str:  # noqa: ANN401
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_text(k, depth)}: {_text(v, depth)}" for k, v in value.items()) + "}"
+    items = [_text(item, depth) for item in value]
+    if isinstance(value, tuple):
+        return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+    if isinstance(value, list):
+        return f"[{', '.join(items)}]"
+    inside = ", ".join(sorted(items))
+    return f"{{{inside}}}" if isinstance(value, set) and items else f"{type(value).__name__}({inside})"

@@ -1,0 +1,309 @@
+"""The dispatches that run in this process: started in the background, waited for at exit, cancelled."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cas_engine import executors, ledger, manifest as manifests, outcome
+from cas_engine.errors import CasRunError
+from cas_engine.evaluation import Evaluation, Setting
+from cas_engine.events import Finished, Observer, Planned
+from cas_engine.graph import Row
+from cas_engine.ledger import Entry, Status
+from cas_engine.options import ExecutorChoice
+from cas_engine.outcome import NodeOutcome, NodeStatus
+from cas_engine.preparation import Answered, Prepared, epoch, latest_key
+from cas_store.store import Store
+from cas_store.tables import Table
+from cas_store.writes import Delete, Put, PutBlob, Write
+
+_SIGNAL_S = 0.2  # how often to look whether another process asked to cancel
+
+
+class CancelFlag:
+    """Set in this process, by a signal in the store, or by the dispatch that this one is part of."""
+
+    def __init__(self, store: Store, dispatch_id: str, outer: CancelFlag | None = None) -> None:
+        self._store = store
+        self._name = cancel_signal(dispatch_id)
+        self._outer = outer
+        self._set = threading.Event()
+        self._next_look = time.monotonic() + _SIGNAL_S
+
+    def set(self) -> None:
+        """Ask to cancel."""
+        self._set.set()
+
+    def is_set(self) -> bool:
+        """Whether somebody asked to cancel."""
+        if self._set.is_set() or (self._outer is not None and self._outer.is_set()):
+            return True
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _SIGNAL_S
+            if self._store.get_signal(self._name) is not None:
+                self._set.set()
+        return self._set.is_set()
+
+
+def cancel_signal(dispatch_id: str) -> bytes:
+    """The name of the signal that asks a dispatch to stop."""
+    return b"cancel:" + bytes.fromhex(dispatch_id)
+
+
+@dataclass(slots=True)
+class Running:
+    """A dispatch under way in this process."""
+
+    store: Store
+    entry: Entry
+    cancel: CancelFlag
+    evaluation: Evaluation | None = None
+    thread: threading.Thread | None = None
+    over: threading.Event = field(default_factory=threading.Event)
+    problem: CasRunError | None = None  # what kept it from being written down
+
+
+_running: dict[str, Running] = {}
+_lock = threading.Lock()
+_hooked = False
+
+
+def here(dispatch_id: str) -> Running | None:
+    """The dispatch, if it runs in this process."""
+    return _running.get(dispatch_id)
+
+
+def start(
+    store: Store, prepared: Prepared | Answered, executor: ExecutorChoice, observer: Observer | None
+) -> str:
+    """Write a dispatch down and evaluate it in the background; its id. What is answered already is done at once."""
+    if isinstance(prepared, Answered):
+        return _answer(store, prepared, observer).id
+    running = begin(store, prepared, outer="", cancel=None)
+    # Not a daemon: a script that ends while a dispatch runs waits for it.
+    running.thread = threading.Thread(
+        target=carry_out, args=(running, prepared, executor, observer), name=f"cas-run {running.entry.id[:8]}"
+    )
+    _hook_exit()
+    running.thread.start()
+    return running.entry.id
+
+
+def begin(store: Store, prepared: Prepared, *, outer: str, cancel: CancelFlag | None) -> Running:
+    """Write down that a dispatch starts, with all that is needed to take it up again."""
+    manifest = prepared.manifest
+    blob = store.prepare(manifests.dumps(manifest))
+    dispatch_id = uuid.uuid4().hex
+    entry = Entry(
+        id=dispatch_id,
+        lattice=manifest.lattice.name,
+        lattice_key=prepared.lattice_key.hex(),
+        status=Status.RUNNING,
+        owner=store.owner.hex(),
+        started=time.time(),
+        finished=0.0,
+        parent=prepared.parent,
+        outer=outer,
+        manifest=blob.digest.hex(),
+        outcome="",
+        outputs=[],
+        error="",
+        inputs=dict(manifest.previews),
+        replaced={row.slot: row.name for row in manifest.replaced},
+        recompute=prepared.policy.words(),
+        reuse=not prepared.policy.everything,
+        totals={"nodes": len(manifest.graph)},
+        whole_hit=False,
+    )
+    store.commit([*prepared.recorder.writes, PutBlob(blob), *ledger.put(entry)])
+    running = Running(store, entry, CancelFlag(store, dispatch_id, cancel))
+    with _lock:
+        _running[dispatch_id] = running
+    return running
+
+
+def carry_out(
+    running: Running, prepared: Prepared, executor: ExecutorChoice, observer: Observer | None
+) -> list[NodeOutcome]:
+    """Evaluate a dispatch that has begun, and write down what came of it."""
+    from cas_engine.sublattice import Sublattices
+
+    store, entry = running.store, running.entry
+    status, error, nodes = Status.FAILED, "", list[NodeOutcome]()
+    try:
+        setting = Setting(
+            store=store,
+            dispatch_id=entry.id,
+            lattice=entry.lattice,
+            graph=prepared.manifest.graph,
+            prefixes=prepared.prefixes(),
+            policy=prepared.policy,
+            kept=prepared.kept,
+            live=prepared.recorder.live,
+            runner_for=_runners(prepared, executor),
+            nested=Sublattices(running, prepared, executor),
+            why=prepared.reasons(store).why,
+            times=prepared.times,
+            observer=observer,
+            cancelled=running.cancel,
+        )
+        running.evaluation = Evaluation(setting)
+        nodes = running.evaluation.run()
+        status, error = _verdict(nodes, prepared, cancelled=running.cancel.is_set())
+    except CasRunError as problem:
+        running.problem = problem
+        error = str(problem)
+        nodes = running.evaluation.outcomes if running.evaluation is not None else []
+    except BaseException as problem:  # noqa: BLE001 - a mistake of ours must not leave it RUNNING for ever
+        running.problem = CasRunError(f"the evaluation broke: {type(problem).__name__}: {problem}\n  -> report it")
+        running.problem.__cause__ = problem
+        error = str(running.problem)
+    _finish(running, prepared, status, error, nodes)
+    if observer is not None:
+        observer(Finished(entry.id, status.value))
+    return nodes
+
+
+def _finish(
+    running: Running, prepared: Prepared, status: Status, error: str, nodes: Sequence[NodeOutcome]
+) -> None:
+    store, graph = running.store, prepared.manifest.graph
+    outputs = []
+    if status is Status.COMPLETED:
+        outputs = sorted({nodes[parent].blob.hex() for parent in graph.output_parents})
+    entry = replace(
+        running.entry, status=status, finished=time.time(), error=error, totals=outcome.totals(nodes), outputs=outputs
+    )
+    writes: list[Write] = []
+    if nodes:
+        blob = store.prepare(outcome.dumps(nodes))
+        entry = replace(entry, outcome=blob.digest.hex())
+        writes.append(PutBlob(blob))
+    if status is Status.COMPLETED:
+        answer = {"id": entry.id, "epoch": epoch(store), "blobs": outputs}
+        writes.append(Put(Table.LATTICES, prepared.lattice_key, json.dumps(answer).encode()))
+    if not entry.outer:
+        writes.append(Put(Table.META, latest_key(entry.lattice), bytes.fromhex(entry.id)))
+    holder = bytes.fromhex(entry.id)
+    if entry.outcome:
+        done = (NodeStatus.RAN, NodeStatus.FAILED)
+        writes += [Delete(Table.NODES, holder + i.to_bytes(4, "big")) for i, n in enumerate(nodes) if n.status in done]
+    try:
+        store.commit([*writes, *ledger.put(entry)])
+    except CasRunError as problem:
+        running.problem = running.problem or problem
+    running.entry = entry
+    store.clear_signal(cancel_signal(entry.id))
+    with _lock:
+        _running.pop(entry.id, None)
+    running.over.set()
+
+
+def _verdict(nodes: Sequence[NodeOutcome], prepared: Prepared, *, cancelled: bool) -> tuple[Status, str]:
+    if any(node.status is NodeStatus.CANCELLED for node in nodes) or (cancelled and not nodes):
+        return Status.CANCELLED, "it was cancelled"
+    failed = [i for i, node in enumerate(nodes) if node.status is NodeStatus.FAILED]
+    if not failed:
+        return Status.COMPLETED, ""
+    labels = prepared.manifest.graph.labels()
+    texts = [f"electron `{labels[i]}` failed:\n{nodes[i].extra['error']}" for i in failed]
+    return Status.FAILED, "\n\n".join(texts)
+
+
+def _answer(store: Store, answered: Answered, observer: Observer | None) -> Entry:
+    now = time.time()
+    by = answered.by
+    n = by.totals.get("nodes", 0)
+    saved = by.totals.get("ran_s", 0.0) + by.totals.get("saved_s", 0.0)
+    entry = replace(
+        by,
+        id=uuid.uuid4().hex,
+        lattice_key=answered.lattice_key.hex(),
+        owner=store.owner.hex(),
+        started=now,
+        finished=now,
+        parent=answered.parent,
+        outer="",
+        inputs=dict(answered.inputs),
+        replaced=dict(answered.replaced),
+        recompute=[],
+        reuse=True,
+        totals={**by.totals, "nodes": n, "hits": n, "ran": 0, "ran_s": 0.0, "saved_s": saved},
+        whole_hit=True,
+    )
+    latest = Put(Table.META, latest_key(entry.lattice), bytes.fromhex(entry.id))
+    store.commit([*ledger.put(entry), latest])
+    if observer is not None:
+        observer(Planned(entry.id, entry.lattice, n, n, 0.0))
+        observer(Finished(entry.id, entry.status.value))
+    return entry
+
+
+def _runners(prepared: Prepared, executor: ExecutorChoice) -> Callable[[Row], executors.Runner]:
+    """The runner of each electron: what it says itself, else the dispatch, else the lattice, else threads."""
+    made: dict[Any, executors.Runner] = {}
+    lattice_choice = prepared.manifest.lattice.executor
+
+    def named(name: str | None) -> str | Executor | None:
+        # A live executor recorded by another process is not here: the default stands in.
+        return prepared.executors.get(name) if name is not None and name.startswith("live:") else name
+
+    def runner_for(row: Row) -> executors.Runner:
+        choice = named(row.executor) or executor or named(lattice_choice)
+        if choice not in made:
+            made[choice] = executors.runner_for(choice)
+        return made[choice]
+
+    return runner_for
+
+
+# The end of the process ---------------------------------------------------------------------------------------
+
+
+def cancel_all() -> None:
+    """Ask every dispatch of this process to stop."""
+    for running in list(_running.values()):
+        running.cancel.set()
+
+
+def _hook_exit() -> None:
+    global _hooked  # noqa: PLW0603
+    with _lock:
+        if _hooked:
+            return
+        _hooked = True
+    # Runs before the interpreter joins threads, and before the standard library's executors, which a dispatch may use,
+    # stop taking work. There is no public name for it; without it the threads are joined all the same.
+    register = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        register(_wait_at_exit)
+
+
+def _wait_at_exit() -> None:
+    if getattr(sys, "last_type", None) is KeyboardInterrupt:
+        cancel_all()
+    for running in list(_running.values()):
+        try:
+            running.over.wait()
+        except KeyboardInterrupt:
+            cancel_all()
+            running.over.wait(5)
+
+
+def _forget() -> None:
+    # What ran in the parent does not run in a forked child.
+    _running.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

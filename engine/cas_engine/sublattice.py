@@ -1,0 +1,134 @@
+"""Evaluates lattices that are nodes of a lattice, each as a dispatch of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from cas_engine import capsule, codec, keys, ledger
+from cas_engine.bindings import Const, Template, materialize
+from cas_engine.errors import CasRunError, UnknownDispatch
+from cas_engine.executors import Answer, finished
+from cas_engine.explain import Baseline
+from cas_engine.fingerprint import effective
+from cas_engine.graph import Row
+from cas_engine.kept import kept_samples, outcomes_of
+from cas_engine.manifest import Manifest
+from cas_engine.options import ExecutorChoice
+from cas_engine.outcome import NodeStatus
+from cas_engine.preparation import Prepared, as_lattice, bind_inputs, environment_of, load_manifest
+from cas_engine.recorder import Recorder
+from cas_engine.running import Running, begin, carry_out
+from cas_engine.tracing import trace
+from cas_engine.worker import InputGone, Raised, Task, returned
+from cas_store.errors import BlobDamaged, BlobMissing
+
+
+class Sublattices:
+    """The sublattices of one dispatch. Replacements and what is forced hold in them too."""
+
+    def __init__(self, outer: Running, prepared: Prepared, executor: ExecutorChoice) -> None:
+        self._outer = outer
+        self._store = outer.store
+        self._prepared = prepared
+        self._executor = executor
+        self._dispatches: dict[int, str] = {}
+        self._before: dict[str, str] | None = None
+
+    def dispatch_of(self, node: int) -> str:
+        """The dispatch that a sublattice was evaluated as, "" if it was not."""
+        return self._dispatches.get(node, "")
+
+    def start(self, node: int, row: Row, task: Task, report: Callable[[Answer], None]) -> None:
+        """Evaluate one in a thread of its own, so that a pool of one cannot wait for itself."""
+
+        def work() -> None:
+            try:
+                report(self._evaluate(node, row, task))
+            except BaseException as problem:  # noqa: BLE001 - reported, whatever it was
+                report(problem)
+
+        threading.Thread(target=work, name=f"cas-run sublattice {row.slot}", daemon=True).start()
+
+    def _evaluate(self, node: int, row: Row, task: Task) -> Answer:
+        started = time.perf_counter()
+        try:
+            prepared = self._prepare(node, row, task)
+        except (BlobMissing, BlobDamaged) as gone:
+            return finished(InputGone(gone.digest), self._store)
+        except CasRunError as problem:
+            return finished(Raised(str(problem), 0.0), self._store)
+        except Exception:  # noqa: BLE001 - the user's lattice function may raise anything
+            return finished(Raised(traceback.format_exc(), 0.0), self._store)
+        inner = begin(self._store, prepared, outer=self._outer.entry.id, cancel=self._outer.cancel)
+        self._dispatches[node] = inner.entry.id
+        nodes = carry_out(inner, prepared, self._executor, None)
+        if inner.problem is not None:
+            raise inner.problem
+        if inner.entry.status is not ledger.Status.COMPLETED:
+            return finished(Raised(inner.entry.error, time.perf_counter() - started), self._store)
+        graph = prepared.manifest.graph
+        blobs = [nodes[parent].blob for parent in graph.output_parents]
+        value = materialize(
+            graph.output,
+            lambda const: codec.decode(self._bytes(const)),
+            lambda slot: codec.decode(self._store.get_blob(blobs[slot])),
+        )
+        return finished(returned(value, time.perf_counter() - started), self._store)
+
+    def _prepare(self, node: int, row: Row, task: Task) -> Prepared:
+        def const(one: Const) -> Any:  # noqa: ANN401
+            return codec.decode(self._bytes(one))
+
+        def slot(at: int) -> Any:  # noqa: ANN401
+            return codec.decode(self._store.get_blob(task.slots[at]))
+
+        args = [materialize(binding, const, slot) for binding in task.args]
+        kwargs = {name: materialize(binding, const, slot) for name, binding in task.kwargs}
+        live = self._prepared.recorder.live.get(row.capsule)
+        lattice = as_lattice(live or capsule.load(self._store.get_blob(row.capsule)))
+        recorder = Recorder(self._store)
+        inputs: Template
+        inputs, previews = bind_inputs(recorder, row, args, kwargs)
+        replaced = {one.slot: one for one in self._prepared.manifest.replaced}
+        recorder.live.update(self._prepared.recorder.live)
+        graph = trace(lattice, args, kwargs, recorder, replaced)
+        before = self._dispatch_before(node)
+        kept, baseline = {}, None
+        if before:
+            try:
+                entry = ledger.get(self._store, before)
+                kept = kept_samples(self._store, entry)
+                baseline = Baseline(load_manifest(self._store, entry), outcomes_of(self._store, entry))
+            except (UnknownDispatch, BlobMissing, BlobDamaged):
+                kept, baseline = {}, None  # removed since: nothing to compare with, nothing to keep
+        rows = tuple(replaced.values())
+        return Prepared(
+            lattice_key=keys.lattice_key(row, effective, rows, inputs.digest),
+            manifest=Manifest(row, inputs, previews, graph, rows, environment_of(row, graph)),
+            policy=self._prepared.policy,
+            kept=kept,
+            baseline=baseline,
+            recorder=recorder,
+            parent=before,
+            executors={**self._prepared.executors, **recorder.executors},
+        )
+
+    def _dispatch_before(self, node: int) -> str:
+        """What this sublattice was evaluated as in the dispatch that the outer one compares with, "" if nothing."""
+        if self._before is None:
+            self._before = {}
+            baseline = self._prepared.baseline
+            if baseline is not None:
+                for label, one in zip(baseline.manifest.graph.labels(), baseline.nodes, strict=False):
+                    if one.extra.get("dispatch") and one.status is not NodeStatus.SKIPPED:
+                        self._before[label] = one.extra["dispatch"]
+        return self._before.get(self._prepared.manifest.graph.labels()[node], "")
+
+    def _bytes(self, const: Const) -> memoryview | bytes:
+        if const.blob is not None:
+            return self._store.get_blob(const.blob)
+        return const.encoded or b""

@@ -1,0 +1,97 @@
+"""Puts other electrons into a recorded graph, binding its calls to their signatures. Pure."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from cas_engine.bindings import (
+    Binding,
+    Const,
+    Fields,
+    Items,
+    Ref,
+    Template,
+    call_arguments,
+    refs_in,
+    template_digest,
+)
+from cas_engine.graph import Graph, Row
+from cas_engine.signatures import bind, pick
+from cas_store.digest import Digest
+
+DefaultOf = Callable[[Row, str], "Digest | None"]
+
+
+def rebound(template: Template, row: Row, default_of: DefaultOf) -> Template:
+    """A recorded call, as it was written, bound to another electron. Raises BindError naming the argument.
+
+    The slots are numbered anew in the order of the new parameters: `slot_order` tells how.
+    """
+    args, kwargs = call_arguments(template)
+    bound = bind(row.signature, len(args), list(kwargs), f"replacement `{row.name}` for electron `{row.slot}`: ")
+    pairs = pick(bound, args, kwargs)
+    index = {where: i for i, (_, where) in enumerate(bound.order)}
+    ignored = frozenset(name for name, _ in pairs if name.lstrip("*") in row.ignore)
+    counted = [ref.slot for name, binding in pairs if name not in ignored for ref in refs_in(binding)]
+    rest = [ref.slot for name, binding in pairs if name in ignored for ref in refs_in(binding)]
+    number = {old: new for new, old in enumerate([*counted, *rest])}
+    params = tuple((name, _renumbered(binding, number)) for name, binding in pairs)
+    defaults = frozenset(
+        name
+        for name, binding in params
+        if isinstance(binding, Const) and binding.digest == default_of(row, name)
+    )
+    return Template(
+        params=params,
+        args=tuple(index["arg", i] for i in range(len(args))),
+        kwargs=tuple((name, index["kw", name]) for name in kwargs),
+        slots=template.slots,
+        key_slots=len(counted),
+        digest=template_digest(params, leave_out=ignored | defaults),
+    )
+
+
+def slot_order(template: Template, row: Row) -> list[int]:
+    """For each slot of `rebound(template, row, ...)` the slot of the recorded template that it was."""
+    args, kwargs = call_arguments(template)
+    pairs = pick(bind(row.signature, len(args), list(kwargs), row.slot), args, kwargs)
+    ignored = {name for name, _ in pairs if name.lstrip("*") in row.ignore}
+    counted = [ref.slot for name, binding in pairs if name not in ignored for ref in refs_in(binding)]
+    return counted + [ref.slot for name, binding in pairs if name in ignored for ref in refs_in(binding)]
+
+
+def substitute(graph: Graph, replaced: Mapping[str, Row], default_of: DefaultOf) -> Graph:
+    """The graph with the rows of these slots in place of its own. Raises BindError before anything is changed."""
+    changed = {at for at, row in enumerate(graph.rows) if row.slot in replaced and row != replaced[row.slot]}
+    if not changed:
+        return graph
+    rows = tuple(replaced[row.slot] if at in changed else row for at, row in enumerate(graph.rows))
+    templates = list(graph.templates)
+    new_at: dict[tuple[int, int], int] = {}
+    template_of, parents = array("I", graph.template_of), array("I", graph.parents)
+    for node, at in enumerate(graph.electron_of):
+        if at not in changed:
+            continue
+        old = graph.template(node)
+        where = (graph.template_of[node], at)
+        if where not in new_at:
+            new_at[where] = len(templates)
+            templates.append(rebound(old, rows[at], default_of))
+        template_of[node] = new_at[where]
+        order = slot_order(old, rows[at])
+        first = graph.first_parent[node]
+        slots = [graph.parents[first + slot] for slot in order]
+        parents[first : first + len(slots)] = array("I", slots)
+    return replace(graph, rows=rows, templates=templates, template_of=template_of, parents=parents)
+
+
+def _renumbered(binding: Binding, number: Mapping[int, int]) -> Binding:
+    if isinstance(binding, Ref):
+        return Ref(number[binding.slot], binding.path)
+    if isinstance(binding, Items):
+        return Items(binding.kind, tuple(_renumbered(item, number) for item in binding.items))
+    if isinstance(binding, Fields):
+        return Fields(binding.cls, tuple((name, _renumbered(item, number)) for name, item in binding.fields))
+    return binding
