@@ -159,11 +159,13 @@ def _of_class(typed: Typed, kind: type) -> object:
         return _fields(typed, typing.get_type_hints(kind), kind)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         if isinstance(typed.value, list):
+            if len(typed.value) > len(kind._fields):
+                raise _refuse(typed, f"a list of at most {len(kind._fields)}")
             typed = Typed(None, dict(zip(kind._fields, typed.value, strict=False)))
         return _fields(typed, typing.get_type_hints(kind), kind)
     for base in (int, float, str, numbers.Integral, numbers.Real):  # numpy's scalars are below these
         if issubclass(kind, base) and kind is not base:
-            return kind(SCALARS[base](typed))  # type: ignore[call-arg]
+            return typing.cast("Callable[[object], object]", kind)(SCALARS[base](typed))
     if kind.__module__ == "numpy" and kind.__name__ == "ndarray" and isinstance(typed.value, list):
         # Not imported here: whoever wrote the annotation has done that.
         return sys.modules["numpy"].asarray(typed.value)
@@ -349,7 +351,15 @@ SCALARS: dict[type, Callable[[Typed], object]] = {
     UUID: _parsed(UUID, "a UUID"),
 }
 
+_LISTS = (
+    list,
+    collections.abc.Sequence,
+    collections.abc.MutableSequence,
+    collections.abc.Collection,
+    collections.abc.Iterable,
+)
 CONTAINERS: dict[type, Callable[[Typed, tuple[object, ...]], object]] = {
+    **dict.fromkeys(_LISTS, _sequence(list)),
     tuple: _tuple,
     dict: _dict,
     collections.abc.Mapping: _dict,
@@ -358,13 +368,4 @@ CONTAINERS: dict[type, Callable[[Typed, tuple[object, ...]], object]] = {
     collections.abc.Set: _sequence(set),
     collections.abc.MutableSet: _sequence(set),
     frozenset: _sequence(frozenset),
-} | dict.fromkeys(
-    (
-        list,
-        collections.abc.Sequence,
-        collections.abc.MutableSequence,
-        collections.abc.Collection,
-        collections.abc.Iterable,
-    ),
-    _sequence(list),
-)
+}

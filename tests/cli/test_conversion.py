@@ -215,6 +215,7 @@ REFUSED: list[tuple[object, str, str]] = [
     (set[Any], "[[1]]", "can be in a set"),
     (Grid, '{"sise": 3}', "no field `sise`"),
     (Grid, "{}", "size"),
+    (Point, "[1, 2, 3]", "a list of at most 2"),
     (Grid, "3", 'a JSON object with "size", "step"'),
     (dt.date, "yesterday", "a date such as"),
     (uuid.UUID, "x", "a UUID"),
