@@ -1,6 +1,6 @@
 """The face of cas_run with nothing behind it: every electron just runs. Says what a case's true value is.
 
-The zygote puts it in the place of `cas_run` for the reference run, and to try the corpus itself without an engine.
+The zygote puts it in the place of `cas_run` for the reference run, and to try the corpus without an engine.
 """
 
 from __future__ import annotations

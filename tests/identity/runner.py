@@ -1,40 +1,50 @@
 """The corpus of before/after projects: how a case is written, how it is played, and what the verdict is.
 
-A script (`python tests/identity/runner.py [--plain] [-v] [part of an id ...]`); test_corpus.py loads it by path.
+A script (`python tests/identity/runner.py --help`); test_corpus.py loads it by path.
 
 A theme is a file `cases/<theme>.cases`. A case in it is one project with its edit marked as in a diff:
 
     === half-width: a literal of the body is code         id: one line why
-    runs: smooth                                          electrons that must run the second time, or `nothing`
-    main: smooth(3) => smooth(4)                          what the lattice returns; `=> ` gives the text after the edit
+    runs: smooth                                          electrons that must run again, or `nothing`
+    main: smooth(3) => smooth(4)                          what the lattice returns, and after the edit
     --- workflow.py                                       a file; `--- old.py => new.py` moves it,
     @ct.electron                                          `--- + new.py` adds it, `--- - old.py` removes it
     def smooth(x):
     -    return x * 2                                     `-` and `+` in the first column: before, after
     +    return x * 3
 
-Further headers: `fails: words` (instead of runs: the second run ends in an error that says these words),
-`allowed: electrons -- reason` (another verdict that can be defended), `value: same` or `changes` (where it is not what `runs` suggests),
-`args` (inputs of main), `entry` and `how` (module that holds main: `import`, `script` or `cells`), `dist` (a fake
-installed distribution, `name version`), `again: electrons` (what runs even when nothing is edited), `place: same`
-(edited in place, file times restored), `python: 3.12` (at least), `needs: module`. All of `main`, `args`, `entry`,
-`how`, `dist` may have a `=>`. Left out, `main` is `task()`. workflow.py gets `import cas_run as ct` and the lattice
-unless it has them. A case `*` at the top of a theme holds files for those cases that do not bring them.
+Further headers:
+
+    fails: words            instead of `runs`: the second run ends in an error that says these words
+    first: fails            before the edit the workflow ends in an error
+    allowed: names -- why   another verdict that can be defended
+    value: same|changes     where the value does not do what `runs` suggests
+    again: names            what runs even when nothing is edited
+    args: inputs of main; entry: the module that holds main; how: import, script or cells of a notebook
+    dist: name version, ... fake installed distributions
+    place: same             edited in place, with the file times restored
+    python: 3.12; needs: m  the least version; modules that must be there
+
+`main`, `args`, `entry`, `how` and `dist` may have a `=>`. Left out, `main` is `task()`. workflow.py gets
+`import cas_run as ct` and the lattice unless it has them. A case `*` at the top of a theme holds files for
+those cases that do not bring them; `--- ~ models.py` with blocks of `-` and `+` lines alone edits such a
+shared file, `--- x models.py` removes it.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,9 +53,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 HERE = Path(__file__).parent
-HEADERS = {
-    "runs", "fails", "allowed", "value", "main", "args", "entry", "how", "dist", "again", "place", "python", "needs"
-}  # fmt: skip
+HEADERS = frozenset(
+    "runs fails first allowed value again main args entry how dist place python needs".split()  # noqa: SIM905
+)
 FOLDERS = ("first", "second place", "dritter/ört")  # where the same project lies in its three runs
 LATTICE = "\n\n@ct.lattice\ndef main():\n    return {expression}\n"
 
@@ -85,7 +95,8 @@ class Case:
         version = tuple(int(part) for part in self.headers.get("python", "3.10").split("."))
         if sys.version_info < version:
             return f"needs Python {self.headers['python']}"
-        missing = [name for name in self.headers.get("needs", "").split() if not importlib.util.find_spec(name)]
+        needs = self.headers.get("needs", "").split()
+        missing = [name for name in needs if not importlib.util.find_spec(name)]
         return f"needs {missing[0]}" if missing else ""
 
     def header(self, name: str, side: int, default: str) -> str:
@@ -122,7 +133,10 @@ def read_theme(path: Path) -> Iterator[Case]:
         if set(headers) - HEADERS or not why or not {"runs", "fails"} & set(headers):
             message = f"{path.name}: case {name} is not complete: {title!r}, {headers}"
             raise ValueError(message)
-        files = dict(read_file(section, headers) for section in [*shared, *sections])  # its own win
+        patches = [section for section in sections if section.startswith(("~ ", "x "))]
+        given = [patched(section, patches) for section in shared]
+        given += [section for section in sections if section not in patches]
+        files = dict(read_file(section, headers) for section in given)  # its own come later and win
         yield Case(path.stem, f"{path.stem}/{name}", why, headers, tuple(files.values()))
 
 
@@ -139,10 +153,28 @@ def read_file(section: str, headers: Mapping[str, str]) -> tuple[str, ProjectFil
     return old, ProjectFile(None if sign == "+ " else sides[0], None if sign == "- " else sides[1])
 
 
+def patched(section: str, patches: Sequence[str]) -> str:
+    """A shared file with the edit marked in it: a block of `-` lines is found there, `+` lines follow it."""
+    title, _, body = section.partition("\n")
+    for patch in patches:
+        name, _, hunks = patch.partition("\n")
+        if name == f"x {title}":
+            return f"- {section}"
+        if name.removeprefix("~ ") != title:
+            continue
+        for hunk in re.findall(r"(?:^-.*\n?)+(?:^\+.*\n?)*", hunks, re.MULTILINE):
+            old = "".join(f"{line[1:]}\n" for line in hunk.splitlines() if line.startswith("-"))
+            if f"{body}\n".count(old) != 1:
+                message = f"{title}: not found just once: {old!r}"
+                raise ValueError(message)
+            body = f"{body}\n".replace(old, hunk.rstrip("\n") + "\n")
+    return f"{title}\n{body}"
+
+
 def side_of(body: str, side: int) -> str:
     keep, drop = ("+", "-") if side else ("-", "+")
-    lines = [line[1:] if line.startswith(keep) else line for line in body.split("\n") if not line.startswith(drop)]
-    return "\n".join(lines).rstrip("\n") + "\n"
+    lines = [line for line in body.split("\n") if not line.startswith(drop)]
+    return "\n".join(line.removeprefix(keep) for line in lines).rstrip("\n") + "\n"
 
 
 def completed(text: str, headers: Mapping[str, str], side: int) -> str:
@@ -210,10 +242,7 @@ class Player:
         self.plain = plain
         self._zygotes = (Zygote(1), Zygote(2))
 
-    def __enter__(self) -> Player:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         for zygote in self._zygotes:
             zygote.close()
 
@@ -298,13 +327,12 @@ def verdict_on_case(case: Case, first: Mapping[str, Any], truth: Mapping[str, An
     """Is the case itself sound? What runs should give another value, what does not must give the same."""
     if case.fails:
         return "fine", ""
-    for answer in (first, truth):
-        if "error" in answer:
-            return "corpus", answer.get("traceback", answer["error"])
-    changed = first["value"] != truth["value"]
+    if "error" in truth or ("error" in first) != (case.headers.get("first") == "fails"):
+        return "corpus", f"first: {first}\nsecond: {truth}"
+    changed = "error" in first or first["value"] != truth["value"]
     expected = case.headers.get("value", "changes" if case.runs else "same") == "changes"
     if changed != expected:
-        return "corpus", f"before {first['value']}, after {truth['value']}"
+        return "corpus", f"before {first.get('value')}, after {truth['value']}"
     return "fine", ""
 
 
@@ -314,9 +342,11 @@ def verdict_on_run(
     if case.fails:
         said = f"{first.get('error', '')}\n{second.get('error', '')}"
         missing = [word for word in case.fails.split() if word.lower() not in said.lower()]
-        return ("error", f"expected an error with {missing}, got {said.strip() or 'none'}") if missing else ("fine", "")
+        if missing:
+            return "error", f"expected an error with {missing}, got {said.strip() or 'none'}"
+        return "fine", ""
     for which, answer in (("first", first), ("second", second), ("plain", truth)):
-        if "error" in answer:
+        if "error" in answer and (which, case.headers.get("first")) != ("first", "fails"):
             return "error", f"{which} run: {answer.get('traceback', answer['error'])}"
     ran, runs = tuple(second["ran"]), case.runs
     told = f"ran {' '.join(ran) or 'nothing'}, expected {' '.join(runs) or 'nothing'}"
@@ -340,7 +370,7 @@ def verdict_on_rerun(case: Case, kind: str, said: str, third: Mapping[str, Any])
         return "error", f"third run: {third.get('traceback', third['error'])}"
     ran = tuple(third["ran"])
     if ran != names_in(case.headers.get("again", "nothing")):
-        return "wasted", f"unedited, in another folder and under another hash seed: ran {' '.join(ran) or 'nothing'}"
+        return "wasted", f"unedited, elsewhere, under another hash seed: ran {' '.join(ran) or 'nothing'}"
     return kind, said
 
 
@@ -353,13 +383,14 @@ def table_of(verdicts: Sequence[Verdict]) -> str:
     for theme in [*sorted({verdict.case.theme for verdict in verdicts}), ""]:
         chosen = [verdict for verdict in verdicts if theme in ("", verdict.case.theme)]
         counts = Counter(verdict.kind for verdict in chosen)
-        lines.append(f"{theme or 'all':<16}{len(chosen):>7}" + "".join(f"{counts[kind]:>9}" for kind in kinds))
+        columns = "".join(f"{counts[kind]:>9}" for kind in kinds)
+        lines.append(f"{theme or 'all':<16}{len(chosen):>7}{columns}")
     return "\n".join(lines)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--plain", action="store_true", help="without the engine: are the cases themselves sound?")
+    parser.add_argument("--plain", action="store_true", help="no engine: are the cases sound?")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell what is allowed, too")
     parser.add_argument("parts", nargs="*", help="play the cases that have one of these in theme/id")
     options = parser.parse_args()
@@ -367,8 +398,10 @@ def main() -> int:
     corpus = [case for case in read_corpus() if any(part in f"{case.id}" for part in parts)]
     verdicts = []
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        player = stack.enter_context(Player(Path(folder), plain=options.plain))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(Player(Path(folder), plain=options.plain)) as player,
+    ):
         for case in corpus:
             if case.skip:
                 print(f"skipped: {case.id}, {case.skip}")

@@ -1,8 +1,9 @@
 """Plays one side of a before/after project in a fresh process: imports once, then forks for each job.
 
-Run as a script. Reads jobs as JSON lines on stdin, answers with JSON lines on stdout. A job is a folder with a
-project in it, how to load its workflow, and the store (none: evaluated as plain Python, nothing cached, by plain.py).
-Forking keeps what a process is for identity (hash seed, loaded libraries) and spares the 200 ms of starting one.
+Run as a script. Reads jobs as JSON lines on stdin, answers with JSON lines on stdout. A job is a folder with
+a project in it, how to load its workflow, and the store (none: evaluated as plain Python by plain.py, nothing
+cached). Forking keeps what a process is for identity (hash seed, loaded libraries) and spares the 200 ms of
+starting one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 LONGEST = 60  # seconds; a case takes milliseconds, so this is only for what hangs
-PRELOADED = ("numpy", "pandas", "sklearn.linear_model", "cas_run")
+PRELOADED = ("numpy", "pandas", "sklearn.linear_model", "cas_engine", "cas_run")
 
 
 def load(entry: str, how: str, folder: Path) -> ModuleType:
@@ -65,15 +66,6 @@ class Watch:
         if event == "call":
             self.entered.add(frame.f_code.co_name)
 
-    def __enter__(self) -> Watch:
-        threading.setprofile(self)
-        sys.setprofile(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]  # typeshed forgot that None switches it off
-
 
 def statuses(ct: Any, result: Any, store: str) -> list[tuple[str, str]]:
     """(electron, status) of every node, those inside of evaluated sublattices too."""
@@ -102,8 +94,14 @@ def play(job: dict[str, Any]) -> dict[str, Any]:
     module = load(job["entry"], job["how"], folder)
     ct: Any = sys.modules["cas_run"]
     call = ct.dispatch_sync(module.main, store=job["store"], executor="inline")
-    with Watch() as watch:
+    watch = Watch()
+    threading.setprofile(watch)
+    sys.setprofile(watch)
+    try:
         result = eval(f"__call__({job['args']})", {**vars(module), "__call__": call})  # the case's own text
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
     if str(getattr(result.status, "value", result.status)) != "COMPLETED":
         return {"error": f"{result.status}: {result.error}"}
     nodes = statuses(ct, result, job["store"])
@@ -127,7 +125,7 @@ def answer_of(job: dict[str, Any]) -> dict[str, Any]:
             signal.alarm(LONGEST)
             try:
                 answer = play(job)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  # SystemExit of a project is an answer too
                 answer = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
             with os.fdopen(writer, "w", encoding="utf-8") as out:
                 json.dump(answer, out)
