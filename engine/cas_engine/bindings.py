@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 from cas_store.digest import Digest, digest_of
 
@@ -50,7 +50,7 @@ class Fields:
     fields: tuple[tuple[str, Binding], ...]
 
 
-Binding = Union[Const, Ref, Items, Fields]
+Binding = Const | Ref | Items | Fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def consts_in(binding: Binding) -> Iterator[Const]:
             yield from consts_in(item)
 
 
-def materialize(binding: Binding, load_const: Callable[[Const], Any], load_slot: Callable[[int], Any]) -> Any:  # noqa: ANN401
+def materialize(binding: Binding, load_const: Callable[[Const], Any], load_slot: Callable[[int], Any]) -> Any:
     """The value that a binding stands for."""
     if isinstance(binding, Const):
         return load_const(binding)
@@ -153,7 +153,7 @@ def materialize(binding: Binding, load_const: Callable[[Const], Any], load_slot:
     return rebuild(cls, fields)
 
 
-def rebuild(cls: Any, fields: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def rebuild(cls: Any, fields: Mapping[str, Any]) -> Any:
     """An instance of a dataclass or named tuple with these fields, without running its __init__ twice."""
     if hasattr(cls, "_make"):
         return cls._make(fields.values())
@@ -163,7 +163,7 @@ def rebuild(cls: Any, fields: Mapping[str, Any]) -> Any:  # noqa: ANN401
     return instance
 
 
-def follow(value: Any, path: tuple[Step, ...], load_const: Callable[[Const], Any]) -> Any:  # noqa: ANN401
+def follow(value: Any, path: tuple[Step, ...], load_const: Callable[[Const], Any]) -> Any:
     """The part of a value that an access path names."""
     for kind, step in path:
         key = load_const(step) if isinstance(step, Const) else step

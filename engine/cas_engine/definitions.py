@@ -175,9 +175,7 @@ _written: weakref.WeakKeyDictionary[Any, tuple[bytes, bytes]] = weakref.WeakKeyD
 class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles a value; what is the user's own code in it becomes a number, `definitions` says of what."""
 
-    def __init__(
-        self, file: io.BytesIO, keep_buffer: Callable[[pickle.PickleBuffer], bool], session: Session
-    ) -> None:
+    def __init__(self, file: io.BytesIO, keep_buffer: Callable[[pickle.PickleBuffer], bool], session: Session) -> None:
         super().__init__(file, protocol=PROTOCOL, buffer_callback=keep_buffer)
         self.definitions: list[bytes] = []
         self._session = session

@@ -41,7 +41,7 @@ def dispatch(
     made = checked_lattice(lattice)
     checked_executor(executor, "dispatch")
 
-    def start(*args: Any, **kwargs: Any) -> str:  # noqa: ANN401
+    def start(*args: Any, **kwargs: Any) -> str:
         opened = open_store(store)
         return running.start(opened, prepare(opened, made, args, kwargs), executor, observer)
 
@@ -58,16 +58,16 @@ def dispatch_sync(
     """As `dispatch`, but waits, and returns the Result."""
     start = dispatch(lattice, store=store, executor=executor, observer=observer)
 
-    def start_and_wait(*args: Any, **kwargs: Any) -> Result:  # noqa: ANN401
+    def start_and_wait(*args: Any, **kwargs: Any) -> Result:
         return get_result(start(*args, **kwargs), wait=True, store=store)
 
     return start_and_wait
 
 
-def redispatch(  # noqa: PLR0913 - what a redispatch may say
+def redispatch(
     dispatch_id: str,
     replace_electrons: Mapping[str, Callable[..., Any]] | None = None,
-    reuse_previous_results: bool = True,  # noqa: FBT001, FBT002 - the name is Covalent's
+    reuse_previous_results: bool = True,
     recompute: str | list[str] | None = None,
     *,
     store: StoreChoice = None,
@@ -93,7 +93,7 @@ def redispatch(  # noqa: PLR0913 - what a redispatch may say
     opened = open_store(store)
     parent = ledger.resolve(opened, dispatch_id)
 
-    def start(*args: Any, **kwargs: Any) -> str:  # noqa: ANN401
+    def start(*args: Any, **kwargs: Any) -> str:
         entry = ledger.get(opened, parent)
         prepared = prepare_again(opened, entry, replace_electrons, policy, args, kwargs)
         return running.start(opened, prepared, executor, observer)
@@ -102,7 +102,7 @@ def redispatch(  # noqa: PLR0913 - what a redispatch may say
 
 
 def get_result(
-    dispatch_id: str, wait: bool = False, *, store: StoreChoice = None, timeout: float | None = None  # noqa: FBT001, FBT002
+    dispatch_id: str, wait: bool = False, *, store: StoreChoice = None, timeout: float | None = None
 ) -> Result:
     """The result object of a dispatch, whichever process runs it; with `wait`, once it is over.
 
@@ -148,7 +148,9 @@ def checked_lattice(lattice: object) -> Lattice[..., Any]:
     if isinstance(lattice, Electron):
         if isinstance(lattice.fn, Lattice):
             return lattice.fn
-        raise BadOption(f"`{lattice.name}` is an electron, not a lattice\n  -> call it in a function decorated with @ct.lattice")
+        raise BadOption(
+            f"`{lattice.name}` is an electron, not a lattice\n  -> call it in a function decorated with @ct.lattice"
+        )
     name = getattr(lattice, "__name__", repr(lattice))
     raise BadOption(f"`{name}` is not a lattice\n  -> decorate it with @ct.lattice")
 

@@ -42,7 +42,7 @@ class Electron(Generic[P, R]):
             return self.fn(*args, **kwargs)
         return trace.call(self, args, kwargs)  # type: ignore[return-value]
 
-    def __get__(self, instance: object, owner: type | None = None) -> Any:  # noqa: ANN401
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
         """As a function in a class body: bound to the instance."""
         return self if instance is None else types.MethodType(self, instance)
 
@@ -98,7 +98,7 @@ def electron(
 ) -> Electron[P, R]: ...
 
 
-def electron(  # noqa: PLR0913 - one argument for each option
+def electron(
     fn: Callable[P, R] | None = None,
     *,
     name: str | None = None,

@@ -87,9 +87,7 @@ class Evaluation:
         self._graph = setting.graph
         self._board = Board(setting.graph, self._tell_finished)
         self._journal = Journal(setting.store, setting.dispatch_id)
-        self._planner = Planner(
-            setting.graph, setting.prefixes, setting.policy, self._journal.lookup, setting.kept
-        )
+        self._planner = Planner(setting.graph, setting.prefixes, setting.policy, self._journal.lookup, setting.kept)
         self._decisions: list[Decision] = []
         self._inbox: SimpleQueue[tuple[int, int, Answer]] = SimpleQueue()
         self._calls: dict[int, _Call] = {}

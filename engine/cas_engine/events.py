@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Union
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,5 +49,5 @@ class Finished:
     status: str
 
 
-Event = Union[Planned, NodeStarted, NodeFinished, Finished]
+Event = Planned | NodeStarted | NodeFinished | Finished
 Observer = Callable[[Event], None]

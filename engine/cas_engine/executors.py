@@ -8,9 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Protocol, Union
+from typing import Protocol
 
-from cas_engine.worker import Fetch, Raised, Reply, Returned, Task, run
+from cas_engine.bindings import consts_in
+from cas_engine.worker import Fetch, InputGone, Raised, Reply, Returned, Task, run
 from cas_store.blobs import PreparedBlob
 from cas_store.digest import Digest
 from cas_store.errors import BlobDamaged, BlobMissing
@@ -25,7 +26,7 @@ class Done:
     blob: PreparedBlob | None
 
 
-Answer = Union[Done, BaseException]
+Answer = Done | BaseException
 Report = Callable[[Answer], None]
 
 
@@ -118,8 +119,6 @@ class Foreign:
                 shipped = self._executor.submit(run_shipped, job.task, _blobs_of(job))
                 shipped.add_done_callback(lambda f: report(_answer(lambda: finished(f.result(), job.store))))
         except (BlobMissing, BlobDamaged) as gone:
-            from cas_engine.worker import InputGone
-
             report(Done(InputGone(gone.digest), None))
         except RuntimeError as error:
             report(Done(Raised(f"its executor takes no work: {error}\n  -> give one that is still open", 0.0), None))
@@ -140,8 +139,6 @@ def _fetch_from(blobs: dict[Digest, bytes]) -> Fetch:
 
 
 def _blobs_of(job: Job) -> dict[Digest, bytes]:
-    from cas_engine.bindings import consts_in
-
     bindings = [*job.task.args, *(binding for _, binding in job.task.kwargs)]
     wanted = {job.task.capsule, *job.task.slots}
     wanted |= {const.blob for binding in bindings for const in consts_in(binding) if const.blob is not None}

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from cas_engine import capsule
 from cas_engine.bindings import Binding, Const, Ref
-from cas_engine.errors import CasRunError
 from cas_engine.fingerprint import version_of
 from cas_engine.graph import Graph, Row
 from cas_engine.manifest import Manifest
 from cas_engine.outcome import NodeOutcome
 from cas_engine.previews import preview_encoded
 from cas_store.digest import Digest
+from cas_store.errors import CasRunError
 from cas_store.store import Store
 
 NEVER = "never run"
@@ -141,7 +141,7 @@ def changed_component(store: Store, old: Row, new: Row) -> str | None:
     return None
 
 
-def _components(store: Store, blob: Digest) -> Mapping[str, tuple[str, bytes, str]]:
+def _components(store: Store, blob: Digest) -> Mapping[str, tuple[str, str, str]]:
     header = capsule.header(store.get_blob(blob))
     return {c.name: (c.kind, c.digest, c.detail) for c in header.components}
 

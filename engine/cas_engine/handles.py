@@ -95,7 +95,7 @@ class Handle:
         return f"the result of `{self._cas_trace.name_of(self._cas_node)}`{path}"
 
 
-def operator_call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+def operator_call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a result or a method of one: what `handle.method(x)` records."""
     return function(*args, **kwargs)
 
@@ -130,7 +130,21 @@ def _unary(function: Callable[[Any], Any]) -> Callable[[Handle], Handle]:
     return record
 
 
-_TWO_SIDED = "add sub mul matmul truediv floordiv mod pow lshift rshift and_ xor or_".split()
+_TWO_SIDED = [
+    "add",
+    "sub",
+    "mul",
+    "matmul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "lshift",
+    "rshift",
+    "and_",
+    "xor",
+    "or_",
+]
 for _name in _TWO_SIDED:
     _function = getattr(operator, _name)
     _special = _name.rstrip("_")
@@ -140,5 +154,5 @@ for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     setattr(Handle, f"__{_name}__", _binary(getattr(operator, _name)))
 for _name in ("neg", "pos", "abs", "invert"):
     setattr(Handle, f"__{_name}__", _unary(getattr(operator, _name)))
-setattr(Handle, "__divmod__", _binary(divmod))
-setattr(Handle, "__rdivmod__", _reflected(divmod))
+for _special, _made in (("divmod", _binary(divmod)), ("rdivmod", _reflected(divmod))):
+    setattr(Handle, f"__{_special}__", _made)

@@ -124,7 +124,7 @@ def diff(a: str, b: str, store: StoreChoice = None) -> Diff:
             continue
         cause = reasons.why(y.index) if x.key != y.key else ""
         word = _compared(x.value_digest, y.value_digest)
-        amount = _amount(x.result, y.result) if word == "changed" and x.size < 256 and y.size < 256 else ""  # noqa: PLR2004
+        amount = _amount(x.result, y.result) if word == "changed" and x.size < 256 and y.size < 256 else ""
         took = [node.seconds or node.saved_s for node in (x, y)]
         nodes.append(NodeDiff(label, "" if cause == "never run" else cause, word, amount, took[0], took[1]))
     return Diff(
@@ -173,11 +173,11 @@ def _results(first: Result, second: Result) -> str:
     if outputs[0] == outputs[1] and graphs[0].output == graphs[1].output:
         return "equal"
     sizes = [sum(node.nodes[i].size for i in g.output_parents) for node, g in zip((first, second), graphs, strict=True)]
-    amount = _amount(first.result, second.result) if max(sizes) < 4096 else ""  # noqa: PLR2004 - not worth loading
+    amount = _amount(first.result, second.result) if max(sizes) < 4096 else ""
     return f"changed {amount}".rstrip()
 
 
-def _amount(a: Any, b: Any) -> str:  # noqa: ANN401
+def _amount(a: Any, b: Any) -> str:
     numbers = (int, float)
     if isinstance(a, numbers) and isinstance(b, numbers) and not isinstance(a, bool) and not isinstance(b, bool):
         return f"{a:.6g} → {b:.6g} ({b - a:+.6g})"

@@ -93,7 +93,7 @@ class Journal:
 
     # Writing ------------------------------------------------------------------------------------------------
 
-    def enter(  # noqa: PLR0913 - what a result is entered under
+    def enter(
         self,
         node: int,
         one: NodeOutcome,

@@ -49,7 +49,11 @@ def sample_identity(key: Digest, value: Digest) -> Digest:
 
 
 def content_key(
-    prefix: bytes, template: Template, leave_out: frozenset[str], slot_digest: Callable[[Ref], Digest], waits: Sequence[Digest]
+    prefix: bytes,
+    template: Template,
+    leave_out: frozenset[str],
+    slot_digest: Callable[[Ref], Digest],
+    waits: Sequence[Digest],
 ) -> Digest:
     """The key by the values that a call really gets, however they came about."""
     pieces = [b"content\0", prefix]
@@ -70,7 +74,7 @@ def value_digest(binding: Binding, slot_digest: Callable[[Ref], Digest]) -> Dige
         parts = [value_digest(item, slot_digest) for item in binding.items]
         if binding.kind == "dict":
             return compose_dict(list(zip(parts[::2], parts[1::2], strict=True)))
-        return compose(binding.kind, parts)
+        return compose("list" if binding.kind == "list" else "tuple", parts)
     pieces = [b"fields\0", binding.cls.digest]
     for name, item in binding.fields:
         pieces += [_text(name), value_digest(item, slot_digest)]

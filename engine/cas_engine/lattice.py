@@ -75,7 +75,7 @@ def lattice(
             raise BadOption(f"`{fn.name}` is a lattice already\n  -> decorate it once")
         if not callable(fn):
             raise BadOption(f"{fn!r} is not callable, so it cannot be a lattice\n  -> give a function")
-        own = name or getattr(fn, "__name__", type(fn).__name__)
+        own = name or str(getattr(fn, "__name__", type(fn).__name__))
         return Lattice(fn, own, checked_executor(executor, f"lattice `{own}`"))
 
     return decorate if fn is None else decorate(fn)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Union
 
 from cas_store.store import Store
 
-StoreChoice = Union[Store, str, Path, None]
+StoreChoice = Store | str | Path | None
 
 
 def open_store(choice: StoreChoice = None, *, create: bool = True) -> Store:

@@ -105,7 +105,7 @@ class _Templates(Sequence[Template]):
     def __len__(self) -> int:
         return len(self._lines)
 
-    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - Sequence wants slices too
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         found = self._decoded.get(index)

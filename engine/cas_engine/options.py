@@ -27,7 +27,7 @@ class Options:
     outputs: int | None
 
 
-def checked_options(  # noqa: PLR0913 - one argument for each option of the decorator
+def checked_options(
     *,
     name: str,
     stochastic: object,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Union
 
 from cas_engine.graph import Graph
 from cas_engine.keys import node_key, sample_identity
@@ -50,7 +49,7 @@ class Unknown:
     parent: int
 
 
-Decision = Union[Hit, Miss, Same, Unknown]
+Decision = Hit | Miss | Same | Unknown
 Lookup = Callable[[Digest], Record | None]
 
 

@@ -95,9 +95,9 @@ class Plan:
 
 
 def plan(
-    what: Any,  # noqa: ANN401 - an id or a lattice
+    what: Any,
     replace_electrons: Mapping[str, Callable[..., Any]] | None = None,
-    reuse_previous_results: bool = True,  # noqa: FBT001, FBT002 - as in redispatch
+    reuse_previous_results: bool = True,
     recompute: str | list[str] | None = None,
     *,
     store: StoreChoice = None,
@@ -111,7 +111,7 @@ def plan(
     parent = ledger.resolve(opened, what) if isinstance(what, str) else None
     lattice = None if parent is not None else checked_lattice(what)
 
-    def make(*args: Any, **kwargs: Any) -> Plan:  # noqa: ANN401
+    def make(*args: Any, **kwargs: Any) -> Plan:
         if parent is not None:
             entry = ledger.get(opened, parent)
             return _plan_of(opened, prepare_again(opened, entry, replace_electrons, policy, args, kwargs))
@@ -157,4 +157,3 @@ def _plan_of(store: Store, prepared: Prepared | Answered) -> Plan:
                 word, reason = "unknown", f"waits for {labels[above]}"
         nodes_made.append(PlannedNode(node, labels[node], graph.row_of(node).slot, word, reason, seconds))
     return Plan(prepared.manifest.lattice.name, tuple(nodes_made))
-

@@ -68,7 +68,9 @@ def checked_policy(recompute: object, reuse: object) -> Policy:
     elif isinstance(recompute, (list, tuple, set, frozenset)):
         words = tuple(recompute)
     else:
-        raise BadOption(f'recompute={recompute!r} is not known\n  -> "all", "stochastic", or a list of names of electrons')
+        raise BadOption(
+            f'recompute={recompute!r} is not known\n  -> "all", "stochastic", or a list of names of electrons'
+        )
     for word in words:
         if not isinstance(word, str):
             raise BadOption(f"recompute: {word!r} is not the name of an electron\n  -> give names as texts")

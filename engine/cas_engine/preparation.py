@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cas_engine import capsule, codec, keys, ledger, manifest as manifests, outcome
+from cas_engine import capsule, codec, keys, ledger, outcome
+from cas_engine import manifest as manifests
 from cas_engine.bindings import Binding, Const, Template, template_digest
 from cas_engine.electron import Electron, as_electron
 from cas_engine.errors import AmbiguousElectron, BadOption, Undigestible, UnknownElectron, Unstorable
 from cas_engine.explain import Baseline, Reasons
 from cas_engine.fingerprint import effective, version_of
 from cas_engine.graph import Graph, Row
+from cas_engine.handles import Handle
 from cas_engine.journal import EPOCH
 from cas_engine.kept import kept_samples, outcomes_of
 from cas_engine.lattice import Lattice
@@ -29,7 +31,7 @@ from cas_engine.records import Record
 from cas_engine.signatures import bind, pick
 from cas_engine.substitution import substitute
 from cas_engine.tracing import trace
-from cas_store.digest import Digest
+from cas_store.digest import Digest, digest_of
 from cas_store.store import Store
 from cas_store.tables import Table
 
@@ -75,13 +77,9 @@ class Prepared:
         labels = self.baseline.manifest.graph.labels()
         done = (outcome.NodeStatus.HIT, outcome.NodeStatus.RAN)
         before = {
-            label: one.seconds
-            for label, one in zip(labels, self.baseline.nodes, strict=False)
-            if one.status in done
+            label: one.seconds for label, one in zip(labels, self.baseline.nodes, strict=False) if one.status in done
         }
-        return {
-            node: before[label] for node, label in enumerate(self.manifest.graph.labels()) if label in before
-        }
+        return {node: before[label] for node, label in enumerate(self.manifest.graph.labels()) if label in before}
 
 
 def prepare(
@@ -108,7 +106,7 @@ def prepare(
     )
 
 
-def prepare_again(  # noqa: PLR0913 - what a redispatch may say
+def prepare_again(
     store: Store,
     parent: Entry,
     replace_electrons: Mapping[str, Callable[..., Any]] | None,
@@ -184,8 +182,6 @@ def bind_inputs(
 
 
 def _input(recorder: Recorder, who: str, name: str, value: object) -> Const:
-    from cas_engine.handles import Handle
-
     if type(value) is Handle:
         raise BadOption(f"{who}: its input `{name}` is a result of a lattice being traced\n  -> pass a value")
     try:
@@ -234,9 +230,7 @@ def _spelled(row: Row, names: Sequence[str]) -> tuple[tuple[int, ...], tuple[tup
     return tuple(args), tuple(kwargs)
 
 
-def _traced_again(
-    store: Store, recorder: Recorder, row: Row, inputs: Template, replaced: Mapping[str, Row]
-) -> Graph:
+def _traced_again(store: Store, recorder: Recorder, row: Row, inputs: Template, replaced: Mapping[str, Row]) -> Graph:
     lattice = capsule.load(store.get_blob(row.capsule))
     values = [
         codec.decode(b.encoded if b.encoded is not None else pending_blob(store, recorder, b))
@@ -256,7 +250,7 @@ def pending_blob(store: Store, recorder: Recorder, const: Const) -> memoryview |
     return store.get_blob(const.blob)
 
 
-def as_lattice(loaded: Any) -> Lattice[..., Any]:  # noqa: ANN401
+def as_lattice(loaded: Any) -> Lattice[..., Any]:
     """The lattice in a capsule, whether it was recorded as one, or as the electron that makes it a sublattice."""
     while isinstance(loaded, Electron):
         loaded = loaded.fn
@@ -284,7 +278,9 @@ def _replacements(
             raise UnknownElectron(name, nearest(name, known), sorted(known))
         slot = _slot_of(name, before)
         if not callable(fn):
-            raise BadOption(f"replace_electrons: what is given for `{name}` is a {type(fn).__name__}\n  -> give a function")
+            raise BadOption(
+                f"replace_electrons: what is given for `{name}` is a {type(fn).__name__}\n  -> give a function"
+            )
         electron = as_electron(fn)
         row = replace(recorder.row(electron), slot=slot)
         old = [r for r in rows if r.slot == slot]
@@ -360,8 +356,6 @@ def latest_of(store: Store, lattice: str) -> Baseline | None:
 
 def latest_key(lattice: str) -> bytes:
     """Where META keeps the newest dispatch of a lattice."""
-    from cas_store.digest import digest_of
-
     return b"latest:" + digest_of(lattice.encode())
 
 

@@ -40,13 +40,13 @@ class _Plain(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} is not a builtin")
 
 
-def _text(value: Any, depth: int) -> str:  # noqa: ANN401
+def _text(value: Any, depth: int) -> str:
     kind = type(value)
     if kind in _PLAIN:
         if kind in (str, bytes) and len(value) > _WIDTH:
             return repr(value[:_WIDTH])
         return repr(value)
-    if kind in (list, tuple, dict, set, frozenset) and depth and len(value) <= 12:  # noqa: PLR2004 - fits a line
+    if kind in (list, tuple, dict, set, frozenset) and depth and len(value) <= 12:
         return _container(value, depth - 1)
     if kind in (list, tuple, dict, set, frozenset):
         return f"<{kind.__name__} of {len(value)}>"
@@ -58,7 +58,7 @@ def _text(value: Any, depth: int) -> str:  # noqa: ANN401
     return f"<{kind.__name__} {name}>" if isinstance(name, str) else f"<{kind.__name__}>"
 
 
-def _container(value: Any, depth: int) -> str:  # noqa: ANN401
+def _container(value: Any, depth: int) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_text(k, depth)}: {_text(v, depth)}" for k, v in value.items()) + "}"
     items = [_text(item, depth) for item in value]

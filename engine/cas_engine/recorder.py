@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -140,8 +141,6 @@ class Recorder:
 
 
 def _default_digest(session: Fingerprinter, electron: Electron[..., Any], parameter: str) -> Digest | None:
-    import inspect
-
     try:
         default = inspect.signature(electron.fn).parameters[parameter].default
         return None if default is inspect.Parameter.empty else session.digest_value(default)

@@ -20,7 +20,9 @@ from cas_store.store import Store
 class NodeResult:
     """One node of a dispatch."""
 
-    def __init__(self, store: Store, dispatch_id: str, index: int, label: str, manifest: Manifest, one: NodeOutcome) -> None:
+    def __init__(
+        self, store: Store, dispatch_id: str, index: int, label: str, manifest: Manifest, one: NodeOutcome
+    ) -> None:
         row = manifest.graph.row_of(index)
         self._store = store
         self._one = one
@@ -88,7 +90,7 @@ class NodeResult:
         return self._one.blob != outcome.NO_DIGEST
 
     @property
-    def result(self) -> Any:  # noqa: ANN401
+    def result(self) -> Any:
         """The value, loaded anew at each access; None if there is none. Raises BlobMissing, BlobDamaged."""
         return codec.decode(self._store.get_blob(self._one.blob)) if self.has_result else None
 
@@ -178,14 +180,14 @@ class Result:
         ]
 
     @cached_property
-    def result(self) -> Any:  # noqa: ANN401
+    def result(self) -> Any:
         """What the lattice returned; None unless COMPLETED. Raises BlobMissing, BlobDamaged."""
         if self.status is not Status.COMPLETED:
             return None
         graph = self.manifest.graph
         blobs = [self._outcomes[parent].blob for parent in graph.output_parents]
 
-        def const(one: Const) -> Any:  # noqa: ANN401
+        def const(one: Const) -> Any:
             raw = self._store.get_blob(one.blob) if one.blob is not None else one.encoded or b""
             return codec.decode(raw)
 

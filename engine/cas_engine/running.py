@@ -13,8 +13,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cas_engine import executors, ledger, manifest as manifests, outcome
-from cas_engine.errors import CasRunError
+from cas_engine import executors, ledger, outcome
+from cas_engine import manifest as manifests
 from cas_engine.evaluation import Evaluation, Setting
 from cas_engine.events import Finished, Observer, Planned
 from cas_engine.graph import Row
@@ -22,6 +22,7 @@ from cas_engine.ledger import Entry, Status
 from cas_engine.options import ExecutorChoice
 from cas_engine.outcome import NodeOutcome, NodeStatus
 from cas_engine.preparation import Answered, Prepared, epoch, latest_key
+from cas_store.errors import CasRunError
 from cas_store.store import Store
 from cas_store.tables import Table
 from cas_store.writes import Delete, Put, PutBlob, Write
@@ -83,9 +84,7 @@ def here(dispatch_id: str) -> Running | None:
     return _running.get(dispatch_id)
 
 
-def start(
-    store: Store, prepared: Prepared | Answered, executor: ExecutorChoice, observer: Observer | None
-) -> str:
+def start(store: Store, prepared: Prepared | Answered, executor: ExecutorChoice, observer: Observer | None) -> str:
     """Write a dispatch down and evaluate it in the background; its id. What is answered already is done at once."""
     if isinstance(prepared, Answered):
         return _answer(store, prepared, observer).id
@@ -174,9 +173,7 @@ def carry_out(
     return nodes
 
 
-def _finish(
-    running: Running, prepared: Prepared, status: Status, error: str, nodes: Sequence[NodeOutcome]
-) -> None:
+def _finish(running: Running, prepared: Prepared, status: Status, error: str, nodes: Sequence[NodeOutcome]) -> None:
     store, graph = running.store, prepared.manifest.graph
     outputs = []
     if status is Status.COMPLETED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from cas_engine.errors import BindError
 
 T = TypeVar("T")
+_Place = tuple[str, tuple[str, "int | str"]]
 _KINDS = {
     inspect.Parameter.POSITIONAL_ONLY: "positional",
     inspect.Parameter.POSITIONAL_OR_KEYWORD: "any",
@@ -89,7 +91,7 @@ def _default_text(default: object) -> str:
 class Bound:
     """Which argument went to which parameter: `order` in signature order, as (name, ("arg", i) or ("kw", name))."""
 
-    order: tuple[tuple[str, tuple[str, int | str]], ...]
+    order: tuple[_Place, ...]
 
 
 def bind(signature: Signature, positional: int, named: Sequence[str], who: str, *, partial: bool = False) -> Bound:
@@ -101,10 +103,11 @@ def bind(signature: Signature, positional: int, named: Sequence[str], who: str, 
     Raises BindError naming the argument that does not fit.
     """
     if not signature.known:
-        order = [(f"*{i}", ("arg", i)) for i in range(positional)]
-        return Bound((*order, *((f"**{name}", ("kw", name)) for name in sorted(named))))
+        unnamed: list[_Place] = [(f"*{i}", ("arg", i)) for i in range(positional)]
+        unnamed += [(f"**{name}", ("kw", name)) for name in sorted(named)]
+        return Bound(tuple(unnamed))
     slots: dict[str, tuple[str, int | str]] = {}
-    extra_args: list[tuple[str, tuple[str, int | str]]] = []
+    extra_args: list[_Place] = []
     takers = [p for p in signature.parameters if p.kind in ("positional", "any")]
     for i in range(positional):
         if i < len(takers):
@@ -124,7 +127,7 @@ def bind(signature: Signature, positional: int, named: Sequence[str], who: str, 
                     f"{who}{signature} needs the argument `{p.name}`, and the call does not give it\n"
                     f"  -> pass `{p.name}`, or give it a default"
                 )
-    order: list[tuple[str, tuple[str, int | str]]] = []
+    order: list[_Place] = []
     for p in signature.parameters:
         if p.kind == "*":
             order.extend(extra_args)
@@ -144,7 +147,9 @@ def _bind_named(
     for name in named:
         if name in by_name:
             if name in slots:
-                raise BindError(f"{who}{signature} was given `{name}` twice, by position and by name\n  -> give it once")
+                raise BindError(
+                    f"{who}{signature} was given `{name}` twice, by position and by name\n  -> give it once"
+                )
             slots[name] = ("kw", name)
         elif takes_more:
             extra.append(name)
@@ -157,8 +162,6 @@ def _bind_named(
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
-    import difflib
-
     close = difflib.get_close_matches(name, names, n=1)
     return f"; did you mean `{close[0]}`?" if close else ""
 
@@ -166,7 +169,7 @@ def _nearest(name: str, names: Sequence[str]) -> str:
 def pick(bound: Bound, args: Sequence[T], kwargs: Mapping[str, T]) -> list[tuple[str, T]]:
     """The arguments themselves by parameter, in signature order."""
     return [
-        (name, args[where] if kind == "arg" else kwargs[where])  # type: ignore[index, call-overload]
+        (name, args[where] if kind == "arg" else kwargs[where])  # type: ignore[index]
         for name, (kind, where) in bound.order
     ]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from cas_engine import capsule, codec, keys, ledger
 from cas_engine.bindings import Const, Template, materialize
-from cas_engine.errors import CasRunError, UnknownDispatch
+from cas_engine.errors import UnknownDispatch
 from cas_engine.executors import Answer, finished
 from cas_engine.explain import Baseline
 from cas_engine.fingerprint import effective
@@ -24,7 +24,7 @@ from cas_engine.recorder import Recorder
 from cas_engine.running import Running, begin, carry_out
 from cas_engine.tracing import trace
 from cas_engine.worker import InputGone, Raised, Task, returned
-from cas_store.errors import BlobDamaged, BlobMissing
+from cas_store.errors import BlobDamaged, BlobMissing, CasRunError
 
 
 class Sublattices:
@@ -80,10 +80,10 @@ class Sublattices:
         return finished(returned(value, time.perf_counter() - started), self._store)
 
     def _prepare(self, node: int, row: Row, task: Task) -> Prepared:
-        def const(one: Const) -> Any:  # noqa: ANN401
+        def const(one: Const) -> Any:
             return codec.decode(self._bytes(one))
 
-        def slot(at: int) -> Any:  # noqa: ANN401
+        def slot(at: int) -> Any:
             return codec.decode(self._store.get_blob(task.slots[at]))
 
         args = [materialize(binding, const, slot) for binding in task.args]

@@ -39,9 +39,7 @@ def rebound(template: Template, row: Row, default_of: DefaultOf) -> Template:
     number = {old: new for new, old in enumerate([*counted, *rest])}
     params = tuple((name, _renumbered(binding, number)) for name, binding in pairs)
     defaults = frozenset(
-        name
-        for name, binding in params
-        if isinstance(binding, Const) and binding.digest == default_of(row, name)
+        name for name, binding in params if isinstance(binding, Const) and binding.digest == default_of(row, name)
     )
     return Template(
         params=params,

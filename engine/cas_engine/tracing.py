@@ -73,7 +73,8 @@ class Trace:
         names = self._names[at]
         if names is not None and not kwargs and len(args) == len(names):
             pairs: list[tuple[str, object]] = list(zip(names, args))  # noqa: B905 - equal by the line above
-            spelled_args, spelled_kwargs = tuple(range(len(pairs))), ()
+            spelled_args = tuple(range(len(pairs)))
+            spelled_kwargs: tuple[tuple[str, int], ...] = ()
         else:
             pairs, spelled_args, spelled_kwargs = self._bind(at, args, kwargs)
         template, parents = self._template(at, pairs, spelled_args, spelled_kwargs)
@@ -261,9 +262,7 @@ class Trace:
         """The order of the nodes, where `wait` made one hang on a later one; None if that of the calls will do."""
         if all(parent < child for child, above in self._waits.items() for parent in above):
             return None
-        above = {
-            node: {*parents, *self._waits.get(node, ())} for node, parents in enumerate(self._parents_of)
-        }
+        above = {node: {*parents, *self._waits.get(node, ())} for node, parents in enumerate(self._parents_of)}
         try:
             return list(graphlib.TopologicalSorter(above).static_order())
         except graphlib.CycleError as error:
@@ -297,7 +296,7 @@ def _recording(recording: Trace) -> Iterator[None]:
         _current.reset(token)
 
 
-def wait(child: Any, parents: Any) -> Any:  # noqa: ANN401 - what a lattice passes around
+def wait(child: Any, parents: Any) -> Any:
     """Make `child` run after `parents`, though it takes nothing of theirs: for electrons with side effects.
 
     `child` and `parents` are results inside a lattice, or lists of them; `child` is returned. A change in a parent
@@ -339,7 +338,7 @@ def _has_fields(value: object) -> bool:
     return dataclasses.is_dataclass(value) or (isinstance(value, tuple) and hasattr(value, "_fields"))
 
 
-def _fields_of(value: Any) -> list[tuple[str, object]]:  # noqa: ANN401
+def _fields_of(value: Any) -> list[tuple[str, object]]:
     if isinstance(value, tuple):
         return list(zip(value._fields, value))  # type: ignore[attr-defined]  # noqa: B905 - one value a field
     return [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if hasattr(value, f.name)]

@@ -13,14 +13,14 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Literal
 
 import cas_engine
 from cas_engine import capsule, codec
 from cas_engine.bindings import Binding, Const, materialize
-from cas_engine.codec import Encoded
 from cas_engine.errors import Undigestible, Unstorable
 from cas_engine.fingerprint import Fingerprinter
+from cas_engine.frames import Encoded
 from cas_engine.records import NO_PARTS, Parts
 from cas_engine.values import compose, compose_dict
 from cas_store.digest import Digest, digest_of
@@ -66,7 +66,7 @@ class InputGone:
     blob: Digest
 
 
-Reply = Union[Returned, Raised, InputGone]
+Reply = Returned | Raised | InputGone
 
 
 def run(task: Task, fetch: Fetch, function: Callable[..., Any] | None = None) -> Reply:
@@ -110,7 +110,7 @@ def returned(value: object, seconds: float) -> Returned:
 def digests(value: object, session: Fingerprinter) -> tuple[Digest, Parts]:
     """The digest of a value and those of its items, each computed once. Raises Undigestible."""
     if type(value) in (tuple, list) and 0 < len(value) <= _PARTS_LIMIT:  # type: ignore[arg-type]
-        kind = "tuple" if type(value) is tuple else "list"
+        kind: Literal["list", "tuple"] = "tuple" if type(value) is tuple else "list"
         items = [session.digest_value(item) for item in value]  # type: ignore[attr-defined]
         return compose(kind, items), Parts(tuple(items), ())
     if type(value) is dict and 0 < len(value) <= _PARTS_LIMIT:
@@ -120,9 +120,9 @@ def digests(value: object, session: Fingerprinter) -> tuple[Digest, Parts]:
     return session.digest_value(value), NO_PARTS
 
 
-def _load(binding: Binding, task: Task, fetch: Fetch) -> Any:  # noqa: ANN401
+def _load(binding: Binding, task: Task, fetch: Fetch) -> Any:
     # Decoded anew for each call: what an electron does to its inputs must not reach anybody else.
-    def const(one: Const) -> Any:  # noqa: ANN401
+    def const(one: Const) -> Any:
         return codec.decode(fetch(one.blob) if one.blob is not None else one.encoded or b"")
 
     return materialize(binding, const, lambda slot: codec.decode(fetch(task.slots[slot])))
