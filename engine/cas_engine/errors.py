@@ -121,8 +121,7 @@ class Undigestible(_Telling):
         self.where, self.type, self.subject = where, type, subject
         self.advice = advice or _leave_out(_inside(subject, where))
         place = _placed(subject, where) or "the value"
-        article = "an" if type[:1].lower() in "aeiou" else "a"
-        super().__init__(f"{place} is {article} {type}, which has no stable content\n  -> {self.advice}")
+        super().__init__(f"{place} is {_with_article(type)}, which has no stable content\n  -> {self.advice}")
 
     def within(self, subject: str) -> Undigestible:
         """The same, said of what it belongs to. A subject ends in the name of the value, in backticks."""
@@ -136,9 +135,8 @@ class Unstorable(_Telling):
     def __init__(self, type: str, why: str, where: str = "", subject: str = "") -> None:  # noqa: A002
         self.type, self.why, self.where, self.subject = type, why, where, subject
         place = _placed(subject, where) or "the value"
-        article = "an" if type[:1].lower() in "aeiou" else "a"
         super().__init__(
-            f"{place} is {article} {type}, which cannot be stored: {why}\n"
+            f"{place} is {_with_article(type)}, which cannot be stored: {why}\n"
             f"  -> use what it is made from instead, or give its class __getstate__ and __setstate__"
         )
 
@@ -185,6 +183,15 @@ class DispatchFailed(_Telling):
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
+
+
+def _with_article(type_name: str) -> str:
+    spelled_out = type_name[:2].isupper()  # RLock, SSLContext
+    return (
+        f"an {type_name}"
+        if type_name[:1] in ("AEFHILMNORSX" if spelled_out else "aeiouAEIO")
+        else f"a {type_name}"
+    )
 
 
 def _placed(subject: str, where: str) -> str:

@@ -1,0 +1,9 @@
+"""Digests of values: by what they are made of, never by their pickle bytes or their place in memory."""
+
+from __future__ import annotations
+
+from cas_engine.values.digester import Digester, PartDigests, compose, compose_dict
+from cas_engine.values.files import File
+from cas_engine.values.rules import register_digest
+
+__all__ = ["Digester", "File", "PartDigests", "compose", "compose_dict", "register_digest"]

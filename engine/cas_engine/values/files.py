@@ -1,0 +1,112 @@
+"""Files that count by what is in them."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import NamedTuple
+
+from cas_engine.values.pieces import Digested, Refusal
+from cas_store.digest import Digest, digest_of
+
+_CHUNK = 1 << 20
+# A file may be written twice within one tick of the file system's clock and show the same times. The coarsest
+# clock in use is FAT's, with 2 s; a file that was changed less than that before it was read is read again.
+_GRAIN_NS = 2_500_000_000
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as a value: equal content is an equal input, whatever it is called and wherever it lies.
+
+    ``os.fspath`` and ``open`` take it. Relative paths are resolved when it is made.
+    """
+
+    path: Path
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        object.__setattr__(self, "path", Path(os.path.abspath(os.fspath(path))))  # noqa: PTH100 - links stay
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"File({str(self.path)!r})"
+
+
+class _Stamp(NamedTuple):
+    """What the folder says of a file: changes with its content, unless within one tick of the clock."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+class _Read(NamedTuple):
+    stamp: _Stamp
+    at_ns: int  # when reading began
+    digest: Digest
+
+
+_reads: dict[str, _Read] = {}
+
+
+def file_rule(value: File) -> Digested:
+    """The digest of a file's content, read unless its stamp proves that this would tell nothing new."""
+    path = str(value.path)
+    known = _reads.get(path)
+    try:
+        stamp = _stamp(path)
+        if known is not None and known.stamp == stamp and _is_settled(known):
+            return Digested(known.digest)
+        for _ in range(_ATTEMPTS):
+            read = _Read(stamp, time.time_ns(), _digest_content(path))
+            stamp = _stamp(path)
+            if stamp == read.stamp:
+                _reads[path] = read
+                return Digested(read.digest)
+    except IsADirectoryError:
+        raise Refusal("it is a folder; pass its files", f"File at {path}") from None
+    except OSError as error:
+        raise Refusal(f"it cannot be read ({error.strerror}); check the path", f"File at {path}") from None
+    raise Refusal("it is being written to; wait until it is complete", f"File at {path}")
+
+
+def _stamp(path: str) -> _Stamp:
+    entry = os.stat(path)  # noqa: PTH116 - the hot path of an unchanged file
+    if not (stat.S_ISREG(entry.st_mode) or stat.S_ISDIR(entry.st_mode)):
+        raise Refusal("it is a pipe or a device, which can be read only once", f"File at {path}")
+    return _Stamp(entry.st_dev, entry.st_ino, entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns)
+
+
+def _is_settled(read: _Read) -> bool:
+    """Whether a later change must show in the stamp. A time in the future is never settled."""
+    return max(read.stamp.mtime_ns, read.stamp.ctime_ns) + _GRAIN_NS < read.at_ns
+
+
+def _digest_content(path: str) -> Digest:
+    # As the digests of its chunks, so that neither memory nor a running state is needed for a large file.
+    digests = [b"file\0"]
+    buffer = memoryview(bytearray(_CHUNK))
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - unbuffered, into one buffer
+        while size := _fill(file, buffer):
+            digests.append(digest_of(buffer[:size]))
+    return digest_of(b"".join(digests))
+
+
+def _fill(file: FileIO, buffer: memoryview) -> int:
+    """Read until the buffer is full or the file ends: how reads come in must not decide the chunks."""
+    filled = 0
+    while filled < len(buffer):
+        size = file.readinto(buffer[filled:])
+        if not size:
+            break
+        filled += size
+    return filled
