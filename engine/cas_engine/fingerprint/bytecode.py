@@ -31,6 +31,7 @@ from cas_engine.fingerprint.references import (
 
 # *args, **kwargs, generator, coroutine, iterable coroutine, asynchronous generator
 _FLAGS = 0x4 | 0x8 | 0x20 | 0x80 | 0x100 | 0x200
+_SHORT = 16  # instructions; CPython copies at most 4, which may have become more here
 _VARARGS, _VARKEYWORDS = 0x4, 0x8
 
 # Marshal's second format knows no sharing and no interning: equal constants, equal bytes, with their types.
@@ -109,6 +110,7 @@ class _Writer:
         self.out: list[object] = []
         self.slots: dict[Ref, int] = {}
         self.variables = 0
+        self.written = 0  # instructions
         self.writes: dict[str, None] = {}
         self.reflects: set[str] = set()
         self.names: set[str] = set()
@@ -167,17 +169,25 @@ class _Writer:
         pending = [start]
         while pending:
             at = pending.pop()
+            copying = False
             while True:
                 kind = kinds[at]
                 if kind == O.JUMP:
                     at = _landing(found, at)
                     kind = kinds[at]
-                if at in seen:
-                    out += ("goto", seen[at])
-                    break
-                seen[at] = len(seen)
+                    if kind == O.JUMP:
+                        out.append("for ever")
+                        break
+                if at in seen and not copying:
+                    # CPython copies a short way out, or doesn't, depending on lines: here it is always copied.
+                    copying = _is_way_out(found, at)
+                    if not copying:
+                        out += ("goto", seen[at])
+                        break
+                seen[at] = self.written
+                self.written += 1
                 op = ops[at]
-                if handlers:
+                if handlers and (kind != O.FAST or not O.V312):  # from 3.12 on a local variable is known to be bound
                     handler = handlers[at]
                     out.append(-1 if handler is None else handled.setdefault(handler, len(handled)))
                 if kind == O.PLAIN:
@@ -274,7 +284,8 @@ class _Writer:
         while end < len(kinds) and kinds[end] == O.ATTR and end not in found.landings:
             attrs.append(str(found.args[end]))
             flags.append(found.ops[end])
-            seen[end] = len(seen)
+            seen[end] = self.written
+            self.written += 1
             self._counts(found, end)
             end += 1
         ref = Ref(base.source, base.name, tuple(attrs), base.level, base.top)
@@ -315,7 +326,8 @@ class _Writer:
             return at + 1
         if found.has_import and at + 2 < len(found.kinds):
             if found.kinds[at + 2] == O.IMPORT:  # the level and the names of an import: told by its references
-                seen[at + 1] = len(seen)
+                seen[at + 1] = self.written
+                self.written += 1
                 return at + 2
         if type(value) is str:
             self.strings.append(value)
@@ -349,6 +361,18 @@ def _landing(found: Instructions, at: int) -> int:
         passed.add(at)
         at = found.targets[at]
     return at
+
+
+def _is_way_out(found: Instructions, at: int) -> bool:
+    """Whether a few instructions without a branch lead from here out of the function."""
+    for _ in range(_SHORT):
+        kind = found.kinds[at]
+        if kind == O.END:
+            return True
+        if kind in {O.BRANCH, O.OR_POP, O.FORK}:
+            return False
+        at = _landing(found, at) if kind == O.JUMP else at + 1
+    return False
 
 
 def _ways(found: Instructions, at: int, op: int) -> tuple[str, int, int, int]:

@@ -16,7 +16,9 @@ def facets_of(nodes: list[Node]) -> list[bytes]:
     read = frozenset().union(*(node.reflects for node in nodes)) if nodes else frozenset()
     if not read:
         return []
-    return [digest_of(marshal.dumps(_facets(node, read), 2)) for node in nodes if node.kind in {"code", "class"}]
+    # A set: the same code may be met as two objects, one live and one loaded from a capsule.
+    told = {digest_of(marshal.dumps(_facets(node, read), 2)) for node in nodes if node.kind in {"code", "class"}}
+    return sorted(told)
 
 
 def _facets(node: Node, read: frozenset[str]) -> tuple[object, ...]:

@@ -65,6 +65,8 @@ def decode(code: CodeType) -> Instructions:
             ops.append(op)
             args.append(arg if O.PLAIN_ARG[op] else 0)
         elif kind == O.FAST:
+            if op == O.STORE_FAST:
+                _drop_dead_store(found, fasts[arg])
             kinds.append(kind if arg < free_from else O.DEREF)
             ops.append(O.SAME[op])
             args.append(fasts[arg])
@@ -86,10 +88,12 @@ def decode(code: CodeType) -> Instructions:
             ops.append(op)
             args.append(cells[arg])
         elif kind == O.FAST_PAIR:
-            first, second = O.PAIR[op]
-            kinds += (O.FAST, O.FAST)
-            ops += (first, second)
-            args += (fasts[arg >> 4], fasts[arg & 15])
+            for each, slot in zip(O.PAIR[op], (arg >> 4, arg & 15)):  # noqa: B905
+                if each == O.STORE_FAST:
+                    _drop_dead_store(found, fasts[slot])
+                kinds.append(O.FAST)
+                ops.append(each)
+                args.append(fasts[slot])
         elif kind == O.RETURN_CONST:
             kinds += (O.CONST, O.END)
             ops += (O.LOAD_CONST, O.RETURN_VALUE)
@@ -107,6 +111,8 @@ def decode(code: CodeType) -> Instructions:
     found.has_import = O.IMPORT in kinds
     if O.V311 and code.co_exceptiontable:
         _read_handlers(found, code.co_exceptiontable, at)
+    if O.SWAP in ops:
+        _apply_swaps(found)
     return found
 
 
@@ -120,6 +126,15 @@ def _forget_last(found: Instructions) -> None:
     found.kinds.pop()
     found.ops.pop()
     found.args.pop()
+
+
+def _drop_dead_store(found: Instructions, name: str) -> None:
+    # Stored and at once stored over, as in `for _, _, x in ...`: CPython drops the value where both are on one line.
+    at = len(found.ops) - 1
+    while at >= 0 and (found.ops[at] == O.POP_TOP or found.ops[at] == O.STORE_FAST):
+        if found.args[at] == name:
+            found.kinds[at], found.ops[at], found.args[at] = O.PLAIN, O.POP_TOP, 0
+        at -= 1
 
 
 def _forget_place(found: Instructions) -> None:
@@ -139,6 +154,40 @@ def _forget_closure_order(found: Instructions, count: int) -> None:
         del found.kinds[start:-2]
         del found.ops[start:-2]
         del found.args[start:-2]
+
+
+def _apply_swaps(found: Instructions) -> None:
+    """Store in the order of the stack, without swapping first.
+
+    `a, b = b, a` swaps and stores, or stores in the other order: CPython takes the second way when all is on one line.
+    """
+    ops, args = found.ops, found.args
+    at = 0
+    while at < len(ops):
+        if ops[at] != O.SWAP:
+            at += 1
+            continue
+        first = at
+        while at < len(ops) and ops[at] == O.SWAP and (at == first or at not in found.landings):
+            at += 1
+        stores = at
+        while at < len(ops) and ops[at] in {O.STORE_FAST, O.POP_TOP} and at not in found.landings:
+            at += 1
+        names = [args[i] for i in range(stores, at) if ops[i] == O.STORE_FAST]
+        depth = max(int(str(args[i])) for i in range(first, stores))
+        if depth > at - stores or len(set(names)) < len(names):
+            continue
+        stack = list(range(at - stores))  # from the top: what was there before the swaps
+        for i in range(first, stores):
+            other = int(str(args[i])) - 1
+            stack[0], stack[other] = stack[other], stack[0]
+        stored = sorted(zip(stack, range(stores, at)))  # noqa: B905 - of one length
+        moved = [(found.kinds[i], ops[i], args[i]) for _, i in stored]
+        for i in range(first, stores):
+            found.kinds[i], ops[i], args[i] = O.JUMP, 0, 0
+            found.targets[i] = i + 1
+        for i, (kind, op, arg) in zip(range(stores, at), moved):  # noqa: B905
+            found.kinds[i], ops[i], args[i] = kind, op, arg
 
 
 def _read_handlers(found: Instructions, table: bytes, at: list[int]) -> None:

@@ -11,6 +11,7 @@ from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.origin import owner_of_namespace
 from cas_engine.fingerprint.reach import Reach, belongs, says
 from cas_engine.fingerprint.resolve import import_module, shown_module
+from cas_engine.program import program_of
 
 # Names that are there to tell people and type checkers something, and values of types that are.
 _SKIPPED_NAMES = frozenset(
@@ -50,12 +51,21 @@ def _counts(name: str, value: object) -> bool:
     return getattr(type(value), "__module__", None) not in _TELLING
 
 
+def is_below(name: str, package: str) -> bool:
+    """Whether `name` is that of a module right below the package."""
+    return name.rpartition(".")[0] == package and not name.endswith(".__main__")
+
+
 def _submodules(node: Node, module: ModuleType) -> list[tuple[str, ModuleType]]:
     """All modules below a package, imported if need be: what was imported so far must not matter."""
     found: list[tuple[str, ModuleType]] = []
     paths = getattr(module, "__path__", None)
     if paths is None:
         return found
+    recorded = program_of(vars(module))
+    if recorded:
+        below = {name.rpartition(".")[2]: child for name, child in recorded.items() if is_below(name, module.__name__)}
+        return sorted(below.items())
     for each in sorted(pkgutil.iter_modules(paths), key=lambda each: each.name):
         name = f"{module.__name__}.{each.name}"
         if each.name == "__main__":

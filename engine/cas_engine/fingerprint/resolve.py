@@ -16,6 +16,7 @@ from cas_engine.fingerprint.origin import (
     owner_of_namespace,
 )
 from cas_engine.fingerprint.references import FREE, IMPORT, LITERAL, Ref
+from cas_engine.program import program_of, stood_for
 
 MISSING = object()  # no such name, now
 
@@ -80,7 +81,7 @@ def resolve(ref: Ref, fn: FunctionType) -> Resolution:
         why = "not defined"
     if base is MISSING:
         return Missing(name, why)
-    return follow(base, ref.attrs, place, name)
+    return follow(stood_for(base), ref.attrs, place, name)
 
 
 def look_up(namespace: dict[str, object], name: str) -> object:
@@ -140,7 +141,9 @@ def _cell(fn: FunctionType, name: str) -> object:
 
 
 def _attribute(module: ModuleType, attr: str) -> object:
-    found = vars(module).get(attr, MISSING)
+    found = stood_for(vars(module).get(attr, MISSING))
+    if found is MISSING:
+        found = program_of(vars(module)).get(f"{module.__name__}.{attr}", MISSING)
     if found is MISSING and "__getattr__" in vars(module):
         try:
             return getattr(module, attr)
@@ -183,6 +186,10 @@ def _imported(ref: Ref, namespace: dict[str, object]) -> Resolution:
         if not package or level > len(parents):
             return Missing("." * level + name, "no package to import it from")
         name = ".".join([*parents[: len(parents) - level + 1], *([name] if name else [])])
+    recorded = program_of(namespace)
+    if name in recorded:  # code that came out of a capsule imports the modules recorded with it
+        base = recorded[name.partition(".")[0] if ref.top else name]
+        return follow(base, ref.attrs, (id(vars(base)), ""), shown_module(vars(base)))
     owner = owner_of_module(name)
     if not owner.is_user or owner.compiled:
         loaded = sys.modules.get(name)
