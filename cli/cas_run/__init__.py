@@ -1,7 +1,7 @@
 """Every way in: `import cas_run as ct`, and the command.
 
-The names are looked up when first used (PEP 562): the command starts without loading the engine, and type
-checkers see them all the same.
+The names are looked up when first used (PEP 562): the command starts without loading the engine, and type checkers see
+them all the same.
 """
 
 from __future__ import annotations
@@ -10,47 +10,53 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cas_engine import (
-        CasRunError,
-        Diff,
-        Electron,
-        File,
-        Lattice,
-        NodeResult,
-        Plan,
-        PlannedNode,
-        Result,
-        Status,
-        cancel,
-        diff,
-        dispatch,
-        dispatch_sync,
-        electron,
-        get_result,
-        lattice,
-        list_dispatches,
-        open_store,
-        plan,
-        redispatch,
-        register_digest,
-        remove,
-        resolve_id,
-        wait,
-    )
+    from cas_engine.dispatch import cancel, dispatch, dispatch_sync, get_result, redispatch
+    from cas_engine.electron import Electron, electron
+    from cas_engine.errors import DispatchFailed, NotFound, UsageError
+    from cas_engine.history import Diff, diff, list_dispatches, remove, resolve_id
+    from cas_engine.lattice import Lattice, lattice
+    from cas_engine.ledger import Status
+    from cas_engine.location import open_store
+    from cas_engine.planning import Plan, PlannedNode, plan
+    from cas_engine.result import NodeResult, Result
+    from cas_engine.tracing import wait
+    from cas_engine.values import File, register_digest
+    from cas_store.errors import CasRunError, StoreError
 
     __version__: str
+
+# Where each name is at home. Not asked of `cas_engine` itself: there `plan` and `electron` are modules as well.
+_HOMES = {
+    "cas_engine.dispatch": ("cancel", "dispatch", "dispatch_sync", "get_result", "redispatch"),
+    "cas_engine.electron": ("Electron", "electron"),
+    "cas_engine.errors": ("DispatchFailed", "NotFound", "UsageError"),
+    "cas_engine.history": ("Diff", "diff", "list_dispatches", "remove", "resolve_id"),
+    "cas_engine.lattice": ("Lattice", "lattice"),
+    "cas_engine.ledger": ("Status",),
+    "cas_engine.location": ("open_store",),
+    "cas_engine.planning": ("Plan", "PlannedNode", "plan"),
+    "cas_engine.result": ("NodeResult", "Result"),
+    "cas_engine.tracing": ("wait",),
+    "cas_engine.values": ("File", "register_digest"),
+    "cas_store.errors": ("CasRunError", "StoreError"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CasRunError",
     "Diff",
+    "DispatchFailed",
     "Electron",
     "File",
     "Lattice",
     "NodeResult",
+    "NotFound",
     "Plan",
     "PlannedNode",
     "Result",
     "Status",
+    "StoreError",
+    "UsageError",
     "__version__",
     "cancel",
     "diff",
@@ -73,8 +79,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name == "__version__":
         value: object = import_module("importlib.metadata").version("cas-run")
-    elif name in __all__:
-        value = getattr(import_module("cas_engine"), name)
+    elif name in _HOME_OF:
+        value = getattr(import_module(_HOME_OF[name]), name)
     else:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

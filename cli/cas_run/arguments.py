@@ -91,9 +91,7 @@ def _value(name: str, text: str, annotation: object) -> object:
         return convert(read(text), annotation)
     except Inconvertible as error:
         example = _example(name, annotation)
-        advice = (
-            f"write it as {example}" if example else "let the lattice make it from a path, a name or a number"
-        )
+        advice = f"write it as {example}" if example else "let the lattice make it from a path, a name or a number"
         raise InputError(f"input `{name}: {told(annotation)}`: {error}\n  -> {advice}") from None
 
 
@@ -117,9 +115,7 @@ def _unknown(name: str, names: Sequence[str], who: str) -> str:
     return f"lattice `{who}` has no input `{name}`\n  -> {advice}"
 
 
-def _arranged(
-    inputs: Sequence[Input], values: dict[str, Any], who: str
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _arranged(inputs: Sequence[Input], values: dict[str, Any], who: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """By name wherever a name will do."""
     args = []
     positional = [i.name for i in inputs if i.kind is POSITIONAL_ONLY]

@@ -84,9 +84,7 @@ class Local:
         lattice = as_lattice(capsule.load(self.store.get_blob(recorded.capsule)))
         return lattice.name, inputs_of(lattice.fn)
 
-    def dispatch(
-        self, lattice: Lattice[..., Any], call: Call, executor: str | None, observer: Observer | None
-    ) -> str:
+    def dispatch(self, lattice: Lattice[..., Any], call: Call, executor: str | None, observer: Observer | None) -> str:
         start = engine.dispatch(lattice, store=self.store, executor=executor, observer=observer)
         return start(*call.args, **call.kwargs)
 

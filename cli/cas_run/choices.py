@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,13 +15,6 @@ if TYPE_CHECKING:
     from cas_run.backend import Backend, Call, Edits
 
     Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-_ID = re.compile(r"@last(~\d+)?|@.*|[0-9a-fA-F]{1,32}")
-
-
-def looks_like_id(text: str) -> bool:
-    """An id, the beginning of one, or @last; else it is a file or a module."""
-    return _ID.fullmatch(text) is not None
 
 
 def id_argument(name: str = "dispatch_id", metavar: str = "ID") -> Decorator:
@@ -87,9 +79,7 @@ def edits_of(replacements: Sequence[str], recompute: Sequence[str], *, no_reuse:
         name = name.strip()
         if not equals or not name or not target.strip():
             example = "--replace score=metrics.py:recall"
-            raise click.UsageError(
-                f"`--replace {text}` is not name=file.py:function\n  -> for instance {example}"
-            )
+            raise click.UsageError(f"`--replace {text}` is not name=file.py:function\n  -> for instance {example}")
         if name in replace:
             raise click.UsageError(f"the electron `{name}` is replaced twice\n  -> say once by what")
         replace[name] = load_callable(target.strip())

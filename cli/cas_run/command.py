@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from cas_run.session import Session
 
@@ -38,9 +39,7 @@ def command(section: str, *, examples: str = "", **attrs: Any) -> Callable[[Call
 
     def decorate(function: Callable[..., Any]) -> Command:
         name = command_name(function.__module__.rpartition(".")[2])
-        return click.command(name, cls=Command, section=section, examples=examples, **attrs)(
-            click.pass_obj(function)
-        )
+        return click.command(name, cls=Command, section=section, examples=examples, **attrs)(click.pass_obj(function))
 
     return decorate
 
@@ -67,7 +66,7 @@ def shared_options() -> list[click.Parameter]:
             help="The store to use; else CAS_RUN_STORE, else the user's data folder.",
             callback=_gather_store,
             expose_value=False,
-            type=click.Path(file_okay=False),
+            shell_complete=_folders,
         ),
         click.Option(
             ["--json", "as_json"],
@@ -91,6 +90,11 @@ def shared_options() -> list[click.Parameter]:
             expose_value=False,
         ),
     ]
+
+
+def _folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    del ctx, param
+    return [CompletionItem(incomplete, type="dir")]
 
 
 def _session(ctx: click.Context) -> Session:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from click.shell_completion import CompletionItem
 
-from cas_run.phrases import ago, short_id
+from cas_run.ids import looks_like_id, short_id
+from cas_run.phrases import ago
 from cas_run.session import Session
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ def ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Com
     try:
         from cas_run.backend import Local
 
-        dispatches = Local(ctx.ensure_object(Session).store, create=False).dispatches(
-            1000 if incomplete else SHOWN
-        )
+        dispatches = Local(ctx.ensure_object(Session).store, create=False).dispatches(1000 if incomplete else SHOWN)
         return [
             CompletionItem(
                 short_id(result.dispatch_id),
@@ -59,14 +58,31 @@ def ids_and_targets(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 
 def inputs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """`C=`, `gamma=`: the parameters of the lattice that the line names."""
+    """`C=`, `gamma=`: the inputs of the dispatch, or the parameters of the lattice, that the line names."""
     del param
-    place, _, name = str(ctx.params.get("target") or "").rpartition(":")
+    # An option without its value ends click's parsing early: what it has not looked at lies in ctx.args.
+    words = [ctx.params.get("target"), ctx.params.get("dispatch_id"), *ctx.args]
+    target = next((word for word in words if isinstance(word, str)), "")
+    names = _recorded(ctx, target) if looks_like_id(target) else _written(target)
+    return [CompletionItem(f"{name}=") for name in names if name.startswith(incomplete)]
+
+
+def _recorded(ctx: click.Context, text: str) -> list[str]:
+    try:
+        from cas_run.backend import Local
+
+        backend = Local(ctx.ensure_object(Session).store, create=False)
+        return list(backend.result(backend.resolve(text)).inputs)
+    except Exception:  # noqa: BLE001 - as in ids
+        return []
+
+
+def _written(target: str) -> list[str]:
+    place, _, name = target.rpartition(":")
     function = _lattices(Path(place)).get(name)
     if function is None:
         return []
-    own = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-    return [CompletionItem(f"{a.arg}=") for a in own if a.arg.startswith(incomplete)]
+    return [a.arg for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
 
 
 def _lattices(path: Path) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:

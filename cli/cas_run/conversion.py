@@ -64,7 +64,9 @@ def convert(typed: Typed, annotation: object) -> object:
     if annotation in ANYTHING:
         return typed.value
     if annotation is None or annotation is type(None):
-        return _none(typed)
+        if typed.value is None or (typed.is_bare and typed.value == "None"):
+            return None
+        raise _refuse(typed, "null")
     origin = typing.get_origin(annotation)
     if origin in UNIONS:
         return _one_of(typed, typing.get_args(annotation))
@@ -83,9 +85,7 @@ def convert(typed: Typed, annotation: object) -> object:
 def told(annotation: object) -> str:
     """The annotation as the lattice spells it."""
     annotation = (
-        annotation
-        if not isinstance(annotation, type) or typing.get_origin(annotation)
-        else annotation.__name__
+        annotation if not isinstance(annotation, type) or typing.get_origin(annotation) else annotation.__name__
     )
     return str(annotation).replace("typing.", "")
 
@@ -109,12 +109,6 @@ def _plain(annotation: object) -> object:
 def _refuse(typed: Typed, takes: str) -> Inconvertible:
     shown = typed.text if typed.text is not None else json.dumps(typed.value, default=repr)
     return Inconvertible(f"`{shown}` is not {takes}")
-
-
-def _none(typed: Typed) -> None:
-    if typed.value is None or (typed.is_bare and typed.value == "None"):
-        return
-    raise _refuse(typed, "null")
 
 
 def _one_of(typed: Typed, members: tuple[object, ...]) -> object:
@@ -154,7 +148,7 @@ def _of_class(typed: Typed, kind: type) -> object:
     if issubclass(kind, enum.Enum):
         return _member(typed, kind)
     if issubclass(kind, PurePath) or kind is os.PathLike or _is_file(kind):
-        return (Path if kind is os.PathLike else kind)(_str(typed))
+        return _made(Path if kind is os.PathLike else kind, _str(typed))
     if dataclasses.is_dataclass(kind):
         return _fields(typed, typing.get_type_hints(kind), kind)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
@@ -165,7 +159,7 @@ def _of_class(typed: Typed, kind: type) -> object:
         return _fields(typed, typing.get_type_hints(kind), kind)
     for base in (int, float, str, numbers.Integral, numbers.Real):  # numpy's scalars are below these
         if issubclass(kind, base) and kind is not base:
-            return typing.cast("Callable[[object], object]", kind)(SCALARS[base](typed))
+            return _made(kind, SCALARS[base](typed))
     if kind.__module__ == "numpy" and kind.__name__ == "ndarray" and isinstance(typed.value, list):
         # Not imported here: whoever wrote the annotation has done that.
         return sys.modules["numpy"].asarray(typed.value)
@@ -177,6 +171,10 @@ def _of_class(typed: Typed, kind: type) -> object:
         return typed.value
     message = f"a {kind.__name__} can't be written on a command line"
     raise Inconvertible(message)
+
+
+def _made(kind: Callable[..., object], value: object) -> object:
+    return kind(value)
 
 
 def _is_file(kind: type) -> bool:
@@ -283,9 +281,7 @@ def _fields(typed: Typed, hints: dict[str, object], make: Callable[..., object])
         raise _refuse(typed, "a JSON object with " + ", ".join(f'"{name}"' for name in hints))
     unknown = [name for name in typed.value if name not in hints]
     if unknown:
-        raise _refuse(
-            typed, f"right: it has no field `{unknown[0]}`, only " + ", ".join(f"`{n}`" for n in hints)
-        )
+        raise _refuse(typed, f"right: it has no field `{unknown[0]}`, only " + ", ".join(f"`{n}`" for n in hints))
     values = {name: convert(Typed(None, value), hints[name]) for name, value in typed.value.items()}
     try:
         return make(**values)
@@ -329,9 +325,7 @@ def _dict(typed: Typed, inner: tuple[object, ...]) -> object:
         raise _refuse(typed, 'a JSON object such as {"a": 1}')
     key_type, value_type = inner if len(inner) == 2 else (str, typing.Any)
     # JSON's keys are texts always: read them as if they had been typed.
-    return {
-        convert(read(key), key_type): convert(Typed(None, v), value_type) for key, v in typed.value.items()
-    }
+    return {convert(read(key), key_type): convert(Typed(None, v), value_type) for key, v in typed.value.items()}
 
 
 SCALARS: dict[type, Callable[[Typed], object]] = {

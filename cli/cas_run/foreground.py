@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NoReturn
 
 from cas_run.exits import Exit, Stopped
-from cas_run.phrases import short_id
+from cas_run.ids import short_id
 from cas_run.progress import Lines
 from cas_run.tally import Tally
 
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from cas_run.session import Session
 
 TICK_S = 0.1
-GRACE_S = (
-    3.0  # for electrons that run when Ctrl-C comes: threads can't be stopped, but they may be nearly done
-)
+GRACE_S = 3.0  # for electrons that run when Ctrl-C comes: threads can't be stopped, but they may be nearly done
 
 
 def follow(session: Session, backend: Backend, start: Callable[[Observer], str]) -> Result:
@@ -80,12 +78,7 @@ class _Waiting:
 
 def _wants_live(session: Session) -> bool:
     err = session.terminal.err
-    return (
-        err.tty
-        and not session.quiet
-        and not session.verbose
-        and os.environ.get("TERM") not in ("dumb", "", None)
-    )
+    return err.tty and not session.quiet and not session.verbose and os.environ.get("TERM") not in ("dumb", "", None)
 
 
 class _NoView:
@@ -109,9 +102,7 @@ def _stop(session: Session, backend: Backend, tally: Tally) -> NoReturn:
     backend.cancel(tally.dispatch_id)
     running = tally.running
     if running and not tally.over:
-        session.note(
-            f"stopping: {', '.join(running)} may finish within {GRACE_S:.0f} s (Ctrl-C again: at once)"
-        )
+        session.note(f"stopping: {', '.join(running)} may finish within {GRACE_S:.0f} s (Ctrl-C again: at once)")
     deadline = time.monotonic() + GRACE_S
     while not tally.over and time.monotonic() < deadline:
         time.sleep(TICK_S / 2)

@@ -11,7 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cas_run.phrases import count, duration, short_id
+from cas_run.ids import short_id
+from cas_run.phrases import count, duration
 
 if TYPE_CHECKING:
     from cas_run.tally import Counts, Tally
@@ -88,9 +89,7 @@ def _cells(counts: Counts) -> list[Text]:
         (counts.running, "yellow"),
         (counts.failed, "bold red"),
     )
-    return [
-        Text(f"{number:,}" if number else "·", style=style if number else "dim") for number, style in styled
-    ]
+    return [Text(f"{number:,}" if number else "·", style=style if number else "dim") for number, style in styled]
 
 
 def _most_telling(electrons: list[tuple[str, Counts]], room: int) -> list[tuple[str, Counts]]:

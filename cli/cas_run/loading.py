@@ -68,9 +68,7 @@ def load_callable(text: str) -> Callable[..., object]:
     if not target.name:
         raise LoadingError(f"`{text}` does not say which function\n  -> write it as {text}:function")
     module = _module_of(target)
-    functions = [
-        name for name, value in vars(module).items() if callable(value) and not name.startswith("__")
-    ]
+    functions = [name for name, value in vars(module).items() if callable(value) and not name.startswith("__")]
     found = _attribute(module, target, functions)
     if not callable(found):
         raise LoadingError(
@@ -80,19 +78,13 @@ def load_callable(text: str) -> Callable[..., object]:
     return found
 
 
-def _only(
-    target: Target, module: ModuleType, lattices: dict[str, Lattice[..., object]]
-) -> Lattice[..., object]:
+def _only(target: Target, module: ModuleType, lattices: dict[str, Lattice[..., object]]) -> Lattice[..., object]:
     # Imported ones don't count beside one that the file defines; one lattice under two names is one.
-    own = {
-        n: v for n, v in lattices.items() if getattr(v.fn, "__module__", None) == module.__name__
-    } or lattices
+    own = {n: v for n, v in lattices.items() if getattr(v.fn, "__module__", None) == module.__name__} or lattices
     if len({id(value) for value in own.values()}) == 1:
         return next(iter(own.values()))
     if not own:
-        raise LoadingError(
-            f"there is no lattice in {target.place}\n  -> decorate a function with @ct.lattice"
-        )
+        raise LoadingError(f"there is no lattice in {target.place}\n  -> decorate a function with @ct.lattice")
     choices = " or ".join(f"{target.place}:{name}" for name in own)
     raise LoadingError(f"there are {len(own)} lattices in {target.place}\n  -> say which one: {choices}")
 
@@ -159,9 +151,7 @@ def _from_module(target: Target) -> ModuleType:
     except KeyboardInterrupt:
         raise
     except ModuleNotFoundError as error:
-        if error.name is not None and (
-            target.place == error.name or target.place.startswith(error.name + ".")
-        ):
+        if error.name is not None and (target.place == error.name or target.place.startswith(error.name + ".")):
             advice = "give file.py:name, or package.module:name as seen from this folder"
             if Path(target.place + ".py").is_file():
                 advice = f"did you mean {target.place}.py:{target.name or 'name'}?"
@@ -178,9 +168,7 @@ def _no_such_file(path: Path) -> str:
     names = sorted(p.name for p in folder.glob("*.py")) if folder.is_dir() else []
     near = get_close_matches(path.name, names, n=2, cutoff=0.5)
     if near:
-        return (
-            f"there is no file {path}\n  -> did you mean {' or '.join(str(folder / name) for name in near)}?"
-        )
+        return f"there is no file {path}\n  -> did you mean {' or '.join(str(folder / name) for name in near)}?"
     missing = f"there is no folder {folder}" if not folder.is_dir() else f"looked in {folder.resolve()}"
     return f"there is no file {path}\n  -> check the path: {missing}"
 

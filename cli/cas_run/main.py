@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from pkgutil import iter_modules
@@ -13,6 +14,7 @@ from cas_run import commands
 from cas_run.command import Command, command_name, shared_options, write_examples
 from cas_run.exits import Exit, Stopped, as_json, exit_of
 from cas_run.session import Session
+from cas_run.terminal import ReaderGone, Unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,17 +111,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     session = Session()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        try:
-            return _run(words, session)
-        finally:
-            session.terminal.out.file.flush()
-    except BrokenPipeError:
+        status = _run(words, session)
+        session.terminal.out.write("")
+    except ReaderGone:
         session.terminal.drop_out()
         return Exit.PIPE_CLOSED
+    except Unwritable as error:
+        session.terminal.drop_out()
+        return _fail(session, "Unwritable", f"{error}\n  -> what ran is kept: see `cas-run list`", Exit.FAILED)
+    return status
 
 
 def _run(words: list[str], session: Session) -> int:
-    if not words:
+    if not words and "_CAS_RUN_COMPLETE" not in os.environ:
         session.terminal.err.line(cli.get_help(click.Context(cli, info_name="cas-run")))
         return Exit.USAGE
     try:
@@ -129,15 +133,13 @@ def _run(words: list[str], session: Session) -> int:
     except click.ClickException as error:
         return _fail(session, type(error).__name__, error.format_message(), Exit(error.exit_code))
     except Stopped as stopped:
-        status = _fail(
-            session, "Interrupted", str(stopped), Exit.INTERRUPTED, dispatch_id=stopped.dispatch_id
-        )
+        status = _fail(session, "Interrupted", str(stopped), Exit.INTERRUPTED, dispatch_id=stopped.dispatch_id)
         if stopped.unfinished:
             session.terminal.leave(status)
         return status
     except (KeyboardInterrupt, click.Abort):
         return _fail(session, "Interrupted", "interrupted", Exit.INTERRUPTED)
-    except BrokenPipeError:
+    except Unwritable:
         raise
     except Exception as error:  # noqa: BLE001 - the last line of defence: it is reported, and with -vv shown
         return _explain(error, session)

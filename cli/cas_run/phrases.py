@@ -38,8 +38,3 @@ def shorten(text: str, width: int) -> str:
     """One line of at most `width` characters."""
     line = " ".join(text.split())
     return line if len(line) <= width else line[: max(width - 1, 0)] + "…"
-
-
-def short_id(dispatch_id: str) -> str:
-    """Twelve digits: enough to type, and unique among tens of millions."""
-    return dispatch_id[:12]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cas_engine.events import NodeFinished, NodeStarted, Planned
-from cas_run.phrases import count, duration, short_id, shorten
+from cas_run.ids import short_id
+from cas_run.phrases import count, duration, shorten
 
 if TYPE_CHECKING:
     from cas_engine.events import Event

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from cas_run.phrases import count, duration, short_id, shorten
+from cas_run.ids import short_id
+from cas_run.phrases import count, duration, shorten
 from cas_run.preview import preview
 from cas_run.table import Column, lines_of
 
@@ -83,9 +84,7 @@ def sum_line(result: Result) -> str:
     """`3 hits, 2 ran; the reuse saved 4.10 s`."""
     parts = [count(result.hits, "hit"), f"{result.ran:,} ran"]
     parts += [
-        f"{number:,} {word}"
-        for number, word in ((result.failed, "failed"), (result.skipped, "skipped"))
-        if number
+        f"{number:,} {word}" for number, word in ((result.failed, "failed"), (result.skipped, "skipped")) if number
     ]
     saved = f"; the reuse saved {duration(result.saved_s)}" if result.hits else ""
     return ", ".join(parts) + saved

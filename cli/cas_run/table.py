@@ -91,6 +91,4 @@ def _line(
 def _text(cell: Cell) -> str:
     text = cell if isinstance(cell, str) else cell[0]
     # Names come from users' code: none of them moves the cursor or rings a bell.
-    return (
-        text if text.isprintable() else " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    )
+    return text if text.isprintable() else " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -78,8 +78,7 @@ class Tally:
         """A copy that stands still while it is drawn."""
         with self._lock:
             return [
-                (name, Counts(c.hit, c.ran, c.running, c.failed, c.skipped))
-                for name, c in self.by_electron.items()
+                (name, Counts(c.hit, c.ran, c.running, c.failed, c.skipped)) for name, c in self.by_electron.items()
             ]
 
     @property
@@ -99,10 +98,7 @@ class Tally:
         """All electrons together."""
         all_of_them = [counts for _, counts in self.electrons()]
         return Counts(
-            *(
-                sum(getattr(c, kind) for c in all_of_them)
-                for kind in ("hit", "ran", "running", "failed", "skipped")
-            )
+            *(sum(getattr(c, kind) for c in all_of_them) for kind in ("hit", "ran", "running", "failed", "skipped"))
         )
 
     def eta(self) -> float | None:

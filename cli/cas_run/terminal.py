@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -18,6 +19,14 @@ _STYLES = {
     "bold red": "1;31",
     "bold green": "1;32",
 }
+
+
+class Unwritable(Exception):  # noqa: N818 - an ending that has its own line
+    """stdout takes no more."""
+
+
+class ReaderGone(Unwritable):
+    """Whoever read stdout has seen enough: `cas-run list | head`."""
 
 
 class Stream:
@@ -38,11 +47,25 @@ class Stream:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if style and text and self.colour else text
 
     def write(self, text: str) -> None:
-        self.file.write(text)
-        self.file.flush()
+        """Raises ReaderGone when nobody reads any more, Unwritable for a full disk and the like."""
+        try:
+            self.file.write(text)
+            self.file.flush()
+        except BrokenPipeError as error:  # click would make it a silent status 1
+            raise ReaderGone from error
+        except OSError as error:
+            raise Unwritable(f"can't write the answer: {error.strerror}") from error
 
     def line(self, text: str = "") -> None:
         self.write(text + "\n")
+
+
+class Diagnostics(Stream):
+    """stderr: that nobody takes what is said there is no reason to stop the work."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(Unwritable):
+            super().write(text)
 
 
 class Terminal:
@@ -51,7 +74,7 @@ class Terminal:
     def __init__(self) -> None:
         # A closed stream (`>&-`) is None in Python: what is written to it goes nowhere.
         self.out = Stream(_tolerant(sys.stdout))
-        self.err = Stream(_tolerant(sys.stderr))
+        self.err = Diagnostics(_tolerant(sys.stderr))
         self._diverted = False
 
     def divert(self) -> None:

@@ -14,9 +14,7 @@ _OURS = ("cas_run", "cas_engine", "cas_store")
 
 def users_traceback(error: BaseException) -> str:
     """The traceback without the frames of Python's import system and of ours."""
-    frames = [
-        (frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if not _is_machinery(frame)
-    ]
+    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if not _is_machinery(frame)]
     while frames and not _is_users(frames[0][0]):  # what called the user's code is not theirs either
         frames.pop(0)
     summary = traceback.StackSummary.extract(iter(frames))
@@ -41,9 +39,7 @@ def _package(frame: FrameType) -> str:
 
 def _is_machinery(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
-    return _package(frame) in (*_OURS, "importlib", "_frozen_importlib", "click") or file.startswith(
-        "<frozen"
-    )
+    return _package(frame) in (*_OURS, "importlib", "_frozen_importlib", "click") or file.startswith("<frozen")
 
 
 def _is_users(frame: FrameType) -> bool:

@@ -346,10 +346,8 @@ def completed(space: Space, *words: str) -> list[str]:
         _CAS_RUN_COMPLETE="zsh_complete", COMP_WORDS=" ".join(command), COMP_CWORD=str(len(command) - 1)
     )
     code = "from cas_run.main import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=env, cwd=space.folder, capture_output=True, text=True
-    )
-    return done.stdout.split("\n")[1::3]
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=space.folder, capture_output=True, text=True)
+    return [line for line in done.stdout.split("\n")[1::3] if line]
 
 
 def test_commands_ids_lattices_and_inputs_complete(space: Space) -> None:
@@ -359,6 +357,7 @@ def test_commands_ids_lattices_and_inputs_complete(space: Space) -> None:
     assert completed(space, "show", "@") == ["@last", "@last~1"]
     assert completed(space, "run", "flow.py:f") == ["flow.py:flow"]
     assert completed(space, "run", "flow.py:flow", "-p", "") == ["n=", "power="]
+    assert completed(space, "redispatch", full, "-p", "p") == ["power="]
 
 
 def test_completion_without_a_store_offers_nothing(space: Space) -> None:
@@ -426,9 +425,7 @@ def test_a_users_module_never_stands_in_for_one_of_ours(space: Space) -> None:
     # Beside the flow, as people have them: names of the standard library and of what the command needs.
     for name in ("queue", "store", "engine", "cli", "rich", "table", "uuid", "concurrent"):
         space.write(f"{name}.py", "raise RuntimeError('the wrong one')\n")
-    command = (
-        f"import sys; sys.path.remove({str(space.folder)!r}) if {str(space.folder)!r} in sys.path else None"
-    )
+    command = f"import sys; sys.path.remove({str(space.folder)!r}) if {str(space.folder)!r} in sys.path else None"
     code = f"{command}; from cas_run.main import main; sys.exit(main(['run', 'flow.py', '--json']))"
     done = subprocess.run(
         [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", code],

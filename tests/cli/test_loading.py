@@ -67,9 +67,7 @@ def test_the_only_lattice_needs_no_name(write: Write) -> None:
 
 def test_of_several_one_must_be_named(write: Write) -> None:
     write("flow.py", FLOW + "@ct.lattice\ndef other(): ...\n")
-    assert refused("flow.py") == (
-        "there are 2 lattices in flow.py\n  -> say which one: flow.py:flow or flow.py:other"
-    )
+    assert refused("flow.py") == ("there are 2 lattices in flow.py\n  -> say which one: flow.py:flow or flow.py:other")
 
 
 def test_an_imported_lattice_does_not_count_beside_an_own_one(write: Write) -> None:
@@ -115,9 +113,7 @@ def test_a_replacement_needs_a_name(write: Write) -> None:
     write("flow.py", FLOW)
     assert "does not say which function" in refused("flow.py", load_callable)
     write("numbers_only.py", "X = 3\n")
-    assert "`X` in numbers_only.py is of type int, not a function" in refused(
-        "numbers_only.py:X", load_callable
-    )
+    assert "`X` in numbers_only.py is of type int, not a function" in refused("numbers_only.py:X", load_callable)
 
 
 def test_a_missing_file_names_the_nearest(write: Write) -> None:

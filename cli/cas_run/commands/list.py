@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cas_run.command import command
-from cas_run.phrases import ago, duration, short_id
+from cas_run.ids import short_id
+from cas_run.phrases import ago, duration
 from cas_run.report import STATUS_STYLE
 from cas_run.table import Column, lines_of
 
@@ -38,9 +39,7 @@ cas-run list -q --status failed            ids only
 cas-run list --json | jq -r '.dispatches[].dispatch_id'
 """,
 )
-@click.option(
-    "-n", "--limit", type=click.IntRange(min=0), default=20, show_default=True, help="How many; 0: all."
-)
+@click.option("-n", "--limit", type=click.IntRange(min=0), default=20, show_default=True, help="How many; 0: all.")
 @click.option("--lattice", metavar="NAME", help="Only dispatches of this lattice.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only those that are so.")
 def list_(session: Session, limit: int, lattice: str | None, status: str | None) -> None:
@@ -61,9 +60,7 @@ def list_(session: Session, limit: int, lattice: str | None, status: str | None)
             session.say(result.dispatch_id)
         return
     if not found:
-        session.note(
-            "no dispatches" + (" like that" if lattice or status else " yet: see `cas-run run --help`")
-        )
+        session.note("no dispatches" + (" like that" if lattice or status else " yet: see `cas-run run --help`"))
         return
     now, out = time(), session.terminal.out
     rows = [

@@ -8,6 +8,7 @@ import click
 
 from cas_run import choices, completing
 from cas_run.command import command
+from cas_run.ids import looks_like_id
 
 if TYPE_CHECKING:
     from cas_run.session import Session
@@ -40,10 +41,10 @@ def plan(
     Takes the id of a dispatch, or a lattice in a file. "wait" are nodes that hang on a new draw: they
     can't be known before it is there.
     """
-    backend = session.backend(create=not choices.looks_like_id(target))
+    backend = session.backend(create=not looks_like_id(target))
     from cas_run.conclusion import show_plan
 
-    if choices.looks_like_id(target):
+    if looks_like_id(target):
         parent = backend.resolve(target)
         edits = choices.edits_of(replacements, recompute, no_reuse=no_reuse)
         found = backend.plan(parent, edits, choices.call_of_recorded(backend, parent, pairs))

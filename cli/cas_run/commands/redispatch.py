@@ -27,9 +27,7 @@ cas-run redispatch 9f3a -p C=1.5 --plan               only say what would run, a
 @choices.input_option
 @choices.edit_options
 @choices.executor_option
-@click.option(
-    "--plan", "only_plan", is_flag=True, help="Run nothing: say what would run, why, and for how long."
-)
+@click.option("--plan", "only_plan", is_flag=True, help="Run nothing: say what would run, why, and for how long.")
 def redispatch(
     session: Session,
     *,
@@ -56,7 +54,5 @@ def redispatch(
     call = choices.call_of_recorded(backend, parent, pairs)
     if only_plan:
         return show_plan(session, backend.plan(parent, edits, call))
-    result = follow(
-        session, backend, lambda observe: backend.redispatch(parent, edits, call, executor, observe)
-    )
+    result = follow(session, backend, lambda observe: backend.redispatch(parent, edits, call, executor, observe))
     return conclude(session, result)

@@ -26,9 +26,7 @@ cas-run result @last --json | jq .value
 """,
 )
 @choices.id_argument()
-@click.option(
-    "--node", metavar="NAME", help="A node's label (train#1) or its electron, instead of the whole."
-)
+@click.option("--node", metavar="NAME", help="A node's label (train#1) or its electron, instead of the whole.")
 def result(session: Session, dispatch_id: str, node: str | None) -> int:
     """Print a result.
 
@@ -46,11 +44,7 @@ def result(session: Session, dispatch_id: str, node: str | None) -> int:
         missing = None if one.status in ("hit", "ran") else _why_not(found, node, one.status, one.error)
         value = None if missing else one.result
     else:
-        missing = (
-            None
-            if found.status.value == "COMPLETED"
-            else _why_not(found, None, found.status.value, found.error)
-        )
+        missing = None if found.status.value == "COMPLETED" else _why_not(found, None, found.status.value, found.error)
         value = None if missing else found.result
     if missing:
         if session.as_json:
@@ -67,6 +61,4 @@ def result(session: Session, dispatch_id: str, node: str | None) -> int:
 def _why_not(found: Result, node: str | None, status: str, error: str | None) -> str:
     what = f"node {node} of {found.dispatch_id[:12]}" if node else f"dispatch {found.dispatch_id[:12]}"
     told = f"{what} is {status.lower()}, so it has no result"
-    return (
-        f"{told}\n{error.rstrip()}" if error else f"{told}\n  -> see `cas-run show {found.dispatch_id[:12]}`"
-    )
+    return f"{told}\n{error.rstrip()}" if error else f"{told}\n  -> see `cas-run show {found.dispatch_id[:12]}`"
