@@ -12,6 +12,7 @@ from cas_engine.errors import BadOption
 from cas_engine.events import Observer
 from cas_engine.lattice import Lattice
 from cas_engine.ledger import Status
+from cas_engine.live import refuse_while_importing
 from cas_engine.location import StoreChoice, open_store
 from cas_engine.options import ExecutorChoice, checked_executor
 from cas_engine.policy import checked_policy
@@ -42,6 +43,7 @@ def dispatch(
     checked_executor(executor, "dispatch")
 
     def start(*args: Any, **kwargs: Any) -> str:
+        refuse_while_importing()
         opened = open_store(store)
         return running.start(opened, prepare(opened, made, args, kwargs), executor, observer)
 
@@ -94,6 +96,7 @@ def redispatch(
     parent = ledger.resolve(opened, dispatch_id)
 
     def start(*args: Any, **kwargs: Any) -> str:
+        refuse_while_importing()
         entry = ledger.get(opened, parent)
         prepared = prepare_again(opened, entry, replace_electrons, policy, args, kwargs)
         return running.start(opened, prepared, executor, observer)

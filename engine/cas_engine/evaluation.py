@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import Protocol
 
 from cas_engine import keys
 from cas_engine.bindings import Ref, call_arguments
@@ -23,6 +23,7 @@ from cas_engine.outcome import NO_DIGEST, NodeOutcome, NodeStatus
 from cas_engine.plan import Decision, Hit, Miss, Planner, Same, Unknown
 from cas_engine.policy import Policy
 from cas_engine.records import Record
+from cas_engine.unchanged import LiveCode
 from cas_engine.worker import InputGone, Raised, Returned, Task
 from cas_store.digest import Digest
 from cas_store.errors import CasRunError, StoreError
@@ -62,7 +63,7 @@ class Setting:
     prefixes: Sequence[bytes]
     policy: Policy
     kept: Mapping[Digest, Record]  # the parent's samples by key
-    live: Mapping[Digest, Callable[..., Any]]  # functions of this process by capsule
+    live: Mapping[Digest, LiveCode]  # functions of this process by capsule
     runner_for: Callable[[Row], Runner]
     nested: Nested
     why: Callable[[int], str]  # why a node that is not forced misses

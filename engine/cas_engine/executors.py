@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from cas_engine.bindings import consts_in
+from cas_engine.unchanged import LiveCode
 from cas_engine.worker import Fetch, InputGone, Raised, Reply, Returned, Task, run
 from cas_store.blobs import PreparedBlob
 from cas_store.digest import Digest
@@ -36,11 +37,16 @@ class Job:
 
     task: Task
     store: Store
-    function: Callable[..., object] | None
+    live: LiveCode | None
 
     def run_here(self) -> Done:
         """Make the call in this thread."""
-        return finished(run(self.task, self.store.get_blob, self.function), self.store)
+        function = None if self.live is None else self.live.function()
+        reply = run(self.task, self.store.get_blob, function)
+        if function is not None and self.live is not None and self.live.changed_meanwhile():
+            # It may have read what was not recorded.
+            reply = run(self.task, self.store.get_blob, None)
+        return finished(reply, self.store)
 
 
 def finished(reply: Reply, store: Store) -> Done:

@@ -16,6 +16,7 @@ from cas_engine.fingerprint import Fingerprint, Fingerprinter
 from cas_engine.graph import Reached, Row
 from cas_engine.lattice import Lattice
 from cas_engine.signatures import signature_of
+from cas_engine.unchanged import LiveCode
 from cas_store.digest import Digest, digest_of
 from cas_store.store import Store
 from cas_store.tables import Table
@@ -31,7 +32,7 @@ class Recorder:
         self.store = store
         self.session = Fingerprinter()
         self.writes: list[Write] = []
-        self.live: dict[Digest, Callable[..., Any]] = {}  # by capsule
+        self.live: dict[Digest, LiveCode] = {}  # by capsule
         self.executors: dict[str, Executor] = {}
         self.warnings: list[str] = []
         self._defaults: dict[tuple[int, str], Digest | None] = {}
@@ -123,11 +124,11 @@ class Recorder:
         key = digest_of(b"capsule\0" + fingerprint.code + about)
         known = self.store.get(Table.CAPSULES, key)
         if known is not None and not self.store.find_missing([known]):
-            self.live[known] = fn
+            self.live[known] = LiveCode(fn, self.session.of(fn))
             return known
         digest = self._keep([capsule.pack(fn, fingerprint, self.session)])
         self.writes.append(Put(Table.CAPSULES, key, digest))
-        self.live[digest] = fn
+        self.live[digest] = LiveCode(fn, self.session.of(fn))
         self.warnings.extend(fingerprint.warnings)
         return digest
 

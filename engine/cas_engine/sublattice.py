@@ -89,7 +89,8 @@ class Sublattices:
         args = [materialize(binding, const, slot) for binding in task.args]
         kwargs = {name: materialize(binding, const, slot) for name, binding in task.kwargs}
         live = self._prepared.recorder.live.get(row.capsule)
-        lattice = as_lattice(live or capsule.load(self._store.get_blob(row.capsule)))
+        function = None if live is None else live.function()
+        lattice = as_lattice(function or capsule.load(self._store.get_blob(row.capsule)))
         recorder = Recorder(self._store)
         inputs: Template
         inputs, previews = bind_inputs(recorder, row, args, kwargs)
