@@ -65,9 +65,7 @@ class PreparedBlob:
 class Blobs:
     """The blobs of one store."""
 
-    def __init__(
-        self, layout: Layout, database: Database, owners: Owners, seal: Seal, quarantine: Quarantine
-    ) -> None:
+    def __init__(self, layout: Layout, database: Database, owners: Owners, seal: Seal, quarantine: Quarantine) -> None:
         self._layout = layout
         self._database = database
         self._owners = owners

@@ -39,9 +39,7 @@ class Batch:
 class Committer:
     """Takes batches, in order; a batch that fails takes those behind it along, since they may rely on it."""
 
-    def __init__(
-        self, apply: Callable[[Sequence[Batch]], None], settle: Callable[[Sequence[Batch]], None]
-    ) -> None:
+    def __init__(self, apply: Callable[[Sequence[Batch]], None], settle: Callable[[Sequence[Batch]], None]) -> None:
         self._apply = apply
         self._settle = settle
         self._renew()

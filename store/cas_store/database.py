@@ -290,8 +290,8 @@ class Database:
                 for view in views:
                     view.lock.release()
 
-    # --- forks: the parent comes to rest first. The child has to close the inherited environment before it may
-    # open its own, and closing ends read transactions in the lock file that both share: the parent's, if any.
+    # --- forks: the parent comes to rest first. The child has to close the inherited environment before it
+    # may open its own, and closing ends read transactions in the lock file both share: the parent's as well.
 
     def before_fork(self) -> None:
         self._resting = self._writer.acquire(timeout=_REST_BEFORE_FORK_S)

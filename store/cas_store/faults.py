@@ -41,12 +41,9 @@ def translate(error: Exception, path: Path, doing: str) -> StoreError:
         )
     if isinstance(error, lmdb.ReadersFullError):
         return StoreError(f"{what}; too many reading at once\n  -> run fewer processes against it", path)
-    if isinstance(
-        error, (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)
-    ):
+    if isinstance(error, (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)):
         return StoreDamaged(
-            f"{what}\n"
-            f"  -> stop what uses the store and restore a backup, or move the folder away and start afresh",
+            f"{what}\n  -> stop what uses the store and restore a backup, or move the folder away and start afresh",
             path,
         )
     if code in _NO_ROOM or _is_full(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -12,6 +13,8 @@ _NETWORK = {
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs",
     "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "orangefs", "smb2", "smb3", "smbfs",
 }  # fmt: skip
+
+_OCTAL = re.compile(r"\\([0-7]{3})")  # how the system writes a space in a path
 
 
 def check_ground(path: Path) -> None:
@@ -48,7 +51,7 @@ def file_system_of(path: Path) -> str:
     where = str(path.resolve())
     for line in mounts.splitlines():
         fields, _, rest = line.partition(" - ")
-        point = fields.split()[4].encode().decode("unicode_escape")
+        point = _OCTAL.sub(lambda found: chr(int(found[1], 8)), fields.split()[4])
         inside = where == point or where.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= depth:
             kind, depth = rest.split()[0], len(point)

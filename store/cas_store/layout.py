@@ -121,9 +121,7 @@ def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(
-                descriptor
-            )  # before the rename: after a power cut the name may survive and the bytes not
+            os.fsync(descriptor)  # before the rename: after a power cut the name may survive and the bytes not
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import lmdb
 
 from cas_store.database import Database
 from cas_store.datafile import check_data_file
+from cas_store.digest import DIGEST_SIZE
 from cas_store.errors import StoreDamaged, StoreMissing, StoreRefused
 from cas_store.faults import translate
 from cas_store.ground import check_ground
@@ -21,7 +22,7 @@ from cas_store.rows import Seal
 from cas_store.tables import Table
 
 _ID_SIZE = 16
-_ID_KEY = b"store"  # in META: the content of STORE, so that an emptied or exchanged durable/ is noticed
+_ID_KEY = b"\x00store"  # in META: the content of STORE, so that an emptied or exchanged durable/ is noticed
 _LEFT_ALONE = "  -> choose another folder, with --store or CAS_RUN_STORE"
 
 
@@ -99,10 +100,8 @@ def _enter_identity(layout: Layout, database: Database) -> bytes:
         handle = database.handles[Table.META]
         row = transaction.get(_ID_KEY, None, handle)
         if row is not None:
-            return parse_identity(row[16:], layout.durable)
-        if any(transaction.stat(handle)["entries"] for handle in database.handles.values()) or _has_blobs(
-            layout
-        ):
+            return parse_identity(row[DIGEST_SIZE:], layout.durable)
+        if any(transaction.stat(handle)["entries"] for handle in database.handles.values()) or _has_blobs(layout):
             raise _without_identity(layout)
         row = Seal(wanted, Table.META.value).close(_ID_KEY, identity_text(wanted))
         transaction.put(_ID_KEY, row, db=handle)
@@ -117,28 +116,33 @@ def _check_identity(layout: Layout, database: Database, store_id: bytes) -> None
         row = view.get(Table.META, _ID_KEY)
     finally:
         view.close()
-    if row is None:
-        raise _emptied(layout)
     seal = Seal(store_id, Table.META.value)
-    if seal.open(_ID_KEY, row) is not None:
-        return
+    if row is not None:
+        if seal.open(_ID_KEY, row) is not None:
+            return
+        _check_not_anothers(layout, store_id, row)
+    # One damaged row, perhaps in quarantine by now, whose content the STORE file has.
+    fresh = seal.close(_ID_KEY, identity_text(store_id))
+
+    def job(transaction: lmdb.Transaction[bytes]) -> None:
+        if not any(transaction.stat(handle)["entries"] for handle in database.handles.values()):
+            raise _emptied(layout)
+        transaction.put(_ID_KEY, fresh, db=database.handles[Table.META])
+
+    database.write(job, "mending the row of its identity")
+
+
+def _check_not_anothers(layout: Layout, store_id: bytes, row: bytes) -> None:
     try:
-        other = parse_identity(row[16:], layout.durable)
+        other = parse_identity(row[DIGEST_SIZE:], layout.durable)
     except StoreDamaged:
-        other = store_id
+        return
     if other != store_id and Seal(other, Table.META.value).open(_ID_KEY, row) is not None:
         msg = (
             f"{layout.durable} belongs to another store than {layout.identity}\n"
             f"  -> put back the two that belong together; a store is moved or copied as a whole folder"
         )
         raise StoreDamaged(msg, layout.root)
-    # One damaged row, whose content the STORE file has.
-    fresh = seal.close(_ID_KEY, identity_text(store_id))
-
-    def job(transaction: lmdb.Transaction[bytes]) -> None:
-        transaction.put(_ID_KEY, fresh, db=database.handles[Table.META])
-
-    database.write(job, "mending the row of its identity")
 
 
 def _database(layout: Layout, map_size: int) -> Database:

@@ -3,7 +3,7 @@
 A row moved to another key, another table or another store fails as a flipped bit does.
 
     row = digest (16) + value
-    digest = xxh3_128(store id (16) + length of name (1) + table's name + length of key (2, big) + key + value)
+    digest = xxh3_128(store id (16) + length of name (1) + table's name + length of key (2) + key + value)
 """
 
 from __future__ import annotations

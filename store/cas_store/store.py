@@ -50,9 +50,7 @@ class Store:
         self._owners = Owners(layout.live)
         self._blobs = Blobs(layout, self._database, self._owners, self._seals[Table.BLOBS], self._quarantine)
         self._committer = Committer(self._apply, self._settle)
-        self._scratch = Scratch(
-            layout.scratch, self.id, self._owners, layout.root, min(map_size, _SCRATCH_MAP)
-        )
+        self._scratch = Scratch(layout.scratch, self.id, self._owners, layout.root, min(map_size, _SCRATCH_MAP))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, create: bool = True, map_size: int = MAP_SIZE) -> Store:
@@ -81,7 +79,7 @@ class Store:
         return self._database.is_in_place()
 
     def refuse_to_vanish(self) -> None:
-        """Raise StoreReplaced if the folder went away while this had it open (and not after it was closed)."""
+        """Raise StoreReplaced if the folder went away while this had it open."""
         if self._database.is_open:
             self._database.check_place()
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import lmdb
 
 from cas_store.errors import StoreError
-from cas_store.tables import KEY_LIMIT
 
 if TYPE_CHECKING:
     from cas_store.database import Database
@@ -38,8 +37,10 @@ class View:
                 if transaction is not None:
                     try:
                         return transaction.get(key, None, self._handles[table])
+                    except lmdb.BadValsizeError:
+                        return None  # no row can have such a key
                     except (lmdb.Error, MemoryError) as error:
-                        raise self._fault(error) from error
+                        raise self._database.damaged(error) from error
             self._database.make_ready()
 
     def has(self, table: str, key: bytes) -> bool:
@@ -49,8 +50,10 @@ class View:
                 if self._transaction is not None or self._begin() is not None:
                     try:
                         return self._cursor(table).set_key(key)
+                    except lmdb.BadValsizeError:
+                        return False
                     except (lmdb.Error, MemoryError) as error:
-                        raise self._fault(error) from error
+                        raise self._database.damaged(error) from error
             self._database.make_ready()
 
     def scan(self, table: str, prefix: bytes, *, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
@@ -64,7 +67,7 @@ class View:
                     try:
                         rows = step(table, prefix, last)
                     except (lmdb.Error, MemoryError) as error:
-                        raise self._fault(error) from error
+                        raise self._database.damaged(error) from error
             if not ready:
                 self._database.make_ready()
                 continue
@@ -94,11 +97,6 @@ class View:
         self._transaction = self._database.begin_read()
         self._handles = self._database.handles
         return self._transaction
-
-    def _fault(self, error: Exception) -> StoreError:
-        if isinstance(error, (lmdb.BadValsizeError, lmdb.InvalidParameterError)):
-            return StoreError(f"a key has 1 to {KEY_LIMIT} bytes: {error}")
-        return self._database.damaged(error)
 
     def _cursor(self, table: str) -> lmdb.Cursor[bytes]:
         cursor = self._cursors.get(table)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from cas_store import Store
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -34,7 +35,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     running: list[subprocess.Popen[str]] = []
 
     def start(program: str, *arguments: object, **options: object) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
+        process: subprocess.Popen[str] = subprocess.Popen(
             [sys.executable, "-c", _HEAD + textwrap.dedent(program), str(tmp_path / "store"), *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
 from cas_store import BlobDamaged, BlobMissing, PutBlob, Store, StoreError, digest_from_hex, digest_of, hex_of
 
 SMALL, LARGE = b"small", bytes(range(256)) * 1000
@@ -28,7 +30,7 @@ def test_a_digest_is_of_the_concatenation() -> None:
     assert digest_of(LARGE, b"x") == digest_of(LARGE + b"x")
     assert digest_from_hex(hex_of(digest_of(b"abc"))) == digest_of(b"abc")
     for text in ("", "00", "0" * 31, "x" * 32, " " + "0" * 32):
-        with pytest.raises(ValueError, match="digest|hexadecimal"):
+        with pytest.raises(ValueError, match=r"digest|hexadecimal"):
             digest_from_hex(text)
 
 
@@ -120,7 +122,7 @@ def test_what_is_not_published_leaves_no_file_behind(store: Store) -> None:
     assert list((store.path / "tmp").iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_swept_by_the_next(store: Store, run) -> None:
+def test_what_a_killed_process_left_is_swept_by_the_next(store: Store, run: Any) -> None:
     run("blob = Store.open(sys.argv[1]).prepare([b'x' * 100_000]); os.kill(os.getpid(), 9)", status=-9)
     assert len(list((store.path / "tmp").iterdir())) == 1
     mine = store.prepare([LARGE])

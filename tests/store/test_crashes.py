@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Any
 
 from cas_store import Store, Table, digest_of
 
@@ -39,7 +40,7 @@ def content(n: int) -> bytes:
     return b"%d," % n * (30_000 if n % 7 == 0 else 100)
 
 
-def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(store: Store, start) -> None:
+def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(store: Store, start: Any) -> None:
     seed = random.randrange(1 << 30)
     dice = random.Random(seed)
     told: set[int] = set()
@@ -66,7 +67,7 @@ def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(store: Store, st
     assert store.damage == []
 
 
-def test_a_store_whose_founder_was_killed_is_founded_by_the_next(start, run) -> None:
+def test_a_store_whose_founder_was_killed_is_founded_by_the_next(start: Any, run: Any) -> None:
     """Ten processes are killed while they found the store, each a little later."""
     for point in range(10):
         process = start("""
@@ -89,7 +90,7 @@ def test_a_store_whose_founder_was_killed_is_founded_by_the_next(start, run) -> 
         """, point)  # fmt: skip
 
 
-def test_a_commit_is_not_told_before_it_is_synced(store: Store, start) -> None:
+def test_a_commit_is_not_told_before_it_is_synced(store: Store, start: Any) -> None:
     """What another process reads after the acknowledgement is there, also right after it."""
     process = start("""
         store = Store.open(sys.argv[1])

@@ -6,8 +6,10 @@ import pickle
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+
 from cas_store import Delete, Insert, Put, Store, StoreError, Table
 
 
@@ -145,7 +147,9 @@ def test_a_callback_may_submit_but_not_wait_for_a_commit(store: Store) -> None:
     assert store.get(Table.RECORDS, b"from the callback") == b"1"
 
 
-def test_there_is_one_object_for_a_folder_however_it_is_named(store: Store, tmp_path: Path, monkeypatch) -> None:
+def test_there_is_one_object_for_a_folder_however_it_is_named(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "store")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -167,7 +171,7 @@ def test_a_closed_store_opens_again_when_it_is_used(store: Store) -> None:
     assert store.get(Table.RECORDS, b"b") == b"2"
 
 
-def test_signals_are_left_and_taken_back(store: Store, run) -> None:
+def test_signals_are_left_and_taken_back(store: Store, run: Any) -> None:
     assert store.get_signal(b"cancel") is None
     run("Store.open(sys.argv[1]).set_signal(b'cancel', b'now')")
     assert store.get_signal(b"cancel") == b"now"
@@ -176,7 +180,7 @@ def test_signals_are_left_and_taken_back(store: Store, run) -> None:
     assert store.get_signal(b"cancel") is None
 
 
-def test_what_was_submitted_last_is_durable_when_the_process_ends(store: Store, run) -> None:
+def test_what_was_submitted_last_is_durable_when_the_process_ends(store: Store, run: Any) -> None:
     run("""
         store = Store.open(sys.argv[1])
         for n in range(300):
@@ -185,7 +189,7 @@ def test_what_was_submitted_last_is_durable_when_the_process_ends(store: Store, 
     assert len(rows_of(store)) == 300
 
 
-def test_threads_that_outlive_the_main_one_may_commit_for_the_first_time(store: Store, run) -> None:
+def test_threads_that_outlive_the_main_one_may_commit_for_the_first_time(store: Store, run: Any) -> None:
     run("""
         def late():
             threading.main_thread().join()
@@ -199,7 +203,7 @@ def test_threads_that_outlive_the_main_one_may_commit_for_the_first_time(store: 
     assert rows_of(store) == {b"late": b"1", b"latest": b"2"}
 
 
-def test_exit_hooks_may_commit_before_and_after_the_stores_own(store: Store, run) -> None:
+def test_exit_hooks_may_commit_before_and_after_the_stores_own(store: Store, run: Any) -> None:
     run("""
         import atexit
         store = Store.open(sys.argv[1])
@@ -212,7 +216,7 @@ def test_exit_hooks_may_commit_before_and_after_the_stores_own(store: Store, run
     assert set(rows_of(store)) == {b"early hook", b"after", b"submitted", b"in a callback"}
 
 
-def test_ctrl_c_reaches_who_waits_and_the_batch_is_whole(store: Store, start) -> None:
+def test_ctrl_c_reaches_who_waits_and_the_batch_is_whole(store: Store, start: Any) -> None:
     process = start("""
         store = Store.open(sys.argv[1])
         print("ready", flush=True)
