@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cas_store.snapshot import Snapshot
 
 EPOCH = b"epoch"  # in META: changes whenever a deterministic electron is seen not to repeat itself
+NOBODY = "0" * 32  # the dispatch of a plan, which claims and writes nothing
 _UNSEEN = 64  # commits under way before the oldest are looked at
 
 
@@ -52,17 +53,14 @@ class Journal:
 
     def lookup(self, key: Digest) -> Record | None:
         """The usable record of a key: one whose blob is there."""
-        if self._snapshot is None:
-            row = self._store.get(Table.RECORDS, key)
-        else:
-            row = self._snapshot.get(Table.RECORDS, key)
+        get = self._store.get if self._snapshot is None else self._snapshot.get
+        row = get(Table.RECORDS, key)
         if row is None:
             return None
         record = records.loads(row)
-        if self._snapshot is None:
-            there = not self._store.find_missing([record.blob])
-        else:
-            there = self._snapshot.has(Table.BLOBS, record.blob)
+        # Small blobs are rows of the same snapshot, which is cheaper than asking for each.
+        there = self._snapshot is not None and self._snapshot.has(Table.BLOBS, record.blob)
+        there = there or not self._store.find_missing([record.blob])
         if not there:
             self.gone.add(key)
         return record if there else None

@@ -6,16 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cas_engine import ledger, records
+from cas_engine import ledger
 from cas_engine.dispatch import checked_lattice
+from cas_engine.journal import NOBODY, Journal
 from cas_engine.location import StoreChoice, open_store
 from cas_engine.plan import Hit, Miss, Planner, Same, Unknown
 from cas_engine.policy import checked_policy
 from cas_engine.preparation import Answered, Prepared, load_manifest, prepare, prepare_again
-from cas_engine.records import Record
-from cas_store.digest import Digest
 from cas_store.store import Store
-from cas_store.tables import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +133,9 @@ def _plan_of(store: Store, prepared: Prepared | Answered) -> Plan:
     reasons = prepared.reasons(store)
     times = prepared.times()
     nodes_made: list[PlannedNode] = []
-    with store.snapshot() as snapshot:
-
-        def lookup(key: Digest) -> Record | None:
-            row = snapshot.get(Table.RECORDS, key)
-            record = None if row is None else records.loads(row)
-            return record if record is not None and snapshot.has(Table.BLOBS, record.blob) else None
-
-        planner = Planner(graph, prepared.prefixes(), prepared.policy, lookup, prepared.kept)
+    journal = Journal(store, NOBODY)
+    with journal.one_look():
+        planner = Planner(graph, prepared.prefixes(), prepared.policy, journal.lookup, prepared.kept)
         decisions = [planner.decide(node) for node in range(len(graph))]
     for node, decision in enumerate(decisions):
         seconds = times.get(node)
