@@ -28,7 +28,7 @@ from cas_engine import classes, live, oddities, reached
 from cas_engine.fingerprint.origin import is_importable, owner_of_class, owner_of_namespace
 from cas_engine.image import Image
 from cas_engine.live import Session
-from cas_engine.program import Importlib, program_of
+from cas_engine.program import Importlib, program_of, stood_for
 
 PROTOCOL = 5
 _FUNCTION_ATTRIBUTES = (
@@ -118,12 +118,11 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
     # --- functions
 
     def _function(self, fn: types.FunctionType) -> Any:
-        stands_for = fn.__dict__.get("__cas_stands_for__")
-        if stands_for is not None:
-            return Image.same, (stands_for,)
+        if stood_for(fn) is not fn:
+            return Image.same, (stood_for(fn),)
         if is_installed(fn):
             return NotImplemented
-        if fn.__globals__ is vars(functools) and fn.__dict__.keys() >= _DISPATCH_ATTRIBUTES:
+        if _is_dispatcher(fn):
             return self._singledispatch(fn)
         self.functions.append(fn)
         cells = None if fn.__closure__ is None else tuple(map(self._cell, fn.__closure__))
@@ -182,16 +181,16 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _take_all(self, space: _Space, found: _Reached) -> None:
         """Every global that can be written: the code may ask for any of them."""
-        taken = {}
+        taken: dict[str, Any] = {}
         for name, value in list(space.namespace.items()):
             if name not in space.filled and name not in reached.NOT_CARRIED and self._can_write(value):
                 space.filled.add(name)
                 taken[name] = value
         found.spaces.append((space, taken))
+        for module in reached.modules_below(space.namespace):
+            self._take_all(self._space(vars(module)), found)
 
-    def _contents(
-        self, code: types.CodeType, cells: tuple[_Cell, ...], found: _Reached
-    ) -> list[tuple[_Cell, Any]]:
+    def _contents(self, code: types.CodeType, cells: tuple[_Cell, ...], found: _Reached) -> list[tuple[_Cell, Any]]:
         contents: list[tuple[_Cell, Any]] = []
         paths = reached.variables_of(code)
         for name, cell in zip(code.co_freevars, cells, strict=True):
@@ -242,15 +241,19 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         known = self._trials.get(id(value))
         if known is None:
             self._trials[id(value)] = True  # so that what leads back to it does not try for ever
-            trial = CodePickler(io.BytesIO(), self.session)
-            trial._trials = self._trials
-            try:
-                trial.dump(value)
-                known = not trial.faults
-            except Exception:  # noqa: BLE001 - any type may refuse in its own way
-                known = False
+            known = self._try([value]) or self._try([*_innermost_first(value), value])
             self._trials[id(value)] = known
         return known
+
+    def _try(self, roots: list[Any]) -> bool:
+        trial = CodePickler(io.BytesIO(), self.session)
+        trial._trials = self._trials
+        try:
+            for root in roots:
+                trial.dump(root)
+        except Exception:  # noqa: BLE001 - any type may refuse in its own way
+            return False
+        return not trial.faults
 
     # --- cells, classes, the rest
 
@@ -272,13 +275,13 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
             if cls in _TYPES:
                 return getattr, (types, _TYPES[cls])
             return super().reducer_override(cls)
-        parts = classes.parts_of(cls, is_users_class)
+        shape, contents, registered = classes.parts_of(cls, is_users_class)
         members = classes.members_of(cls) if isinstance(cls, enum.EnumMeta) else None
         key = key_of(cls, self.session)
         live.remember(key, cls)
-        whole = (parts.maker, parts.metaclass, parts.quiet, parts.name, parts.bases, parts.namespace)
+        whole = (shape.maker, shape.metaclass, shape.quiet, shape.name, shape.bases, shape.namespace)
         args = ((key.module, key.qualname, key.script, key.code), whole, members)
-        return Image.skeleton, args, (parts.contents, parts.registered), None, None, Image.set_class
+        return Image.skeleton, args, (contents, registered), None, None, Image.set_class
 
     def _instance(self, obj: Any) -> Any:
         kind = type(obj)
@@ -290,7 +293,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
             return Image.fresh, (lock,)
         if kind is functools._lru_cache_wrapper and not is_installed(obj):  # noqa: SLF001 - it has no public name
             settings = obj.cache_parameters()
-            own = (dict(vars(obj)), {})
+            own: tuple[dict[str, Any], dict[str, Any]] = (dict(vars(obj)), {})
             args = (obj.__wrapped__, settings["maxsize"], settings["typed"])
             return Image.lru_cache, args, own, None, None, Image.set_attributes
         try:
@@ -337,6 +340,11 @@ def key_of(cls: type, session: Session) -> live.ClassKey:
         code = _unnamed.setdefault(cls, uuid.uuid4().bytes)
     module = cls.__module__
     return live.ClassKey(module, cls.__qualname__, live.script_name() if module == "__main__" else "", code)
+
+
+def _is_dispatcher(fn: types.FunctionType) -> bool:
+    """Whether functools.singledispatch made it."""
+    return fn.__globals__ is vars(functools) and fn.__dict__.keys() >= _DISPATCH_ATTRIBUTES
 
 
 def _installed_name(namespace: dict[str, Any]) -> str | None:
@@ -401,6 +409,8 @@ def _write(roots: list[Any], session: Session) -> Stream:
     except (RecursionError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - any type may refuse in its own way
+        if isinstance(error.__cause__, RecursionError):  # as cloudpickle tells of it
+            raise error.__cause__ from None
         pickler.faults.append(Fault(type(roots[-1]).__name__, _first_line(error)))
     if pickler.faults:
         return Stream(b"", pickler.faults[0], _place_of_fault(pickler))
@@ -425,33 +435,46 @@ def _place_of_fault(pickler: CodePickler) -> str:
 
 
 def _innermost_first(root: object) -> list[Any]:
-    """The user's functions below the root, each after those that it calls (but for cycles)."""
+    """The user's functions below the root, each after those that it reaches (but for cycles)."""
     order: list[Any] = []
-    seen = {id(root)}
+    seen: dict[int, object] = {}
     pending: list[tuple[Any, bool]] = [(root, False)]
     while pending:
         thing, done = pending.pop()
         if done:
-            order.append(thing)
+            if isinstance(thing, types.FunctionType):
+                order.append(thing)
             continue
-        pending.append((thing, True))
-        for below in reversed(_functions_below(thing)):
-            if id(below) not in seen:
-                seen.add(id(below))
-                pending.append((below, False))
+        if id(thing) not in seen:
+            seen[id(thing)] = thing
+            pending.append((thing, True))
+            pending += [(below, False) for below in _below(thing)]
     return order
 
 
-def _functions_below(thing: Any) -> list[types.FunctionType]:
-    inner = thing if isinstance(thing, types.FunctionType) else getattr(thing, "fn", None)
-    if not isinstance(inner, types.FunctionType):
-        return []
-    found = []
-    for name, paths in reached.globals_of(inner.__code__).items():
-        value = inner.__globals__.get(name)
-        for path in paths:
-            below = value
-            for part in path:
-                below = vars(below).get(part) if isinstance(below, types.ModuleType) else below
-            found.append(getattr(below, "fn", below))
-    return [fn for fn in found if isinstance(fn, types.FunctionType) and not is_installed(fn)]
+def _below(thing: Any) -> list[Any]:
+    """What a function, or something that holds functions, leads to."""
+    if isinstance(thing, types.FunctionType):
+        if is_installed(thing):
+            return []
+        if _is_dispatcher(thing):
+            return list(vars(thing)["registry"].values())
+        space = thing.__globals__
+        names = space if reached.reads_any_global(thing.__code__) else reached.globals_of(thing.__code__)
+        return [*(space[name] for name in names if name in space), *(thing.__closure__ or ())]
+    if isinstance(thing, types.CellType):
+        try:
+            return [thing.cell_contents]
+        except ValueError:
+            return []
+    if isinstance(thing, types.ModuleType):
+        return list(vars(thing).values()) if is_users_module(thing) else []
+    if isinstance(thing, type):
+        return list(vars(thing).values()) if is_users_class(thing) else []
+    if type(thing) in {dict, types.MappingProxyType}:
+        return list(thing.values())
+    if type(thing) in {list, tuple, set, frozenset}:
+        return list(thing)
+    if is_users_class(type(thing)):
+        return list(getattr(thing, "__dict__", {}).values())
+    return [inner for name in ("fn", "func", "__wrapped__") if (inner := getattr(thing, name, None)) is not None]

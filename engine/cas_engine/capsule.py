@@ -19,7 +19,7 @@ from cas_engine.definitions import PYTHON, load_by_value, told
 from cas_engine.errors import CapsuleError
 from cas_engine.fingerprint import Fingerprint, Fingerprinter
 from cas_engine.fingerprint.environment import version_of
-from cas_engine.frames import BadBlob, Frame, Kind, build, take_apart
+from cas_engine.frames import Frame, FrameError, Kind, build, take_apart
 from cas_engine.live import Name
 
 
@@ -75,9 +75,7 @@ def pack(fn: Callable[..., Any], fp: Fingerprint, session: Fingerprinter) -> byt
         python=PYTHON,
         packages={package: version_of(package) for package in fp.packages},
         modules=fp.modules,
-        components=tuple(
-            RecordedComponent(c.kind, c.name, c.digest.hex(), c.detail, c.via) for c in fp.components
-        ),
+        components=tuple(RecordedComponent(c.kind, c.name, c.digest.hex(), c.detail, c.via) for c in fp.components),
         sources=dict(session.sources(fp, fn)),
         fault=told(stream),
     )
@@ -86,7 +84,7 @@ def pack(fn: Callable[..., Any], fp: Fingerprint, session: Fingerprinter) -> byt
 
 
 def header(blob: bytes | memoryview) -> CapsuleHeader:
-    """The header; nothing of the user's is loaded. Raises BadBlob."""
+    """The header; nothing of the user's is loaded. Raises FrameError."""
     return _header(_frame(blob))
 
 
@@ -94,7 +92,7 @@ def load(blob: bytes | memoryview, session: Fingerprinter | None = None) -> Call
     """The function: the live one if its code is the recorded, else that of the capsule.
 
     The live one is looked at anew each time, as what it reaches may have changed since; a session shares this among the
-    capsules of one dispatch. Raises CapsuleError, EnvironmentMismatch, BadBlob.
+    capsules of one dispatch. Raises CapsuleError, EnvironmentMismatch, FrameError.
     """
     frame = _frame(blob)
     head = _header(frame)
@@ -126,7 +124,7 @@ def _type_of(thing: object) -> str:
 def _frame(blob: bytes | memoryview) -> Frame:
     frame = take_apart(blob)
     if frame.kind is not Kind.CAPSULE or len(frame.sections) != 1:
-        raise BadBlob("a blob holds a value where recorded code was expected\n  -> run the workflow again")
+        raise FrameError("a blob holds a value where recorded code was expected\n  -> run the workflow again")
     return frame
 
 
@@ -137,6 +135,6 @@ def _header(frame: Frame) -> CapsuleHeader:
         raw["modules"] = tuple(raw["modules"])
         return CapsuleHeader(**raw)
     except (ValueError, TypeError, KeyError) as error:
-        raise BadBlob(
+        raise FrameError(
             f"the header of recorded code is not readable ({error})\n  -> run the workflow again"
         ) from error

@@ -26,8 +26,8 @@ _PLAIN = (str, bytes, int, float, complex, bool, type(None))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Parts:
-    """A class taken apart: `namespace` is there from its beginning, `contents` are put in once it exists.
+class Shape:
+    """What a class is from its beginning.
 
     `maker` is the metaclass, or what it derives from, whose `__new__` makes the class; `quiet` says that a base has
     an `__init_subclass__` of the user's, which is not to be called.
@@ -39,14 +39,12 @@ class Parts:
     name: str
     bases: tuple[type, ...]
     namespace: dict[str, Any]
-    contents: dict[str, Any]
-    registered: list[type]
 
 
-def parts_of(cls: type, is_own: Callable[[type], bool]) -> Parts:
-    """Take a class apart; the members of an enum are left out (see `members_of`)."""
+def parts_of(cls: type, is_own: Callable[[type], bool]) -> tuple[Shape, dict[str, Any], list[type]]:
+    """(shape, contents, virtual subclasses) of a class; the members of an enum are apart (see `members_of`)."""
     is_enum = isinstance(cls, enum.EnumMeta)
-    left_out = _MADE_ANEW | _MADE_BY_ENUM | set(cls.__members__) if is_enum else _MADE_ANEW
+    left_out = _MADE_ANEW | _MADE_BY_ENUM | set(vars(cls)["_member_map_"]) if is_enum else _MADE_ANEW
     # Slots are made from __slots__; the descriptors in the namespace are theirs.
     own = {k: v for k, v in vars(cls).items() if k not in left_out and not _is_slot_of(cls, v)}
     # In an enum's body a plain value would become a member.
@@ -55,70 +53,75 @@ def parts_of(cls: type, is_own: Callable[[type], bool]) -> Parts:
         for k, v in own.items()
         if k in _NEEDED_FIRST or (type(v) in _PLAIN and (not is_enum or (k[:2] == "__" == k[-2:])))
     }
+    contents = {k: v for k, v in own.items() if k not in begins}
     begins["__qualname__"] = cls.__qualname__
-    return Parts(
-        maker=next(m for m in type(cls).__mro__ if not is_own(m)),
-        metaclass=type(cls),
+    metaclass: type = type(cls)
+    shape = Shape(
+        maker=next(base for base in metaclass.__mro__ if not is_own(base)),
+        metaclass=metaclass,
         quiet=any("__init_subclass__" in vars(base) and is_own(base) for base in cls.__mro__[1:]),
         name=cls.__name__,
         bases=cls.__bases__,
         namespace=begins,
-        contents={k: v for k, v in own.items() if k not in begins},
-        registered=_registered_with(cls),
     )
+    return shape, contents, _registered_with(cls)
 
 
 def members_of(cls: enum.EnumMeta) -> dict[str, tuple[Any, dict[str, Any]]]:
     """Each name of an enum, aliases too, with its value and the attributes that its `__init__` gave it."""
     members: dict[str, tuple[Any, dict[str, Any]]] = {}
-    for name, member in cls.__members__.items():
+    known: Mapping[str, Any] = cls.__members__
+    for name, member in known.items():
         attributes = {k: v for k, v in vars(member).items() if not (k.startswith("_") and k.endswith("_"))}
         members[name] = member.value, attributes
     return members
 
 
-def skeleton(parts: Parts) -> type:
+def skeleton(shape: Shape) -> type:
     """The class with its bases, slots and plain attributes only."""
-    if not parts.quiet:
-        return _new(parts.maker, parts.metaclass, parts.name, parts.bases, parts.namespace)
+    if not shape.quiet:
+        return _new(shape.maker, shape.metaclass, shape.name, shape.bases, shape.namespace)
 
-    def mro(cls: type) -> list[type]:
-        own, *rest = type.mro(cls)
-        return [own, _Quiet, *rest]
-
-    # __init_subclass__ is looked up along the MRO, so for the moment of creation another one stands before the user's.
-    metaclass = _new(type, type, "Quiet", (parts.metaclass,), {"mro": mro})
-    made = _new(parts.maker, metaclass, parts.name, parts.bases, parts.namespace)
-    made.__class__ = parts.metaclass
-    made.__bases__ = parts.bases
+    # __init_subclass__ is looked up along the bases, so while the class is made, another one stands before the user's.
+    quiet = _Quiet if any(base.__dictoffset__ for base in shape.bases) else _QuietWithoutDict
+    made = _new(shape.maker, shape.metaclass, shape.name, (quiet, *shape.bases), shape.namespace)
+    try:
+        made.__bases__ = shape.bases
+    except TypeError:  # unusual slots: then the user's __init_subclass__ has to run after all
+        return _new(shape.maker, shape.metaclass, shape.name, shape.bases, shape.namespace)
     return made
 
 
-def enum_skeleton(parts: Parts, members: Mapping[str, tuple[Any, dict[str, Any]]]) -> type:
+def enum_skeleton(shape: Shape, members: Mapping[str, tuple[Any, dict[str, Any]]]) -> type:
     """The enum with its members; what their `__init__` had made of them is put back, not made again."""
-    maker: Any = parts.maker
-    space = maker.__prepare__(parts.name, parts.bases)
-    for key, value in parts.namespace.items():
+    maker: Any = shape.maker
+    space = maker.__prepare__(shape.name, shape.bases)
+    for key, value in shape.namespace.items():
         space[key] = value
     for key, (value, _) in members.items():
         space[key] = value
-    made: Any = maker.__new__(parts.metaclass, parts.name, parts.bases, space)
+    made: Any = maker.__new__(shape.metaclass, shape.name, shape.bases, space)
     for key, (_, attributes) in members.items():
         vars(made.__members__[key]).update(attributes)
     cls: type = made
     return cls
 
 
-def fill(cls: type, contents: Mapping[str, Any], registered: list[type]) -> None:
+def fill(cls: type, shape: Shape, contents: Mapping[str, Any], registered: list[type]) -> None:
     """Put the contents into an empty class, past any `__setattr__` of its metaclass."""
+    if not isinstance(cls, enum.EnumMeta):
+        # An installed base's `__init_subclass__` may have added what the recorded class has in another form, or not.
+        known = shape.namespace.keys() | contents.keys() | _MADE_ANEW
+        for name in [name for name, value in vars(cls).items() if name not in known and not _is_slot_of(cls, value)]:
+            type.__delattr__(cls, name)
     for name, value in contents.items():
         type.__setattr__(cls, name, value)
     for other in registered:
         abc.ABCMeta.register(cls, other)  # type: ignore[arg-type]
 
 
-class _Quiet:
-    """Ends the chain of `__init_subclass__`."""
+class _QuietWithoutDict:
+    """Ends the chain of `__init_subclass__`. A base given up again must have no less and no more than the others."""
 
     __slots__ = ()
 
@@ -126,9 +129,14 @@ class _Quiet:
         pass
 
 
-def _new(
-    maker: type, metaclass: type, name: str, bases: tuple[type, ...], namespace: Mapping[str, Any]
-) -> type:
+class _Quiet:
+    """The same with a `__dict__`."""
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        pass
+
+
+def _new(maker: type, metaclass: type, name: str, bases: tuple[type, ...], namespace: Mapping[str, Any]) -> type:
     make: Any = maker.__new__
     cls: type = make(metaclass, name, bases, dict(namespace))
     return cls

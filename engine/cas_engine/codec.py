@@ -16,7 +16,7 @@ from typing import Any
 from cas_engine.definitions import ValuePickler, ValueUnpickler, missing_import
 from cas_engine.errors import CapsuleError, EnvironmentMismatch, Unstorable
 from cas_engine.fingerprint import Fingerprinter
-from cas_engine.frames import PREFIX_SIZE, BadBlob, Encoded, Frame, Kind, build, kind_of, prefix, take_apart
+from cas_engine.frames import PREFIX_SIZE, Encoded, Frame, FrameError, Kind, build, kind_of, prefix, take_apart
 from cas_engine.live import Session
 from cas_engine.unstorable import place_of
 
@@ -28,9 +28,7 @@ _FLOAT = struct.Struct("<d")
 _AFTER = slice(PREFIX_SIZE, None)
 
 
-def _constant(kind: Kind) -> Callable[[object], Encoded]:
-    blob = prefix(kind)
-    return lambda _: Encoded([blob], len(blob))
+_NONE, _FALSE, _TRUE = (Encoded([prefix(kind)], PREFIX_SIZE) for kind in (Kind.NONE, Kind.FALSE, Kind.TRUE))
 
 
 def _int(value: int, _prefix: bytes = prefix(Kind.INT)) -> Encoded:
@@ -56,14 +54,13 @@ def _bytes(value: bytes, _prefix: bytes = prefix(Kind.BYTES)) -> Encoded:
 
 
 _ENCODE: dict[type, Callable[[Any], Encoded]] = {
-    type(None): _constant(Kind.NONE),
-    bool: lambda value: _true(value) if value else _false(value),
+    type(None): lambda _: _NONE,
+    bool: lambda value: _TRUE if value else _FALSE,
     int: _int,
     float: _float,
     str: _str,
     bytes: _bytes,
 }
-_true, _false = _constant(Kind.TRUE), _constant(Kind.FALSE)
 
 
 def encode(value: object, session: Session | None = None) -> Encoded:
@@ -78,7 +75,7 @@ def encode(value: object, session: Session | None = None) -> Encoded:
 def decode(blob: bytes | memoryview, session: Session | None = None) -> Any:
     """The value. Its arrays are views on `blob` where that is writable, and copies where it is not.
 
-    Raises BadBlob, CapsuleError, EnvironmentMismatch.
+    Raises FrameError, CapsuleError, EnvironmentMismatch.
     """
     kind = kind_of(blob)
     small = _DECODE.get(kind)
@@ -115,8 +112,8 @@ def _pickled(value: object, session: Session) -> Encoded:
     except Exception as error:
         kind, why, where = place_of(value, error, lambda part: _try(part, session))
         raise Unstorable(kind, why, where) from error
-    kind = Kind.LINKED if pickler.definitions else Kind.PICKLE
-    return build(kind, out.getbuffer(), pickler.definitions, buffers)
+    form = Kind.LINKED if pickler.definitions else Kind.PICKLE
+    return build(form, out.getbuffer(), pickler.definitions, buffers)
 
 
 def _try(value: object, session: Session) -> None:
@@ -124,15 +121,15 @@ def _try(value: object, session: Session) -> None:
 
 
 def _unpickled(frame: Frame, session: Session | None) -> Any:
+    if frame.kind not in {Kind.PICKLE, Kind.LINKED}:
+        raise FrameError("a blob holds recorded code where a value was expected\n  -> run again")
     buffers = [memoryview(bytearray(b)) if b.readonly else b for b in frame.buffers]
     try:
         if frame.kind is Kind.PICKLE:
             return pickle.loads(frame.stream, buffers=buffers)
-        if frame.kind is not Kind.LINKED:
-            raise BadBlob("a blob holds recorded code where a value was expected\n  -> run again")
         stream = io.BytesIO(frame.stream)
         return ValueUnpickler(stream, buffers, frame.sections, session or Fingerprinter()).load()
-    except (CapsuleError, EnvironmentMismatch, BadBlob, MemoryError):
+    except (CapsuleError, EnvironmentMismatch, FrameError, MemoryError):
         raise
     except ImportError as error:
         raise missing_import(error, "a stored value", {}) from error

@@ -62,7 +62,7 @@ class Encoded(NamedTuple):
     size: int
 
 
-class BadBlob(CasRunError):
+class FrameError(CasRunError):
     """A blob whose bytes are not laid out as this page says."""
 
 
@@ -82,27 +82,23 @@ def prefix(kind: Kind) -> bytes:
 
 
 def kind_of(blob: bytes | memoryview) -> int:
-    """The kind as a number, or BadBlob."""
+    """The kind as a number, or FrameError."""
     try:
         magic, written, kind, _ = _HEAD.unpack_from(blob)
     except struct.error:
-        raise BadBlob(
+        raise FrameError(
             f"a blob of {len(blob)} bytes is too short to hold a value\n  -> it is damaged: run again"
         ) from None
     if magic != MAGIC:
-        raise BadBlob(
-            "a blob holds something that is not a value of cas-run\n  -> look for it with cas-run doctor"
-        )
+        raise FrameError("a blob holds something that is not a value of cas-run\n  -> look for it with cas-run doctor")
     if written > FORMAT:
-        raise BadBlob(
+        raise FrameError(
             f"a blob has format {written}, this cas-run reads up to {FORMAT}\n  -> upgrade cas-run to read it"
         )
     return int(kind)
 
 
-def build(
-    kind: Kind, stream: bytes | memoryview, sections: Sequence[bytes], buffers: Sequence[memoryview]
-) -> Encoded:
+def build(kind: Kind, stream: bytes | memoryview, sections: Sequence[bytes], buffers: Sequence[memoryview]) -> Encoded:
     """Lay out a blob; the buffers are taken as they are, not copied."""
     table_size = PREFIX_SIZE + _TABLE.size + _SIZE.size * len(sections) + _BUFFER.size * len(buffers)
     end = table_size + len(stream) + sum(map(len, sections))
@@ -118,7 +114,7 @@ def build(
 
 
 def take_apart(blob: bytes | memoryview) -> Frame:
-    """The parts of a blob that is not of a small kind, or BadBlob."""
+    """The parts of a blob that is not of a small kind, or FrameError."""
     view = memoryview(blob).cast("B") if not isinstance(blob, memoryview) else blob
     kind = kind_of(view)
     try:
@@ -135,9 +131,7 @@ def take_apart(blob: bytes | memoryview) -> Frame:
         parts = [_span(view, start, size) for start, size in spans]
         return Frame(Kind(kind), parts[0], tuple(parts[1 : n_sections + 1]), tuple(parts[n_sections + 1 :]))
     except (struct.error, ValueError) as error:
-        raise BadBlob(
-            f"a blob is not laid out as its head says ({error})\n  -> it is damaged: run again"
-        ) from None
+        raise FrameError(f"a blob is not laid out as its head says ({error})\n  -> it is damaged: run again") from None
 
 
 def _span(view: memoryview, start: int, size: int) -> memoryview:

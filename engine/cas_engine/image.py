@@ -24,7 +24,7 @@ from typing import Any
 from cas_engine import classes
 from cas_engine.errors import CapsuleError
 from cas_engine.live import ClassKey, Session, agree_on, find_class_of
-from cas_engine.program import MODULES, Importlib, RecordedModule, absolute_name
+from cas_engine.program import MODULES, STANDS_FOR, Importlib, RecordedModule, absolute_name
 
 
 class Image:
@@ -33,10 +33,14 @@ class Image:
     def __init__(self, session: Session) -> None:
         self.modules: dict[str, RecordedModule] = {}
         self.session = session
-        self._builtins = {**vars(builtins), "__import__": self._import, MODULES: self.modules}
+        self._builtins = {
+            **vars(builtins),
+            "__import__": _passing_for(builtins.__import__, self._import),
+            MODULES: self.modules,
+        }
         self._importlib = Importlib("importlib")
-        self._importlib.__dict__["import_module"] = _import_module_for(self)
-        self._made: dict[int, tuple[ClassKey, type]] = {}
+        self._importlib.__dict__["import_module"] = _passing_for(importlib.import_module, self.find_module)
+        self._made: dict[int, tuple[ClassKey, type, classes.Shape]] = {}
 
     # --- the vocabulary of streams
 
@@ -45,6 +49,7 @@ class Image:
         if name is not None and name in self.modules:
             return self.modules[name]
         module = RecordedModule(shown)
+        module.__dict__.clear()  # a namespace of exec may have no name, and its code may ask
         module.__dict__.update(facts)
         module.__dict__["__builtins__"] = self._builtins
         if name is not None:
@@ -93,19 +98,19 @@ class Image:
         for space, attributes in spaces:
             vars(space).update(attributes)
 
-    def skeleton(self, named: Sequence[Any], parts: Sequence[Any], members: Mapping[str, Any] | None) -> type:
+    def skeleton(self, named: Sequence[Any], shape: Sequence[Any], members: Mapping[str, Any] | None) -> type:
         """The class itself if it lives here with the recorded code, or one that another stream made; else an empty one."""
         key = ClassKey(*named)
         found = find_class_of(key, self.session)
         if found is None:
-            whole = classes.Parts(*parts, contents={}, registered=[])
+            whole = classes.Shape(*shape)
             found = classes.skeleton(whole) if members is None else classes.enum_skeleton(whole, members)
-            self._made[id(found)] = key, found
+            self._made[id(found)] = key, found, whole
         return found
 
     def set_class(self, cls: type, state: tuple[Mapping[str, Any], list[type]]) -> None:
         if id(cls) in self._made:
-            classes.fill(cls, *state)
+            classes.fill(cls, self._made[id(cls)][2], *state)
 
     @staticmethod
     def lru_cache(fn: Callable[..., Any], maxsize: int | None, typed: bool) -> object:
@@ -177,7 +182,7 @@ class Image:
         """
         for name in list(self.modules):
             self._hang(name, self.modules[name])
-        agreed = agree_on(list(self._made.values()))
+        agreed = agree_on([(key, cls) for key, cls, _ in self._made.values()])
         self._made.clear()
         return agreed
 
@@ -198,17 +203,15 @@ _FRESH: dict[str, Callable[[], object]] = {
 }
 
 
-def _import_module_for(image: Image) -> Callable[..., types.ModuleType]:
-    def import_module(name: str, package: str | None = None) -> types.ModuleType:
-        return image.find_module(name, package)
+def _passing_for(original: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` in the place of `original`, which fingerprints and capsules take it for."""
 
-    # With importlib's own globals, it passes for the function that it stands for: the code that reads it is the same.
-    shim = types.FunctionType(
-        import_module.__code__, vars(importlib), "import_module", (None,), import_module.__closure__
-    )
-    shim.__module__, shim.__qualname__ = "importlib", "import_module"
-    shim.__dict__["__cas_stands_for__"] = importlib.import_module
-    return shim
+    @functools.wraps(original)
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    stand_in.__dict__[STANDS_FOR] = original
+    return stand_in
 
 
 class ImageUnpickler(pickle.Unpickler):

@@ -36,7 +36,7 @@ def _memoryview(view: memoryview) -> Any:
 def _view(content: bytes, form: str, shape: tuple[int, ...]) -> memoryview:
     """A memoryview again, over memory of its own."""
     flat = memoryview(bytearray(content))
-    return flat if form == "B" and len(shape) == 1 else flat.cast("B").cast(form, shape)  # type: ignore[call-overload, no-any-return]
+    return flat if form == "B" and len(shape) == 1 else flat.cast("B").cast(form, shape)  # type: ignore[call-overload]
 
 
 def _type_variable(variable: Any) -> Any:

@@ -33,6 +33,15 @@ class Importlib(types.ModuleType):
         return getattr(importlib, name)
 
 
+# On a function that takes the place of another in recorded code: that other.
+STANDS_FOR = "__cas_stands_for__"
+
+
+def stood_for(thing: Any) -> Any:
+    """The thing itself, or what it takes the place of."""
+    return thing.__dict__.get(STANDS_FOR, thing) if type(thing) is types.FunctionType else thing
+
+
 def program_of(namespace: Mapping[str, Any]) -> Mapping[str, types.ModuleType]:
     """The recorded modules, by name, that code with these globals imports; none for code of the live program."""
     found = namespace.get("__builtins__")

@@ -70,6 +70,16 @@ def users_module(name: str, fn: types.FunctionType) -> types.ModuleType | None:
     return import_module(name) if owner.is_user and not owner.compiled else None
 
 
+def modules_below(namespace: dict[str, object]) -> list[types.ModuleType]:
+    """The modules right below a package of the user's, all of which count where the package counts as a whole."""
+    package = namespace.get("__name__")
+    if "__path__" not in namespace or not isinstance(package, str):
+        return []
+    known = program_of(namespace) or sys.modules
+    names = sorted(name for name in list(known) if name.rpartition(".")[0] == package)
+    return [known[name] for name in names if not name.endswith(".__main__")]
+
+
 def by_first(paths: Paths) -> dict[str, Paths]:
     """The chains sorted by their first attribute."""
     found: dict[str, set[tuple[str, ...]]] = {}
