@@ -23,6 +23,7 @@ from cas_engine.outcome import NO_DIGEST, NodeOutcome, NodeStatus
 from cas_engine.plan import Decision, Hit, Miss, Planner, Same, Unknown
 from cas_engine.policy import Policy
 from cas_engine.records import Record
+from cas_engine.seeding import seed_of
 from cas_engine.unchanged import LiveCode
 from cas_engine.worker import InputGone, Raised, Returned, Task
 from cas_store.digest import Digest
@@ -78,6 +79,7 @@ class _Call:
 
     attempt: int
     deadline: float | None
+    draw: int
 
 
 class Evaluation:
@@ -257,7 +259,9 @@ class Evaluation:
         if row.is_lattice and self._nested_running >= _NESTED:
             self._nested_queue.append(node)
             return
-        self._calls[node] = _Call(attempt, None if row.timeout is None else time.monotonic() + row.timeout)
+        deadline = None if row.timeout is None else time.monotonic() + row.timeout
+        draw = self._next_draw(node, row)
+        self._calls[node] = _Call(attempt, deadline, draw)
         if attempt == 0:
             self._tell(NodeStarted(self._s.dispatch_id, node, self._board.labels[node], row.slot))
         inbox = self._inbox
@@ -267,19 +271,28 @@ class Evaluation:
 
         if row.is_lattice:
             self._nested_running += 1
-            self._s.nested.start(node, row, self._task(node), report)
+            self._s.nested.start(node, row, self._task(node, draw), report)
             return
         # A call in this very thread could not be watched.
         runner = shared_threads() if row.timeout is not None else self._s.runner_for(row)
-        runner.start(Job(self._task(node), self._s.store, self._s.live.get(row.capsule)), report)
+        runner.start(Job(self._task(node, draw), self._s.store, self._s.live.get(row.capsule)), report)
 
-    def _task(self, node: int) -> Task:
+    def _next_draw(self, node: int, row: Row) -> int:
+        """Which draw of its key this is. A sample whose blob is gone is drawn again, not anew."""
+        if not row.stochastic:
+            return 0
+        miss = self._miss(node)
+        before = self._journal.recorded(miss.key)
+        return 0 if before is None else before.draw + (miss.forced is not None)
+
+    def _task(self, node: int, draw: int) -> Task:
         row = self._graph.row_of(node)
         template = self._graph.template(node)
         args, kwargs = call_arguments(template)
         found = [self._board.records[parent] for parent in self._graph.parents_of(node)[: template.slots]]
         slots = tuple(record.blob for record in found if record is not None)
-        return Task(row.name, row.capsule, tuple(args), tuple(kwargs.items()), slots)
+        seed = seed_of(self._miss(node).key, draw)
+        return Task(row.name, row.capsule, tuple(args), tuple(kwargs.items()), slots, seed)
 
     def _on_answer(self, node: int, attempt: int, answer: Answer) -> None:
         row = self._graph.row_of(node)
@@ -297,7 +310,7 @@ class Evaluation:
             answer = Done(Raised(f"{type(answer).__name__}: {answer}", 0.0), None)
         reply = answer.reply
         if isinstance(reply, Returned):
-            self._finish(node, reply, answer)
+            self._finish(node, reply, answer, call.draw)
         elif isinstance(reply, InputGone):
             self._recover(node, reply.blob)
         elif attempt < row.retries:
@@ -327,7 +340,7 @@ class Evaluation:
             assert isinstance(decision, Same)  # noqa: S101 - only those follow
             self._follow(follower, decision)
 
-    def _finish(self, node: int, reply: Returned, done: Done) -> None:
+    def _finish(self, node: int, reply: Returned, done: Done, draw: int) -> None:
         assert done.blob is not None  # noqa: S101 - what returned was written down
         row, miss = self._graph.row_of(node), self._miss(node)
         extra = self._inner(node)
@@ -344,6 +357,7 @@ class Evaluation:
             created=time.time(),
             size=done.blob.size,
             is_sample=row.stochastic or differs or (before is not None and before.is_sample),
+            draw=draw,
             parts=reply.parts,
             electron=row.name,
             dispatch=extra.get("dispatch", self._s.dispatch_id),
@@ -385,7 +399,7 @@ class Evaluation:
     def _reason(self, node: int, miss: Miss) -> str:
         if miss.forced is not None:
             return miss.forced
-        return "its result is gone from the store" if miss.key in self._journal.gone else self._s.why(node)
+        return "its blob is damaged or gone" if miss.key in self._journal.gone else self._s.why(node)
 
     def _inner(self, node: int) -> dict[str, str]:
         inner = self._s.nested.dispatch_of(node) if self._graph.row_of(node).is_lattice else ""

@@ -48,6 +48,7 @@ def kept_samples(store: Store, entry: Entry) -> dict[Digest, Record]:
                 created=node.created,
                 size=node.size,
                 is_sample=node.is_sample,
+                draw=0,
                 parts=NO_PARTS,
                 electron="",
                 dispatch=node.extra.get("dispatch", entry.id),

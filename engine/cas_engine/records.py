@@ -26,6 +26,7 @@ class Record:
     created: float
     size: int
     is_sample: bool
+    draw: int  # how many samples of this key were drawn before it
     parts: Parts
     electron: str
     dispatch: str
@@ -54,6 +55,8 @@ NO_PARTS = Parts((), ())
 def dumps(record: Record) -> bytes:
     """The row of a record."""
     tail: dict[str, Any] = {"electron": record.electron, "dispatch": record.dispatch}
+    if record.draw:
+        tail["draw"] = record.draw
     if record.parts.by_position:
         tail["parts"] = b"".join(record.parts.by_position).hex()
     if record.parts.by_key:
@@ -76,6 +79,7 @@ def loads(row: bytes) -> Record:
         created=created,
         size=size,
         is_sample=bool(flags & 1),
+        draw=tail.get("draw", 0),
         parts=Parts(
             by_position=tuple(flat[i : i + 16] for i in range(0, len(flat), 16)),
             by_key=tuple((key, bytes.fromhex(digest)) for key, digest in tail.get("keys", ())),

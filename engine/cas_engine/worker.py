@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cas_engine
-from cas_engine import capsule, codec
+from cas_engine import capsule, codec, seeding
 from cas_engine.bindings import Binding, Const, materialize
 from cas_engine.errors import Undigestible, Unstorable
 from cas_engine.fingerprint import Fingerprinter
@@ -39,6 +39,7 @@ class Task:
     args: tuple[Binding, ...]
     kwargs: tuple[tuple[str, Binding], ...]
     slots: tuple[Digest, ...]
+    seed: int  # of the key and the index of the draw: what `seed()` gives inside the call
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,10 @@ def run(task: Task, fetch: Fetch, function: Callable[..., Any] | None = None) ->
         return Raised(f"electron `{task.electron}`: its inputs could not be loaded\n{_trimmed(error)}", 0.0)
     started = time.perf_counter()
     try:
-        value = function(*args, **kwargs)
-        if inspect.iscoroutine(value):
-            value = asyncio.run(value)
+        with seeding.seeded(task.seed):
+            value = function(*args, **kwargs)
+            if inspect.iscoroutine(value):
+                value = asyncio.run(value)
     except BaseException as error:  # noqa: BLE001 - SystemExit in an electron is its failure, not ours
         return Raised(_trimmed(error), time.perf_counter() - started)
     seconds = time.perf_counter() - started
