@@ -1,0 +1,37 @@
+"""Seeds for electrons that draw: each draw its own, and the same when that draw is repeated."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from cas_store.digest import Digest, digest_of
+
+_seed: ContextVar[int | None] = ContextVar("cas_seed", default=None)
+
+
+def seed() -> int:
+    """A seed of 64 bits for the call that runs: of its key and of how often that key was drawn before.
+
+    Inside an electron each call gives the same one, in whatever process and on whatever machine, so a draw can be
+    repeated; `recompute="stochastic"` draws with the next. Outside of electrons it is a new one each time.
+    """
+    value = _seed.get()
+    return secrets.randbits(64) if value is None else value
+
+
+def seed_of(key: Digest, draw: int) -> int:
+    """The seed of one draw of a key."""
+    return int.from_bytes(digest_of(b"seed\0%d:" % draw + key)[:8], "big")
+
+
+@contextmanager
+def seeded(value: int) -> Iterator[None]:
+    """Within this, `seed()` gives this value."""
+    token = _seed.set(value)
+    try:
+        yield
+    finally:
+        _seed.reset(token)
