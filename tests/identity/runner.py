@@ -19,7 +19,7 @@ Further headers:
     first: fails            before the edit the workflow ends in an error
     allowed: names -- why   another verdict that can be defended
     value: same|changes     where the value does not do what `runs` suggests
-    again: names            what runs even when nothing is edited
+    again: names            what may run even when nothing is edited
     args: inputs of main; entry: the module that holds main; how: import, script or cells of a notebook
     dist: name version, ... fake installed distributions
     place: same             edited in place, with the file times restored
@@ -37,6 +37,7 @@ import argparse
 import importlib.util
 import json
 import os
+import queue
 import re
 import shutil
 import subprocess
@@ -44,6 +45,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +58,7 @@ HERE = Path(__file__).parent
 HEADERS = frozenset(
     "runs fails first allowed value again main args entry how dist place python needs".split()  # noqa: SIM905
 )
-FOLDERS = ("first", "second place", "dritter/ört")  # where the same project lies in its three runs
+FOLDERS = ("first", "second place", "dritter/ört", "plain")  # where the project lies in each of its runs
 LATTICE = "\n\n@ct.lattice\ndef main():\n    return {expression}\n"
 
 
@@ -190,12 +192,12 @@ def completed(text: str, headers: Mapping[str, str], side: int) -> str:
 
 
 class Zygote:
-    """A process that plays jobs under one hash seed."""
+    """A process that plays jobs under one hash seed; a heavy one has NumPy and the like loaded."""
 
-    def __init__(self, hash_seed: int) -> None:
+    def __init__(self, hash_seed: int, *, heavy: bool) -> None:
         quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "zygote.py")],
+            [sys.executable, str(HERE / "zygote.py"), *(["--heavy"] if heavy else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -234,17 +236,13 @@ class Verdict:
         return f"{self.kind}: {self.case.id} ({self.case.why})\n  {self.said}"
 
 
-class Player:
-    """Plays cases in two zygotes, each in a folder of its own below `root`."""
+class Lane:
+    """Plays one case after the other, in zygotes of two hash seeds, in folders below `root`."""
 
-    def __init__(self, root: Path, *, plain: bool = False) -> None:
+    def __init__(self, root: Path, *, plain: bool) -> None:
         self.root = root
         self.plain = plain
-        self._zygotes = (Zygote(1), Zygote(2))
-
-    def close(self) -> None:
-        for zygote in self._zygotes:
-            zygote.close()
+        self._zygotes: dict[bool, tuple[Zygote, Zygote]] = {}
 
     def judge(self, case: Case) -> Verdict:
         start = time.perf_counter()
@@ -257,39 +255,75 @@ class Player:
         return Verdict(case, kind, said, time.perf_counter() - start)
 
     def _verdict_on(self, case: Case, root: Path) -> tuple[str, str]:
-        one, two = self._zygotes
-        here, there, elsewhere = (root / name for name in FOLDERS)
-        if case.headers.get("place") == "same":
+        one, two = self._zygotes_for(case)
+        here, there, elsewhere, aside = (root / name for name in FOLDERS)
+        same_place = case.headers.get("place") == "same"
+        if same_place:
             there = elsewhere = here
-        store = None if self.plain else str(root / "store")
+        store = None if self.plain else root / "store"
         write_project(case, 0, here)
-        if there != here:
-            write_project(case, 1, there)
-            write_project(case, 1, elsewhere)
+        write_project(case, 1, aside)
+        two.send(job_for(case, 1, aside, None))
         one.send(job_for(case, 0, here, store))
-        first = one.receive()
-        if there == here:
-            write_project(case, 1, here)
-        two.send(job_for(case, 1, there, None))
-        truth = two.receive()
+        first, truth = one.receive(), two.receive()
         if self.plain:
             return verdict_on_case(case, first, truth)
+        write_project(case, 1, there)
         two.send(job_for(case, 1, there, store))
-        second = two.receive()
-        kind, said = verdict_on_run(case, first, second, truth)
+        if not same_place:
+            write_project(case, 1, elsewhere)
+        kind, said = verdict_on_run(case, first, two.receive(), truth)
         if kind in ("fine", "allowed") and not case.fails:
             one.send(job_for(case, 1, elsewhere, store))
             return verdict_on_rerun(case, kind, said, one.receive())
         return kind, said
 
+    def _zygotes_for(self, case: Case) -> tuple[Zygote, Zygote]:
+        heavy = "needs" in case.headers
+        if heavy not in self._zygotes:
+            self._zygotes[heavy] = Zygote(1, heavy=heavy), Zygote(2, heavy=heavy)
+        return self._zygotes[heavy]
 
-def job_for(case: Case, side: int, folder: Path, store: str | None) -> dict[str, object]:
+    def close(self) -> None:
+        for pair in self._zygotes.values():
+            for zygote in pair:
+                zygote.close()
+
+
+class Player:
+    """Several lanes side by side."""
+
+    def __init__(self, root: Path, *, plain: bool = False, lanes: int = 2) -> None:
+        self._lanes = [Lane(root, plain=plain) for _ in range(lanes)]
+        self._free = queue.SimpleQueue[Lane]()
+        for lane in self._lanes:
+            self._free.put(lane)
+        self._threads = ThreadPoolExecutor(lanes)
+
+    def judge(self, case: Case) -> Future[Verdict]:
+        return self._threads.submit(self._judge, case)
+
+    def _judge(self, case: Case) -> Verdict:
+        lane = self._free.get()
+        try:
+            return lane.judge(case)
+        finally:
+            self._free.put(lane)
+
+    def close(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+        for lane in self._lanes:
+            lane.close()
+
+
+def job_for(case: Case, side: int, folder: Path, store: Path | None) -> dict[str, object]:
     return {
         "folder": str(folder),
+        "root": "" if store is None else str(store.parent),
         "entry": case.header("entry", side, "workflow"),
         "how": case.header("how", side, "import"),
         "args": case.header("args", side, ""),
-        "store": store,
+        "store": None if store is None else str(store),
     }
 
 
@@ -350,10 +384,10 @@ def verdict_on_run(
             return "error", f"{which} run: {answer.get('traceback', answer['error'])}"
     ran, runs = tuple(second["ran"]), case.runs
     told = f"ran {' '.join(ran) or 'nothing'}, expected {' '.join(runs) or 'nothing'}"
-    if second["value"] != truth["value"]:
-        return "stale", f"{told}; value {second['value']}, true value {truth['value']}"
     if ran != runs and ran == case.allowed:
         return "allowed", f"{told}; {case.headers['allowed'].partition(' -- ')[2]}"
+    if second["value"] != truth["value"]:
+        return "stale", f"{told}; value {second['value']}, true value {truth['value']}"
     if Counter(runs) - Counter(ran):
         return "stale", told
     if ran != runs:
@@ -369,7 +403,7 @@ def verdict_on_rerun(case: Case, kind: str, said: str, third: Mapping[str, Any])
     if "error" in third:
         return "error", f"third run: {third.get('traceback', third['error'])}"
     ran = tuple(third["ran"])
-    if ran != names_in(case.headers.get("again", "nothing")):
+    if Counter(ran) - Counter(names_in(case.headers.get("again", ""))) and (kind, ran) != ("allowed", case.allowed):
         return "wasted", f"unedited, elsewhere, under another hash seed: ran {' '.join(ran) or 'nothing'}"
     return kind, said
 
@@ -398,17 +432,15 @@ def main() -> int:
     corpus = [case for case in read_corpus() if any(part in f"{case.id}" for part in parts)]
     verdicts = []
     start = time.perf_counter()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        closing(Player(Path(folder), plain=options.plain)) as player,
-    ):
-        for case in corpus:
-            if case.skip:
-                print(f"skipped: {case.id}, {case.skip}")
-                continue
-            verdicts.append(player.judge(case))
-            if verdicts[-1].kind not in (("fine",) if options.verbose else ("fine", "allowed")):
-                print(verdicts[-1], flush=True)
+    with tempfile.TemporaryDirectory() as folder, closing(Player(Path(folder), plain=options.plain)) as player:
+        for future in [player.judge(case) for case in corpus if not case.skip]:
+            verdict = future.result()
+            verdicts.append(verdict)
+            if verdict.kind not in (("fine",) if options.verbose else ("fine", "allowed")):
+                print(verdict, flush=True)
+    for case in corpus:
+        if case.skip:
+            print(f"skipped: {case.id}, {case.skip}")
     print(table_of(verdicts))
     print(f"{time.perf_counter() - start:.1f} s")
     return int(any(verdict.kind not in ("fine", "allowed") for verdict in verdicts))
