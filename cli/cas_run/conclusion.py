@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cas_run import report
 from cas_run.exits import Exit
+from cas_run.ids import short_id
 from cas_run.preview import as_json
 
 if TYPE_CHECKING:
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
 
 
 def conclude(session: Session, result: Result) -> Exit:
-    """After a run: table, sum and result; what failed, on stderr."""
+    """After a run: what failed, on stderr; then table, sum and result."""
     done = result.status.value == "COMPLETED"
+    err = session.terminal.err
+    for line in report.failure_lines(result, err):
+        err.line(line)
     if session.as_json:
         session.answer(result_json(result))
     elif session.quiet:
@@ -32,7 +36,8 @@ def conclude(session: Session, result: Result) -> Exit:
             lines += ["", *report.value_lines(result.result, out)]
         session.say("\n".join(lines))
     if not done:
-        _say_what_failed(session, result)
+        repaired = " --replace NAME=FILE.py:FUNCTION" if result.failed else ""
+        err.line(f"-> `cas-run redispatch {short_id(result.dispatch_id)}{repaired}` takes up what is missing")
     return Exit.DONE if done else Exit.FAILED
 
 
@@ -52,12 +57,3 @@ def show_plan(session: Session, plan: Plan, *, check: bool = False) -> Exit:
     else:
         session.say("\n".join(report.plan_lines(plan, session.terminal.out, each=session.verbose)))
     return Exit.WOULD_RUN if check and (plan.misses or plan.unknown) else Exit.DONE
-
-
-def _say_what_failed(session: Session, result: Result) -> None:
-    err = session.terminal.err
-    for line in report.failure_lines(result, err):
-        err.line(line)
-    if result.status.value in ("CANCELLED", "INTERRUPTED", "FAILED"):
-        repaired = " --replace NAME=FILE.py:FUNCTION" if result.failed else ""
-        err.line(f"\n-> `cas-run redispatch {result.dispatch_id[:12]}{repaired}` takes up what is missing")

@@ -100,14 +100,16 @@ def _stop(session: Session, backend: Backend, tally: Tally) -> NoReturn:
     if not tally.dispatch_id:
         raise KeyboardInterrupt
     backend.cancel(tally.dispatch_id)
-    running = tally.running
-    if running and not tally.over:
-        session.note(f"stopping: {', '.join(running)} may finish within {GRACE_S:.0f} s (Ctrl-C again: at once)")
-    deadline = time.monotonic() + GRACE_S
-    while not tally.over and time.monotonic() < deadline:
+    began, told = time.monotonic(), False
+    while not tally.over and time.monotonic() - began < GRACE_S:
         time.sleep(TICK_S / 2)
+        if not told and time.monotonic() - began > GRACE_S / 4:
+            told = True
+            names = ", ".join(tally.running) or "the dispatch"
+            session.note(f"stopping: {names} has {GRACE_S:.0f} s to finish (Ctrl-C again: at once)")
+    counts = tally.sum()
     message = (
-        f"interrupted: {tally.done:,} of {tally.total:,} nodes are settled, and kept\n"
+        f"interrupted: {counts.hit + counts.ran:,} of {tally.total:,} nodes had finished, and are kept\n"
         f"  -> `cas-run redispatch {short_id(tally.dispatch_id)}` takes it up again"
     )
     raise Stopped(message, tally.dispatch_id, unfinished=not tally.over or bool(tally.running))

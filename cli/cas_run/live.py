@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cas_run.ids import short_id
-from cas_run.phrases import count, duration
+from cas_run.phrases import count, duration, roughly
 
 if TYPE_CHECKING:
     from cas_run.tally import Counts, Tally
@@ -77,7 +77,7 @@ class View:
             ProgressBar(total=max(tally.total, 1), completed=done, width=min(40, self._console.width // 3)),
             f"{done:,}/{tally.total:,}",
             duration(tally.elapsed),
-            Text("" if eta is None else f"about {duration(round(eta))} left", style="dim"),
+            Text("" if eta is None else f"about {roughly(eta)} left", style="dim"),
         )
         return line
 

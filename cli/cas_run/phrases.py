@@ -19,6 +19,18 @@ def duration(seconds: float) -> str:
     return f"{whole // DAY} d {whole % DAY // HOUR} h"
 
 
+def roughly(number: float) -> str:
+    """`3 s`, `2 min`, `1 h 12 min`: a guess must not look like a measurement."""
+    if number < MINUTE:
+        return f"{max(round(number), 1)} s"
+    return f"{round(number / MINUTE)} min" if number < HOUR else duration(number)
+
+
+def seconds(number: float) -> str:
+    """For a column headed so: `0.003`, `1.204`, `12.41`, `125.0`."""
+    return f"{number:.3f}" if number < 10 else f"{number:.2f}" if number < 100 else f"{number:.1f}"
+
+
 def ago(seconds: float) -> str:
     """`just now`, `3 min ago`, `2 h ago`, `5 d ago`."""
     if seconds < 5:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
 from cas_run.ids import short_id
-from cas_run.phrases import count, duration, shorten
+from cas_run.phrases import count, duration, seconds, shorten
 from cas_run.preview import preview
 from cas_run.table import Column, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-    from cas_engine import NodeResult, Plan, Result
+    from cas_engine import NodeResult, Plan, PlannedNode, Result
     from cas_run.table import Cell
     from cas_run.terminal import Stream
 
-N = TypeVar("N")
+M = TypeVar("M")
+N = TypeVar("N", "NodeResult", "PlannedNode")
+_LABEL = re.compile(r"#\d+")
+MOST_REASONS = 3  # rows of one electron with one status
+MOST_FAILURES = 3  # tracebacks shown; the rest are counted
 
 STATUS_STYLE = {
     "hit": "cyan",
@@ -64,17 +70,17 @@ def head_lines(result: Result, out: Stream) -> list[str]:
 def node_lines(nodes: Sequence[NodeResult], out: Stream, *, each: bool) -> list[str]:
     """The table: one row for alike nodes of one electron, or one for each node."""
     rows: list[Sequence[Cell]] = []
-    for group in _alike(nodes, lambda node: (_shown(node), node.status, node.reason), each=each):
+    for group, reason in _rows(nodes, lambda node: (_shown(node), node.status), each=each):
         first = group[0]
-        seconds, saved = sum(n.seconds for n in group), sum(n.saved_s for n in group)
+        took, saved = sum(n.seconds for n in group), sum(n.saved_s for n in group)
         rows.append(
             (
                 first.label if each else _shown(first),
                 f"{len(group):,}" if len(group) > 1 else "",
                 (first.status, STATUS_STYLE.get(first.status, "")),
-                first.reason,
-                f"{seconds:.2f}" if first.status in ("ran", "failed") else "",
-                f"{saved:.2f}" if first.status == "hit" else "",
+                reason,
+                seconds(took) if first.status in ("ran", "failed") else "",
+                seconds(saved) if first.status == "hit" else "",
             )
         )
     return lines_of(_NODES, rows, paint=out.paint, width=out.width)
@@ -83,28 +89,37 @@ def node_lines(nodes: Sequence[NodeResult], out: Stream, *, each: bool) -> list[
 def sum_line(result: Result) -> str:
     """`3 hits, 2 ran; the reuse saved 4.10 s`."""
     parts = [count(result.hits, "hit"), f"{result.ran:,} ran"]
-    parts += [
-        f"{number:,} {word}" for number, word in ((result.failed, "failed"), (result.skipped, "skipped")) if number
-    ]
+    cancelled = sum(node.status == "cancelled" for node in result.nodes)
+    others = ((result.failed, "failed"), (result.skipped, "skipped"), (cancelled, "cancelled"))
+    parts += [f"{number:,} {word}" for number, word in others if number]
     saved = f"; the reuse saved {duration(result.saved_s)}" if result.hits else ""
     return ", ".join(parts) + saved
 
 
 def failure_lines(result: Result, out: Stream) -> list[str]:
-    """What failed, each with the traceback of the user's frames."""
-    lines = []
-    for node in result.nodes:
-        if node.status == "failed" and node.error:
-            lines += ["", out.paint(f"electron {node.label} failed", "bold red"), node.error.rstrip()]
-    if not lines and result.error:
-        lines = ["", out.paint(f"{result.lattice} failed", "bold red"), result.error.rstrip()]
+    """What failed, each kind of failure once, with the traceback of the user's frames."""
+    failed = [node for node in result.nodes if node.status == "failed" and node.error]
+    kinds = _alike(failed, lambda node: (node.electron, node.error))
+    lines: list[str] = []
+    for group in kinds[:MOST_FAILURES]:
+        others = f", and {count(len(group) - 1, 'more node')} in the same way" if len(group) > 1 else ""
+        lines += [
+            f"{out.paint(f'electron {group[0].label} failed', 'bold red')}{others}",
+            str(group[0].error).rstrip(),
+            "",
+        ]
+    if len(kinds) > MOST_FAILURES:
+        more = sum(map(len, kinds[MOST_FAILURES:]))
+        lines += [f"{count(more, 'more node')} failed: see `cas-run show {short_id(result.dispatch_id)} --json`", ""]
+    if not lines and result.error and result.status.value == "FAILED":
+        lines = [out.paint(f"{result.lattice} failed", "bold red"), result.error.rstrip(), ""]
     return lines
 
 
 def plan_lines(plan: Plan, out: Stream, *, each: bool) -> list[str]:
     """What would run and why, and the sum."""
     rows: list[Sequence[Cell]] = []
-    for group in _alike(plan.nodes, lambda node: (node.electron, node.decision, node.reason), each=each):
+    for group, reason in _rows(plan.nodes, lambda node: (node.electron, node.decision), each=each):
         first = group[0]
         known = [n.seconds for n in group if n.seconds is not None]
         rows.append(
@@ -112,8 +127,8 @@ def plan_lines(plan: Plan, out: Stream, *, each: bool) -> list[str]:
                 first.label if each else first.electron,
                 f"{len(group):,}" if len(group) > 1 else "",
                 (_WOULD[first.decision], STATUS_STYLE[first.decision]),
-                first.reason,
-                f"{sum(known):.2f}" if known else "",
+                reason,
+                seconds(sum(known)) if known else "",
             )
         )
     lines = lines_of(_PLANNED, rows, paint=out.paint, width=out.width)
@@ -146,11 +161,25 @@ def _shown(node: NodeResult) -> str:
     return f"{node.electron} → {node.replaced_by}" if node.replaced_by else node.electron
 
 
-def _alike(nodes: Sequence[N], kind: Callable[[N], Hashable], *, each: bool) -> list[list[N]]:
-    """Groups in the order of their first nodes."""
+def _rows(nodes: Sequence[N], kind: Callable[[N], Hashable], *, each: bool) -> list[tuple[list[N], str]]:
+    """Alike nodes and their reason. Where an electron has many reasons they share a row: a table has to be read."""
     if each:
-        return [[node] for node in nodes]
-    groups: dict[Hashable, list[N]] = {}
+        return [([node], node.reason) for node in nodes]
+    by_reason = _alike(nodes, lambda node: (kind(node), _LABEL.sub("#…", node.reason)))
+    many = Counter(kind(group[0]) for group in by_reason)
+    rows = []
+    for group in _alike(by_reason, lambda g: kind(g[0]) if many[kind(g[0])] > MOST_REASONS else id(g)):
+        members = [node for part in group for node in part]
+        reasons = {node.reason for node in members}
+        reason = members[0].reason if len(reasons) == 1 else _LABEL.sub("#…", members[0].reason)
+        more = len(group) - 1
+        rows.append((members, f"{members[0].reason}, and {count(more, 'other reason')}" if more else reason))
+    return rows
+
+
+def _alike(nodes: Iterable[M], kind: Callable[[M], Hashable]) -> list[list[M]]:
+    """Groups in the order of their first members."""
+    groups: dict[Hashable, list[M]] = {}
     for node in nodes:
         groups.setdefault(kind(node), []).append(node)
     return list(groups.values())

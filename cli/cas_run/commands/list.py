@@ -69,7 +69,7 @@ def list_(session: Session, limit: int, lattice: str | None, status: str | None)
             result.lattice,
             (result.status.value.lower(), STATUS_STYLE.get(result.status.value, "")),
             ago(now - result.started),
-            duration(result.seconds),
+            duration(result.seconds) if result.finished or result.status.value == "RUNNING" else "",
             f"{result.hits:,}",
             f"{result.ran:,}",
             (f"{result.failed:,}" if result.failed else "", "red"),

@@ -37,7 +37,8 @@ def show(session: Session, dispatch_id: str) -> None:
         return
     lines = [*report.head_lines(result, out), "", *report.pairs_lines(_facts(result), out)]
     lines += ["", *report.node_lines(result.nodes, out, each=session.verbose), "", report.sum_line(result)]
-    lines += report.failure_lines(result, out)
+    failures = report.failure_lines(result, out)
+    lines += ["", *failures[:-1]] if failures else []
     if result.status.value == "COMPLETED":
         lines += ["", *report.value_lines(result.result, out)]
     session.say("\n".join(lines))

@@ -1,0 +1,137 @@
+"""What can't be done is refused before anything runs, with a status and a way out; help and completion teach."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Space
+
+
+USAGE = [
+    ("runn",),
+    ("run",),
+    ("run", "missing.py:flow"),
+    ("run", "flow.py:nothing"),
+    ("run", "flow.py:load"),
+    ("run", "flow.py", "-p", "n=many"),
+    ("run", "flow.py", "-p", "m=1"),
+    ("run", "flow.py", "-p", "n"),
+    ("run", "flow.py", "--executor", "cloud"),
+    ("list", "extra"),
+    ("list", "--status", "odd"),
+    ("completion", "tcsh"),
+    ("--nonsense",),
+]
+
+
+@pytest.mark.parametrize("words", USAGE, ids=" ".join)
+def test_wrong_usage_is_status_2_and_one_clear_line(space: Space, words: tuple[str, ...]) -> None:
+    done = space.run(*words, "--json")
+    assert done.status == 2
+    assert done.json["error"]["exit_status"] == 2
+    assert done.json["error"]["message"]
+    assert done.err.startswith("error: ")
+    assert "Traceback" not in done.err
+    assert not space.store.exists() or space.run("list", "--json").json == {"dispatches": []}
+
+
+REDISPATCH_USAGE = [
+    ("-p", "m=1"),
+    ("-p", "n=many"),
+    ("--replace", "totl=flow.py:load"),
+    ("--replace", "total=flow.py:load"),
+    ("--replace", "total"),
+    ("--replace", "total=flow.py:missing"),
+    ("--recompute", "totl"),
+]
+
+
+def test_a_wrong_redispatch_is_refused_before_anything_runs(space: Space) -> None:
+    space.run("run", "flow.py")
+    for words in REDISPATCH_USAGE:
+        done = space.run("redispatch", "@last", *words, "--json")
+        assert (words, done.status) == (words, 2)
+        assert done.json["error"]["advice"], words
+    assert "did you mean `total`?" in space.run("redispatch", "@last", "--recompute", "totl").err
+    assert len(space.run("list", "-q").out.split()) == 1
+
+
+@pytest.mark.parametrize("words", [("show",), ("result",), ("redispatch",), ("cancel",), ("rm",), ("plan",)])
+def test_what_is_not_there_is_status_4(space: Space, words: tuple[str, ...]) -> None:
+    space.run("run", "flow.py", "-q")
+    done = space.run(*words, "0123456789ab", "--json")
+    assert done.status == 4
+    assert done.json["error"]["kind"] == "UnknownDispatch"
+
+
+def test_a_node_that_is_not_there_is_status_4(space: Space) -> None:
+    space.run("run", "flow.py")
+    done = space.run("result", "@last", "--node", "laod")
+    assert done.status == 4
+    assert "did you mean `load`?" in done.err
+
+
+def test_a_store_that_can_not_be_used_is_status_3(space: Space) -> None:
+    missing = space.folder / "nowhere"
+    done = space.run("list", "--store", str(missing), "--json")
+    assert done.status == 3
+    assert str(missing) in done.json["error"]["message"]
+    assert not missing.exists()
+    file = space.write("a_file", "not a store")
+    assert space.run("run", "flow.py", "--store", str(file)).status == 3
+    folder = space.write("full/of.txt", "something else").parent
+    assert space.run("run", "flow.py", "--store", str(folder)).status == 3
+    assert [f.name for f in folder.iterdir()] == ["of.txt"]
+
+
+def test_help_teaches_with_examples(space: Space) -> None:
+    done = space.run("--help")
+    assert done.status == 0
+    names = "run redispatch list show result plan diff cancel rm completion".split()  # noqa: SIM905
+    for name in names:
+        assert f"\n  {name} " in done.out
+        told = space.run(name, "--help")
+        assert told.status == 0
+        assert f"cas-run {name}" in told.out
+        assert "Examples:" in told.out
+    bare = space.run()
+    assert (bare.status, bare.out) == (2, "")
+    assert "Usage: cas-run" in bare.err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_name_the_command(space: Space, shell: str) -> None:
+    done = space.run("completion", shell)
+    assert done.status == 0
+    assert "_CAS_RUN_COMPLETE" in done.out
+    assert done.err == ""
+
+
+def completed(space: Space, *words: str) -> list[str]:
+    command = ["cas-run", *words]
+    env = space.environment(
+        _CAS_RUN_COMPLETE="zsh_complete", COMP_WORDS=" ".join(command), COMP_CWORD=str(len(command) - 1)
+    )
+    code = "from cas_run.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=space.folder, capture_output=True, text=True)
+    return [line for line in done.stdout.split("\n")[1::3] if line]
+
+
+def test_commands_ids_lattices_and_inputs_complete(space: Space) -> None:
+    full = space.run("run", "flow.py", "-q").out.strip()
+    assert completed(space, "re") == ["redispatch", "result"]
+    assert completed(space, "show", full[:3]) == [full[:12]]
+    assert completed(space, "show", "@") == ["@last", "@last~1"]
+    assert completed(space, "run", "flow.py:f") == ["flow.py:flow"]
+    assert completed(space, "run", "flow.py:flow", "-p", "") == ["n=", "power="]
+    assert completed(space, "redispatch", full, "-p", "p") == ["power="]
+
+
+def test_completion_without_a_store_offers_nothing(space: Space) -> None:
+    assert completed(space, "show", "f") == []
+    assert not space.store.exists()
