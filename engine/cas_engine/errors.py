@@ -99,11 +99,7 @@ class UnknownNode(_Telling, NotFound):
     def __init__(self, dispatch_id: str, name: str, nearest: Sequence[str] = ()) -> None:
         self.dispatch_id, self.name, self.nearest = dispatch_id, name, tuple(nearest)
         short = dispatch_id[:12]
-        advice = (
-            f"did you mean {_listed(self.nearest)}?"
-            if self.nearest
-            else f"`cas-run show {short}` lists its nodes"
-        )
+        advice = f"did you mean {_listed(self.nearest)}?" if self.nearest else f"`cas-run show {short}` lists its nodes"
         super().__init__(f"dispatch {short} has no node `{name}`\n  -> {advice}")
 
 
@@ -160,18 +156,14 @@ class EnvironmentMismatch(_Telling):
 
     def __init__(self, message: str, differences: Sequence[tuple[str, str, str]] = ()) -> None:
         self.differences = tuple(differences)
-        listed = "".join(
-            f"\n     {name}: recorded {was}, here {here}" for name, was, here in self.differences
-        )
+        listed = "".join(f"\n     {name}: recorded {was}, here {here}" for name, was, here in self.differences)
         super().__init__(message + listed)
 
 
 class DispatchFailed(_Telling):
     """A dispatch whose result was needed did not complete. ``failures``: (node, last line of its error)."""
 
-    def __init__(
-        self, dispatch_id: str, failures: Sequence[tuple[str, str]] = (), status: str = "failed"
-    ) -> None:
+    def __init__(self, dispatch_id: str, failures: Sequence[tuple[str, str]] = (), status: str = "failed") -> None:
         self.dispatch_id, self.failures, self.status = dispatch_id, tuple(failures), status
         short = dispatch_id[:12]
         first = "".join(f"\n     {node}: {error}" for node, error in self.failures[:5])
@@ -187,11 +179,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _with_article(type_name: str) -> str:
     spelled_out = type_name[:2].isupper()  # RLock, SSLContext
-    return (
-        f"an {type_name}"
-        if type_name[:1] in ("AEFHILMNORSX" if spelled_out else "aeiouAEIO")
-        else f"a {type_name}"
-    )
+    return f"an {type_name}" if type_name[:1] in ("AEFHILMNORSX" if spelled_out else "aeiouAEIO") else f"a {type_name}"
 
 
 def _placed(subject: str, where: str) -> str:

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from cas_engine.values.digester import Digester, PartDigests, compose, compose_dict
-from cas_engine.values.files import File
+from cas_engine.values.files import File, FileContent, content_of, files_met
 from cas_engine.values.rules import register_digest
 
-__all__ = ["Digester", "File", "PartDigests", "compose", "compose_dict", "register_digest"]
+__all__ = [
+    "Digester",
+    "File",
+    "FileContent",
+    "PartDigests",
+    "compose",
+    "compose_dict",
+    "content_of",
+    "files_met",
+    "register_digest",
+]

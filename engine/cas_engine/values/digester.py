@@ -51,8 +51,8 @@ class Digester:
     def part_digests(self, value: object, where: str = "") -> PartDigests | None:
         """The digests of the parts of a tuple, list or dict, such that composed they give that of the whole.
 
-        Those of a dict are key, value, key, value, ... None for other types, and for a container that contains
-        itself.
+        Those of a dict are key, value, key, value, ... None for other types, and for a container that
+        contains itself.
         """
         kind = type(value)
         if not isinstance(value, (tuple, list, dict)) or kind not in (tuple, list, dict):
@@ -89,9 +89,9 @@ class Digester:
             tag, order, parts = DICT, self._dict_order, chain.from_iterable(value.items())  # type: ignore[attr-defined]
         else:
             made = rule_of(kind)(value)
-            if type(made) is CodeOf:
+            if isinstance(made, CodeOf):
                 return self._quick_code(made.thing, memo)
-            if type(made) is Digested:
+            if isinstance(made, Digested):
                 memo[id(value)] = (made.digest, value)
                 return made.digest
             tag, order, parts = made.tag, made.order, made.parts

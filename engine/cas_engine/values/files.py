@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -58,20 +61,51 @@ class _Read(NamedTuple):
 _reads: dict[str, _Read] = {}
 
 
+FileContent = tuple[str, Digest]  # a path, and the digest of what was in the file there
+_met = threading.local()
+
+
+@contextmanager
+def files_met() -> Iterator[list[FileContent]]:
+    """The files that this thread comes upon in values while this lasts."""
+    before = getattr(_met, "files", None)
+    _met.files = met = list[FileContent]()
+    try:
+        yield met
+    finally:
+        _met.files = before
+
+
+def content_of(path: str) -> Digest | None:
+    """The digest of a file's content as it is now, None if it cannot be read."""
+    try:
+        return _content(path)
+    except Refusal:
+        return None
+
+
 def file_rule(value: File) -> Digested:
     """The digest of a file's content, read unless its stamp proves that this would tell nothing new."""
     path = str(value.path)
+    digest = _content(path)
+    met = getattr(_met, "files", None)
+    if met is not None:
+        met.append((path, digest))
+    return Digested(digest)
+
+
+def _content(path: str) -> Digest:
     known = _reads.get(path)
     try:
         stamp = _stamp(path)
         if known is not None and known.stamp == stamp and _is_settled(known):
-            return Digested(known.digest)
+            return known.digest
         for _ in range(_ATTEMPTS):
             read = _Read(stamp, time.time_ns(), _digest_content(path))
             stamp = _stamp(path)
             if stamp == read.stamp:
                 _reads[path] = read
-                return Digested(read.digest)
+                return read.digest
     except IsADirectoryError:
         raise Refusal("it is a folder; pass its files", f"File at {path}") from None
     except OSError as error:

@@ -12,6 +12,8 @@ from cas_store.digest import Digest, digest_of
 
 # Elements are digested as the digests of their chunks: one pass, no copy, no running state.
 _CHUNK = 1 << 20
+# Codes of the dtypes whose text has three characters and whose bytes are all content: numbers of up to 8 bytes.
+_COMMON = frozenset("?bBhHiIlLqQefd")
 
 
 def rule_for(kind: type) -> Rule | None:
@@ -68,13 +70,15 @@ def array_rule(value: Any) -> Branch:
 
 def dtype_parts(dtype: Any) -> object:
     """A dtype as plain values; what compares equal has equal parts."""
+    if dtype.char in _COMMON:
+        return str(dtype.str)
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return ("subarray", dtype_parts(base), shape)
     own = dtype.type.__module__.partition(".")[0] == "numpy" and dtype.type.__name__ != "record"
     told = None if own else (dtype.type.__module__, dtype.type.__qualname__)
     if dtype.names is not None:
-        # (dtype, offset) or (dtype, offset, title)
+        # Of a member: its dtype, its offset, and its title if it has one.
         members = tuple((name, dtype_parts(of[0]), *of[1:]) for name, of in _members(dtype))
         return ("structure", dtype.itemsize, members, told)
     if dtype.kind == "T":
@@ -89,6 +93,8 @@ def _members(dtype: Any) -> list[tuple[str, Any]]:
 def elements(array: Any) -> Unfolded:
     """The elements of an array in C order, whatever its memory layout."""
     dtype = array.dtype
+    if dtype.char in _COMMON:
+        return Digested(_digest_bytes(array))
     if dtype.names is not None and not _is_packed(dtype):
         return Branch(
             b"columns\0", Order.LISTED, [elements(array[name]) for name in dtype.names], _by_name(dtype.names)
@@ -120,16 +126,11 @@ def _is_packed(dtype: Any) -> bool:
     if dtype.names is None:
         return not dtype.hasobject and dtype.kind != "T" and not _is_padded_float(dtype)
     end = 0
-    for offset, member in sorted((of[1], of[0]) for _, of in _members(dtype)) if _in_order(dtype) else ():
+    for _, (member, offset, *_) in _members(dtype):
         if offset != end or not _is_packed(member):
             return False
         end = offset + member.itemsize
     return bool(end == dtype.itemsize and end > 0)
-
-
-def _in_order(dtype: Any) -> bool:
-    offsets = [of[1] for _, of in _members(dtype)]
-    return all(a < b for a, b in zip(offsets, offsets[1:], strict=False))
 
 
 def _is_padded_float(dtype: Any) -> bool:
@@ -193,9 +194,11 @@ def _masked(value: Any) -> Branch:
 # Scalars ---------------------------------------------------------------------------------------------------
 
 
-def _scalar(value: Any) -> Branch:
+def _scalar(value: Any) -> Unfolded:
     np = sys.modules["numpy"]
     dtype = value.dtype
+    if dtype.char in _COMMON and value == value:  # noqa: PLR0124 - a nan is not
+        return Digested(digest_of(b"numpy\0" + dtype.str.encode() + value.tobytes()))
     if dtype.kind == "c":
         return listed("numpy complex", dtype_parts(dtype), _scalar(value.real), _scalar(value.imag))
     if dtype.kind == "f" and np.isnan(value):

@@ -22,6 +22,13 @@ _T = TypeVar("_T")
 # general rules.
 _ROOMS = {
     "numpy": "numpy_",
+    "pandas": "pandas_",
+    "polars": "polars_",
+    "pyarrow": "pyarrow_",
+    "scipy": "science",
+    "sklearn": "science",
+    "torch": "science",
+    "xarray": "science",
 }
 
 _CONTENT = instances.mark("content")

@@ -1,0 +1,73 @@
+"""What polars' values are made of: by value, whatever the chunks and the bytes under nulls."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from cas_engine.values.columns import texts
+from cas_engine.values.pieces import Branch, Order, Refusal, Rule, Unfolded, listed
+
+_NUMBERS = frozenset(["Float32", "Float64", *(f"{sign}{size}" for sign in ("Int", "UInt") for size in (8, 16, 32, 64))])
+
+
+def rule_for(kind: type) -> Rule | None:
+    """The rule for a type of polars; None for what is an object like others."""
+    pl = sys.modules["polars"]
+    if issubclass(kind, pl.DataFrame):
+        return _frame
+    if issubclass(kind, pl.Series):
+        return lambda value: listed("polars.Series", value.name, _dtype(value.dtype), _content(value, pl))
+    if issubclass(kind, pl.LazyFrame):
+        return _refuse_lazy
+    if issubclass(kind, (pl.DataType, type(pl.DataType))):
+        return lambda value: listed("polars dtype", _dtype(value))
+    return None
+
+
+def _frame(value: Any) -> Branch:
+    columns = value.get_columns()
+    return Branch(b"polars.DataFrame\0", Order.LISTED, [value.height, *columns], _by_column)
+
+
+def _by_column(parts: Sequence[object], i: int) -> str:
+    return f'["{parts[i].name}"]' if i else ""  # type: ignore[attr-defined]
+
+
+def _refuse_lazy(_value: Any) -> Unfolded:
+    raise Refusal("pass what it results in: collect() it first")
+
+
+def _dtype(dtype: Any) -> object:
+    """A dtype as plain values, in full: the repr of a long one is cut."""
+    name = str(dtype.base_type())
+    parameters = ("time_unit", "time_zone", "precision", "scale", "shape")
+    told: list[object] = [name, *(getattr(dtype, parameter, None) for parameter in parameters)]
+    if hasattr(dtype, "categories") and name == "Enum":
+        told.append(dtype.categories.to_list())
+    if hasattr(dtype, "inner") and dtype.inner is not None:
+        told.append(_dtype(dtype.inner))
+    if hasattr(dtype, "fields"):
+        told += [(one.name, _dtype(one.dtype)) for one in dtype.fields]
+    return told
+
+
+def _content(value: Any, pl: Any) -> Unfolded:
+    """The elements of a series; its dtype is told elsewhere."""
+    dtype = value.dtype
+    nulls = value.is_null().to_numpy()
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
+        return texts(value.cast(pl.String).to_list())
+    if dtype == pl.Struct:
+        return listed("structures", nulls, *(_content(value.struct.field(f.name), pl) for f in dtype.fields))
+    if dtype == pl.List:
+        lengths = value.list.len().fill_null(0).to_numpy()
+        return listed("lists", nulls, lengths, _content(value.explode(), pl))
+    if dtype == pl.Boolean:
+        return listed("numbers", nulls, value.fill_null(value=False).to_numpy())
+    if dtype.is_temporal():
+        value = value.to_physical()
+    if str(value.dtype) in _NUMBERS:
+        return listed("numbers", nulls, value.fill_null(0).to_numpy())
+    return listed("elements", value.to_list())

@@ -1,0 +1,66 @@
+"""What Arrow's values are made of: by value, whatever the chunks, offsets and bytes under nulls."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from cas_engine.values.columns import texts
+from cas_engine.values.pieces import Branch, Digested, Rule, Unfolded, listed
+from cas_store.digest import digest_of
+
+
+def rule_for(kind: type) -> Rule | None:
+    """The rule for a type of pyarrow; None for what is an object like others."""
+    pa = sys.modules["pyarrow"]
+    known: tuple[tuple[type, Rule], ...] = (
+        (pa.Table, lambda value: listed("pyarrow.Table", value.schema, *map(_column, value.columns))),
+        (pa.RecordBatch, lambda value: listed("pyarrow.RecordBatch", value.schema, *map(_column, value.columns))),
+        (pa.ChunkedArray, lambda value: listed("pyarrow.ChunkedArray", str(value.type), _column(value))),
+        (pa.Array, lambda value: listed("pyarrow.Array", str(value.type), _column(value))),
+        (pa.Scalar, lambda value: listed("pyarrow.Scalar", str(value.type), _column(pa.repeat(value, 1)))),
+        (pa.Schema, lambda value: listed("pyarrow.Schema", list(value), value.metadata)),
+        (pa.Field, _field),
+        (pa.DataType, lambda value: listed("pyarrow.DataType", str(value))),
+        (pa.Buffer, lambda value: listed("pyarrow.Buffer", Digested(digest_of(memoryview(value))))),
+    )
+    return next((rule for base, rule in known if issubclass(kind, base)), None)
+
+
+def _field(value: Any) -> Branch:
+    return listed("pyarrow.Field", value.name, str(value.type), value.nullable, value.metadata)
+
+
+def _column(value: Any) -> Unfolded:
+    pa = sys.modules["pyarrow"]
+    if isinstance(value, pa.ChunkedArray):
+        value = value.combine_chunks()
+        if isinstance(value, pa.ChunkedArray):  # too long for one chunk, or none at all
+            value = pa.concat_arrays(value.chunks) if value.num_chunks else pa.array([], value.type)
+    return _content(value, pa)
+
+
+def _content(value: Any, pa: Any) -> Unfolded:
+    """The elements of an array; its type is told elsewhere."""
+    kinds, kind = pa.types, value.type
+    if kinds.is_null(kind):
+        return listed("nulls", len(value))
+    if kinds.is_dictionary(kind):
+        return _content(value.dictionary_decode(), pa)
+    if isinstance(value, pa.ExtensionArray):
+        return _content(value.storage, pa)
+    if kinds.is_string(kind) or kinds.is_large_string(kind):
+        return texts(value.to_pylist())
+    nulls = value.is_null().to_numpy(zero_copy_only=False)
+    if kinds.is_temporal(kind) and kind.bit_width in (32, 64):
+        value, kind = value.view(pa.int64() if kind.bit_width == 64 else pa.int32()), pa.int64()
+    if kinds.is_boolean(kind) or kinds.is_integer(kind) or kinds.is_float32(kind) or kinds.is_float64(kind):
+        zero = False if kinds.is_boolean(kind) else 0
+        filled = value.fill_null(zero) if value.null_count else value
+        return listed("numbers", nulls, filled.to_numpy(zero_copy_only=False))
+    if kinds.is_struct(kind):
+        return listed("structures", nulls, *(_content(part, pa) for part in value.flatten()))
+    if kinds.is_list(kind) or kinds.is_large_list(kind):
+        lengths = value.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype("int64")
+        return listed("lists", nulls, lengths, _content(value.flatten(), pa))
+    return listed("elements", value.to_pylist())

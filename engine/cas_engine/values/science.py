@@ -1,0 +1,121 @@
+"""What the values of SciPy, scikit-learn, PyTorch and xarray are made of."""
+
+from __future__ import annotations
+
+import sys
+from itertools import chain
+from typing import Any
+
+from cas_engine.values.instances import PAYLOAD, visible_state
+from cas_engine.values.numpy_ import elements
+from cas_engine.values.pieces import Branch, CodeOf, Refusal, Rule, fields, listed
+
+
+def rule_for(kind: type) -> Rule | None:
+    """The rule for a type of one of these, or one derived from it; None for what is an object like others."""
+    for name, find in (("torch", _torch), ("xarray", _xarray), ("scipy.sparse", _sparse), ("sklearn.base", _sklearn)):
+        library = sys.modules.get(name)
+        rule = None if library is None else find(kind, library)
+        if rule is not None:
+            return rule
+    return None
+
+
+# scipy.sparse ----------------------------------------------------------------------------------------------
+
+
+def _sparse(kind: type, sparse: Any) -> Rule | None:
+    bases = tuple(getattr(sparse, name) for name in ("spmatrix", "sparray") if hasattr(sparse, name))
+    return _sparse_matrix if issubclass(kind, bases) else None
+
+
+def _sparse_matrix(value: Any) -> Branch:
+    """The stored entries as they are stored, without the flags that SciPy keeps about them."""
+    layout = value.format
+    held: list[object]
+    if layout in ("csr", "csc", "bsr"):
+        used = int(value.indptr[-1])
+        held = [value.data[:used], value.indices[:used], value.indptr]
+    elif layout == "coo":
+        coords = value.coords if hasattr(value, "coords") else (value.row, value.col)
+        held = [value.data, tuple(coords)]
+    elif layout == "dia":
+        held = [value.data, value.offsets]
+    elif layout == "lil":
+        held = [value.rows, value.data]
+    else:
+        held = [dict(value.items())]
+    return listed("sparse", CodeOf(type(value)), value.shape, value.dtype, *held)
+
+
+# scikit-learn ----------------------------------------------------------------------------------------------
+
+
+def _sklearn(kind: type, base: Any) -> Rule | None:
+    return _estimator if issubclass(kind, base.BaseEstimator) else None
+
+
+def _estimator(value: Any) -> Branch:
+    state = value.__getstate__()
+    if not isinstance(state, dict):
+        return fields(type(value), [PAYLOAD, state])
+    # The version that an estimator was pickled with says nothing about what it holds.
+    named = {name: held for name, held in state.items() if name != "_sklearn_version"}
+    return fields(type(value), chain.from_iterable(named.items()))
+
+
+# PyTorch ---------------------------------------------------------------------------------------------------
+
+
+def _torch(kind: type, torch: Any) -> Rule | None:
+    if issubclass(kind, torch.Tensor):
+        state = visible_state(kind, torch.Tensor)
+        if kind is torch.Tensor:
+            return _tensor
+        return lambda value: fields(kind, [PAYLOAD, _tensor(value), *state(value)])
+    if issubclass(kind, torch.Generator):
+        return lambda value: listed("torch.Generator", value.get_state())
+    return None
+
+
+def _tensor(value: Any) -> Branch:
+    """A tensor by dtype, shape, elements and whether it asks for gradients; its device does not count."""
+    torch = sys.modules["torch"]
+    if value.is_meta or value.is_quantized:
+        raise Refusal("it holds no plain numbers; pass a dense tensor", "tensor without numbers")
+    head = (str(value.dtype), tuple(value.shape), value.requires_grad)
+    plain = value.detach().resolve_conj().resolve_neg().cpu()
+    if plain.layout is torch.strided:
+        raw = plain.contiguous().reshape(-1).view(torch.uint8).numpy()
+        return listed("torch.Tensor", *head, elements(raw))
+    if plain.layout is torch.sparse_coo:
+        plain = plain.coalesce()
+        return listed("torch.Tensor", *head, plain.indices(), plain.values())
+    raise Refusal("pass it dense or as sparse_coo", f"tensor of layout {plain.layout}")
+
+
+# xarray ----------------------------------------------------------------------------------------------------
+
+
+def _xarray(kind: type, xarray: Any) -> Rule | None:
+    if issubclass(kind, xarray.Dataset):
+        return _dataset
+    if issubclass(kind, xarray.DataArray):
+        return _data_array
+    return _variable if issubclass(kind, xarray.Variable) else None
+
+
+def _dataset(value: Any) -> Branch:
+    variables = {name: _variable(one) for name, one in value.variables.items()}
+    return listed("xarray.Dataset", variables, set(value.coords), dict(value.attrs))
+
+
+def _data_array(value: Any) -> Branch:
+    coords = {name: _variable(one.variable) for name, one in value.coords.items()}
+    return listed("xarray.DataArray", value.name, _variable(value.variable), coords)
+
+
+def _variable(value: Any) -> Branch:
+    if value.chunks is not None:
+        raise Refusal("its numbers are not computed yet; load() it first", type(value).__name__)
+    return listed("xarray.Variable", value.dims, value.values, dict(value.attrs))
