@@ -6,17 +6,20 @@ import builtins
 import re
 import sys
 import typing
+from collections.abc import Iterable
+from types import FunctionType
 from typing import Any
 
 from cas_engine.fingerprint.graph import Node
-from cas_engine.fingerprint.reach import Reach
+from cas_engine.fingerprint.origin import owner_of_function
+from cas_engine.fingerprint.reach import Reach, says
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def describe_annotations(node: Node, reach: Reach, thing: Any, said: list[object]) -> None:
     """Note the annotations of a class or function among what its node says and reaches."""
-    annotations = _annotations_of(thing)
+    annotations = annotations_of(thing)
     module = sys.modules.get(str(getattr(thing, "__module__", "")))
     names: dict[str, Any] = vars(module) if module is not None else {}
     names = getattr(thing, "__globals__", names)
@@ -25,7 +28,28 @@ def describe_annotations(node: Node, reach: Reach, thing: Any, said: list[object
         _describe(node, reach, annotation, names, said)
 
 
-def _annotations_of(thing: Any) -> dict[str, Any]:
+class Annotated:
+    """The annotations of a function of the user's, in the hands of a package that may make something of them."""
+
+    __slots__ = ("fn",)
+
+    def __init__(self, fn: FunctionType) -> None:
+        self.fn = fn
+
+
+def annotated(held: Iterable[Node]) -> list[Annotated]:
+    """The annotated functions of the user's among these nodes."""
+    functions = (node.obj for node in held if isinstance(node.obj, FunctionType))
+    return [Annotated(fn) for fn in functions if fn.__annotations__ and owner_of_function(fn).is_user]
+
+
+def describe_annotated(node: Node, reach: Reach) -> None:
+    said: list[object] = []
+    describe_annotations(node, reach, node.obj.fn, said)
+    says(node, "annotations", *said)
+
+
+def annotations_of(thing: Any) -> dict[str, Any]:
     # A class's own, and not its base's; from 3.14 on they may be computed on demand, and may then raise anything.
     try:
         if isinstance(thing, type) and sys.version_info < (3, 14):

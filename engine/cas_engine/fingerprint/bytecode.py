@@ -15,12 +15,21 @@ from types import CodeType
 from cas_store.digest import digest_of
 
 from cas_engine.fingerprint import opcodes as O  # noqa: N812
+from cas_engine.fingerprint.constants import FORMAT, SIMPLE, plain
+from cas_engine.fingerprint.idioms import called_with, is_counted, is_of_class, is_way_out, landing, stores_name, ways
 from cas_engine.fingerprint.instructions import CO_OPTIMIZED, Instructions, decode
+from cas_engine.fingerprint.readings import (
+    IMPORTERS,
+    LOCALS_READERS,
+    MODULE_READERS,
+    OF_CLASSES,
+    QUERIES,
+    REFLECTIVE,
+)
 from cas_engine.fingerprint.references import (
     COUNTER,
     FREE,
     GLOBAL,
-    IMPORT,
     LITERAL,
     NO_IMPORTS,
     OPTIONAL,
@@ -28,33 +37,13 @@ from cas_engine.fingerprint.references import (
     Ref,
     imports_of,
 )
+from cas_engine.fingerprint.rewrites import rewrite
+
+__all__ = ["MODULE_READERS", "Canonical", "Parameter", "canonical"]
 
 # *args, **kwargs, generator, coroutine, iterable coroutine, asynchronous generator
 _FLAGS = 0x4 | 0x8 | 0x20 | 0x80 | 0x100 | 0x200
-_SHORT = 16  # instructions; CPython copies at most 4, which may have become more here
 _VARARGS, _VARKEYWORDS = 0x4, 0x8
-
-# Marshal's second format knows no sharing and no interning: equal constants, equal bytes, with their types.
-_FORMAT = 2
-_SIMPLE = frozenset({int, str, float, bool, type(None), bytes, complex, type(...)})
-
-# Reads of what usually doesn't count. Where one of these is met on an object that isn't known, it counts for all.
-REFLECTIVE = {
-    **dict.fromkeys(("__name__", "__qualname__", "__module__", "co_name", "co_qualname"), "names"),
-    **dict.fromkeys(("__doc__", "getdoc"), "docs"),
-    **dict.fromkeys(("__annotations__", "get_type_hints", "get_annotations", "__annotate__"), "annotations"),
-    **dict.fromkeys(
-        ("signature", "getfullargspec", "getcallargs", "__signature__", "__defaults__", "__kwdefaults__"),
-        "signatures",
-    ),
-    **dict.fromkeys(("co_varnames", "co_argcount", "co_consts", "co_names", "co_code"), "signatures"),
-    **dict.fromkeys(("getsource", "getsourcelines", "findsource", "co_firstlineno"), "sources"),
-}
-# Readers of the names of local variables, and of those that read any name of the module at all.
-_LOCALS = frozenset({"locals", "vars", "dir", "eval", "exec", "_getframe", "currentframe", "f_locals"})
-MODULE_READERS = frozenset({"globals", "eval", "exec", "f_globals"})
-_QUERIES = frozenset({"query", "eval"})  # of a pandas frame: "x > @limit" names a variable
-_IMPORTERS = frozenset({"import_module", "__import__"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +66,8 @@ class Canonical:
     counted: frozenset[str]  # attributes that are only counted up
     computed_imports: bool  # imports a name that isn't a literal
     literals: tuple[str, ...]  # string constants, kept only where a computed import may use them
+    keywords: frozenset[str]  # names by which it may pass arguments
+    hidden: tuple[str, ...]  # parameters of its lambdas: they count where something passes arguments by these names
 
 
 _memo: dict[int, tuple[CodeType, Canonical]] = {}
@@ -117,18 +108,20 @@ class _Writer:
         self.counted: set[str] = set()
         self.uncounted: set[str] = set()
         self.strings: list[str] = []
+        self.keywords: set[str] = set()
+        self.hidden: list[str] = []
         self.computed_imports = False
 
     def write(self, code: CodeType) -> Canonical:
         scope = self._body(code, None)
-        if self.names & _LOCALS:
+        if self.names & LOCALS_READERS:
             self.out.append(tuple(sorted(scope.numbers.items(), key=lambda item: item[1])))
-        if self.names & _QUERIES:
+        if self.names & QUERIES:
             mentioned = {name for text in self.strings for name in re.findall(r"@([^\W\d]\w*)", text)}
             for name in sorted(mentioned):
                 self.out.append(self._slot(Ref(OPTIONAL, name)))
         return Canonical(
-            digest=digest_of(marshal.dumps(self.out, _FORMAT)),
+            digest=digest_of(marshal.dumps(self.out, FORMAT)),
             parameters=tuple(_parameters(code, scope.numbers)),
             refs=tuple(self.slots),
             writes=tuple(self.writes),
@@ -136,11 +129,14 @@ class _Writer:
             names=frozenset(self.names),
             counted=frozenset(self.counted - self.uncounted),
             computed_imports=self.computed_imports,
-            literals=tuple(self.strings) if self.computed_imports else (),
+            literals=tuple(self.strings) if self.computed_imports or "modules" in self.names else (),
+            keywords=frozenset(self.keywords),
+            hidden=tuple(self.hidden),
         )
 
     def _body(self, code: CodeType, outer: _Scope | None) -> _Scope:
         found = decode(code)
+        rewrite(code, found)
         scope = _Scope(code, outer, imports_of(code, found) if found.has_import else NO_IMPORTS)
         self.names.update(code.co_names)
         self.out.append(code.co_flags & _FLAGS)
@@ -173,14 +169,14 @@ class _Writer:
             while True:
                 kind = kinds[at]
                 if kind == O.JUMP:
-                    at = _landing(found, at)
+                    at = landing(found, at)
                     kind = kinds[at]
                     if kind == O.JUMP:
                         out.append("for ever")
                         break
                 if at in seen and not copying:
                     # CPython copies a short way out, or doesn't, depending on lines: here it is always copied.
-                    copying = _is_way_out(found, at)
+                    copying = is_way_out(found, at)
                     if not copying:
                         out += ("goto", seen[at])
                         break
@@ -245,8 +241,8 @@ class _Writer:
 
     def _global(self, found: Instructions, at: int, op: int, scope: _Scope, seen: dict[int, int]) -> int:
         name = str(found.args[at])
-        if scope.code.co_flags & CO_OPTIMIZED or not _stores_name(found, name):
-            if _is_counted(found, at, O.STORE_GLOBAL):
+        if scope.code.co_flags & CO_OPTIMIZED or not stores_name(found, name):
+            if is_counted(found, at, O.STORE_GLOBAL):
                 self.out += (op, self._slot(Ref(COUNTER, name)))
                 return at + 1
             return self._chain(found, at, op, Ref(GLOBAL, name), seen)
@@ -264,7 +260,7 @@ class _Writer:
             if alias is not None:
                 return self._chain(found, at, op, alias, seen)
             if owner is None:
-                if _is_counted(found, at, O.STORE_DEREF):
+                if is_counted(found, at, O.STORE_DEREF):
                     self.out += (op, self._slot(Ref(COUNTER, name)))
                     return at + 1
                 return self._chain(found, at, op, Ref(FREE, name), seen)
@@ -291,27 +287,30 @@ class _Writer:
         ref = Ref(base.source, base.name, tuple(attrs), base.level, base.top)
         self.out += (op, self._slot(ref), *flags)
         last = attrs[-1] if attrs else base.name
-        if last in _IMPORTERS:
-            self._literal_import(found, end)
+        if last in IMPORTERS:
+            self._literal_import(found, end, last)
         return end
 
-    def _literal_import(self, found: Instructions, at: int) -> None:
-        following = found.args[at] if at < len(found.kinds) and found.kinds[at] == O.CONST else None
-        if isinstance(following, str):
-            self.out.append(self._slot(Ref(LITERAL, following)))
-        else:
+    def _literal_import(self, found: Instructions, at: int, by: str) -> None:
+        name = called_with(found, at)
+        if name is None:
             self.computed_imports = True
+        else:
+            self.out.append(self._slot(Ref(LITERAL, name)))
+            if by == "__import__" and "." in name:  # which gives the first of the names
+                self.out.append(self._slot(Ref(LITERAL, name.partition(".")[0])))
 
     def _attribute(self, found: Instructions, at: int) -> None:
         name = str(found.args[at])
-        what = REFLECTIVE.get(name)
-        if what is not None:
-            self.reflects.add(what)
+        if name in REFLECTIVE:
+            what = OF_CLASSES.get(name) if is_of_class(found, at) else REFLECTIVE[name]
+            if what is not None:
+                self.reflects.add(what)
         self._counts(found, at)
 
     def _counts(self, found: Instructions, at: int) -> None:
         name = str(found.args[at])
-        (self.counted if _is_counted(found, at, O.STORE_ATTR) else self.uncounted).add(name)
+        (self.counted if is_counted(found, at, O.STORE_ATTR) else self.uncounted).add(name)
 
     # --- constants, branches, variables
 
@@ -320,8 +319,12 @@ class _Writer:
         if type(value) is CodeType:
             self.out += (op, "code")
             inner = self._body(value, scope)
-            self.out += ("end", *((p.kind, p.name, p.slot) for p in _parameters(value, inner.numbers)))
-            if self.names & _LOCALS:
+            parameters = _parameters(value, inner.numbers)
+            if value.co_name == "<lambda>":
+                self.hidden += [p.name for p in parameters]
+                parameters = [Parameter(p.kind, "", p.slot) for p in parameters]
+            self.out += ("end", *((p.kind, p.name, p.slot) for p in parameters))
+            if self.names & LOCALS_READERS:
                 self.out.append(tuple(sorted(inner.numbers.items(), key=lambda item: item[1])))
             return at + 1
         if found.has_import and at + 2 < len(found.kinds):
@@ -331,14 +334,17 @@ class _Writer:
                 return at + 2
         if type(value) is str:
             self.strings.append(value)
+            self.keywords.add(value)
             what = REFLECTIVE.get(value)
             if what is not None:
                 self.reflects.add(what)
-        self.out += (op, value if type(value) in _SIMPLE else plain(value))
+        elif type(value) is tuple:
+            self.keywords.update(each for each in value if type(each) is str)
+        self.out += (op, value if type(value) in SIMPLE else plain(value))
         return at + 1
 
     def _branch(self, found: Instructions, at: int, op: int, pending: list[int]) -> int:
-        question, if_true, if_false, keeps = _ways(found, at, op)
+        question, if_true, if_false, keeps = ways(found, at, op)
         self.out += (question, keeps)
         pending.append(if_false)
         return if_true
@@ -352,82 +358,6 @@ class _Writer:
 
     def _slot(self, ref: Ref) -> int:
         return self.slots.setdefault(ref, len(self.slots))
-
-
-def _landing(found: Instructions, at: int) -> int:
-    """Where a jump, or a row of jumps, ends. An empty endless loop ends at itself."""
-    passed: set[int] = set()
-    while found.kinds[at] == O.JUMP and at not in passed:
-        passed.add(at)
-        at = found.targets[at]
-    return at
-
-
-def _is_way_out(found: Instructions, at: int) -> bool:
-    """Whether a few instructions without a branch lead from here out of the function."""
-    for _ in range(_SHORT):
-        kind = found.kinds[at]
-        if kind == O.END:
-            return True
-        if kind in {O.BRANCH, O.OR_POP, O.FORK}:
-            return False
-        at = _landing(found, at) if kind == O.JUMP else at + 1
-    return False
-
-
-def _ways(found: Instructions, at: int, op: int) -> tuple[str, int, int, int]:
-    """(question, way when yes, way when no, what is kept: 0 nothing, 1 a true value, 2 a false one)."""
-    target = _landing(found, found.targets[at])
-    if found.kinds[at] == O.BRANCH:
-        question, jumps_if = O.BRANCHES[op]
-        return (question, target, at + 1, 0) if jumps_if else (question, at + 1, target, 0)
-    # A value kept for a jump only to be asked again: CPython shortens that when both stand on one line.
-    on_true = O.OR_POP_IF_TRUE[op]
-    kept = 1 if on_true else 2
-    while kept:
-        kind, next_op = found.kinds[target], found.ops[target]
-        if kind == O.OR_POP:
-            if O.OR_POP_IF_TRUE[next_op] == on_true:
-                target = _landing(found, found.targets[target])
-            else:
-                target, kept = _landing(found, target + 1), 0
-        elif kind == O.BRANCH and O.BRANCHES[next_op][0] == O.IS_TRUE:
-            taken = O.BRANCHES[next_op][1] == on_true
-            target, kept = _landing(found, found.targets[target] if taken else target + 1), 0
-        else:
-            break
-    return (O.IS_TRUE, target, at + 1, kept) if on_true else (O.IS_TRUE, at + 1, target, kept)
-
-
-def _is_counted(found: Instructions, at: int, store: int) -> bool:
-    """Whether `at` loads a variable only to add a constant to it and store it again."""
-    ops, args = found.ops, found.args
-    if at + 3 >= len(ops) or ops[at + 1] != O.LOAD_CONST:
-        return False
-    if ops[at + 2] not in O.INPLACE and not (ops[at + 2] == O.BINARY_OP and int(str(args[at + 2])) >= 13):
-        return False
-    end = at + 3
-    if store == O.STORE_ATTR and found.kinds[end] == O.PLAIN:  # swaps the object and the new value
-        end += 1
-    return end < len(ops) and ops[end] == store and args[end] == args[at]
-
-
-def _stores_name(found: Instructions, name: str) -> bool:
-    return any(op == O.STORE_NAME and arg == name for op, arg in zip(found.ops, found.args))  # noqa: B905
-
-
-def plain(value: object) -> object:
-    """A constant as marshal writes it in one way only."""
-    kind = type(value)
-    if kind in _SIMPLE:
-        return value
-    if kind is tuple:
-        return ("tuple", *map(plain, value))  # type: ignore[call-overload]
-    if kind is frozenset:
-        return ("frozenset", *sorted(marshal.dumps(plain(item), _FORMAT) for item in value))  # type: ignore[attr-defined]
-    if kind is slice:
-        return ("slice", plain(value.start), plain(value.stop), plain(value.step))  # type: ignore[attr-defined]
-    return ("constant", repr(value))
 
 
 def _parameters(code: CodeType, numbers: dict[str, int]) -> list[Parameter]:

@@ -7,12 +7,13 @@ import sys
 import types
 from typing import Any
 
+from cas_engine.fingerprint.annotations import Annotated, describe_annotated
 from cas_engine.fingerprint.bytecode import canonical
 from cas_engine.fingerprint.depends import Dependency, describe_dependency
 from cas_engine.fingerprint.environment import digest_of_tree
 from cas_engine.fingerprint.functions import CompiledFile
 from cas_engine.fingerprint.graph import Node
-from cas_engine.fingerprint.origin import owner_of_class, owner_of_module
+from cas_engine.fingerprint.origin import is_importable, owner_of_class, owner_of_module
 from cas_engine.fingerprint.reach import Describer, Reach, belongs, says
 
 
@@ -104,14 +105,25 @@ def describe_named(node: Node, reach: Reach, module: str, qualname: str) -> None
         says(node, owner.kind.value, module, qualname)
 
 
+def describe_if_named(node: Node, reach: Reach) -> bool:
+    """A callable object that a package has under its name, as its functions written in another language are."""
+    module, qualname = getattr(node.obj, "__module__", None), getattr(node.obj, "__qualname__", None)
+    if not (callable(node.obj) and isinstance(module, str) and isinstance(qualname, str)):
+        return False
+    loaded = sys.modules.get(module)
+    if loaded is None or not is_importable(node.obj, loaded, qualname):
+        return False
+    owner = owner_of_module(module)
+    if owner.is_user and not owner.compiled:
+        return False
+    describe_named(node, reach, module, qualname)
+    return True
+
+
 def describe_compiled(node: Node, reach: Reach) -> None:
     """The content of a compiled extension of the user's own."""
-    node.kind, node.name = "file", node.obj.path.replace("\\", "/").rpartition("/")[2]
-    try:
-        says(node, "file", digest_of_tree(node.obj.path))
-    except OSError as error:
-        node.unresolved.append(f"{node.name}: {error}")
-        says(node, "no file")
+    node.packages.add(FILE + node.obj.path)
+    says(node, "file")
 
 
 def describe_code(node: Node, reach: Reach) -> None:
@@ -152,7 +164,8 @@ def describe_marked(node: Node, reach: Reach) -> None:
         version, stochastic, depends_on, ignore = rest
         node.draws = bool(stochastic)
         said += [bool(stochastic), tuple(sorted(map(str, ignore)))]
-        node.children.append(_part(reach, node, "version", version))
+        if version is not None:
+            node.children.append(_part(reach, node, "version", version))
         node.children += [reach.node(Dependency(each), ("dependency", id(each))) for each in depends_on]
     else:
         node.children += [_part(reach, node, str(at), each) for at, each in enumerate(rest)]
@@ -183,4 +196,5 @@ BY_TYPE: dict[type, Describer] = {
     types.CodeType: describe_code,
     CompiledFile: describe_compiled,
     Dependency: describe_dependency,
+    Annotated: describe_annotated,
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import PurePath
 
-from cas_engine.fingerprint.environment import digest_of_tree
+from cas_engine.fingerprint.environment import FILE
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.reach import Reach, says
 from cas_engine.values import File
@@ -24,12 +25,8 @@ def describe_dependency(node: Node, reach: Reach) -> None:
     thing = node.obj.thing
     if isinstance(thing, (PurePath, File)):
         path = str(thing if isinstance(thing, PurePath) else thing.path)
-        node.kind, node.name = "file", path
-        try:
-            says(node, "file", digest_of_tree(path))
-        except OSError as error:
-            node.unresolved.append(f"{path}: {error.strerror or error}")
-            says(node, "no file")
+        node.packages.add(FILE + os.path.abspath(path))  # noqa: PTH100 - links stay
+        says(node, "file")
         return
     if isinstance(thing, str):
         node.kind, node.name, node.detail = "value", "depends_on", repr(thing)

@@ -10,17 +10,35 @@ import platform
 import sys
 from collections.abc import Iterator, Sequence
 
+from cas_engine.values import content_of
 from cas_store.digest import digest_of
 
 MISSING = "missing"
 
 
-@functools.cache
+FILE = "file:"  # begins the name of a file that code depends on: like a package, it counts as found where a node runs
+
+
 def version_of(package: str) -> str:
-    """The version of a distribution as installed here; of a package without metadata, its content.
+    """The version of a distribution as installed here; of a package without metadata, and of a file, its content.
 
     "python" is the interpreter; "missing" what isn't here.
     """
+    return _file_version(package[len(FILE) :]) if package.startswith(FILE) else _version_of(package)
+
+
+def _file_version(path: str) -> str:
+    digest = content_of(path)
+    if digest is None:
+        try:
+            digest = digest_of_tree(path)
+        except OSError:
+            return MISSING
+    return f"content:{digest.hex()}"
+
+
+@functools.cache
+def _version_of(package: str) -> str:
     if package == "python":
         return platform.python_version()
     try:
@@ -31,7 +49,10 @@ def version_of(package: str) -> str:
 
 def effective(code: bytes, packages: Sequence[str]) -> bytes:
     """The fingerprint that goes into keys: the code, and the versions found here of the packages that it reaches."""
-    return _effective(code, tuple(packages))
+    files = sorted(version_of(package) for package in packages if package.startswith(FILE))
+    fingerprint = _effective(code, tuple(package for package in packages if not package.startswith(FILE)))
+    # By content alone: where a file lies does not matter.
+    return digest_of(b"".join([fingerprint, *(text.encode() for text in files)])) if files else fingerprint
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -6,7 +6,7 @@ import inspect
 import marshal
 from types import FunctionType
 
-from cas_engine.fingerprint.annotations import _annotations_of
+from cas_engine.fingerprint.annotations import annotations_of
 from cas_engine.fingerprint.graph import Node
 from cas_store.digest import digest_of
 
@@ -21,11 +21,18 @@ def facets_of(nodes: list[Node]) -> list[bytes]:
     return sorted(told)
 
 
+_TOLD = frozenset({"code", "class"})
+
+
 def _facets(node: Node, read: frozenset[str]) -> tuple[object, ...]:
     thing = node.obj
     found: list[object] = []
     if "names" in read:
-        found += [str(getattr(thing, "__qualname__", "")), node.name]
+        found.append(str(getattr(thing, "__name__", "")))
+    if "qualnames" in read or ("class qualnames" in read and isinstance(thing, type)):
+        found.append(str(getattr(thing, "__qualname__", "")))
+    if "modules" in read:
+        found.append(str(getattr(thing, "__module__", "")))
     if "docs" in read:
         found.append(str(getattr(thing, "__doc__", "")))
     if "signatures" in read and isinstance(thing, FunctionType):
@@ -33,7 +40,7 @@ def _facets(node: Node, read: frozenset[str]) -> tuple[object, ...]:
         count = code.co_argcount + code.co_kwonlyargcount
         found += [code.co_varnames[:count], len(thing.__defaults__ or ()), tuple(sorted(thing.__kwdefaults__ or ()))]
     if read & {"signatures", "annotations"}:
-        found += [f"{name}: {inspect.formatannotation(each)}" for name, each in _annotations_of(thing).items()]
+        found += [f"{name}: {inspect.formatannotation(each)}" for name, each in annotations_of(thing).items()]
     if "sources" in read:
         try:
             found.append(inspect.getsource(thing))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from pathlib import PurePath
 from types import FunctionType, ModuleType
 
-from cas_engine.fingerprint.bytecode import MODULE_READERS, REFLECTIVE, Canonical, Parameter, canonical
-from cas_engine.fingerprint.graph import Node
+from cas_engine.fingerprint.annotations import annotated
+from cas_engine.fingerprint.bytecode import Canonical, Parameter, canonical
+from cas_engine.fingerprint.graph import DigestOf, Node
 from cas_engine.fingerprint.origin import Kind, is_builtin, is_importable, owner_of_function, owner_of_namespace
 from cas_engine.fingerprint.reach import Reach, belongs, says
+from cas_engine.fingerprint.readings import LOCALS_READERS, MODULE_READERS, REFLECTIVE
 from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, LITERAL, OPTIONAL, Ref
-from cas_engine.fingerprint.resolve import Foreign, Found, Missing, name_of_function, resolve, shown_module
+from cas_engine.fingerprint.resolve import Foreign, Found, Missing, folder_of, name_of_function, resolve, shown_module
+from cas_store.digest import digest_of
 
-_READS_LOCALS = frozenset({"locals", "vars", "dir", "eval", "exec", "_getframe", "currentframe", "f_locals"})
 _BUILTIN = type(len)
 
 
@@ -38,6 +41,7 @@ def describe_function(node: Node, reach: Reach) -> None:
     if "__subclasses__" in form.names:
         reader.subclasses()
     node.reflects = node.reflects | form.reflects
+    node.keywords, node.hidden = form.keywords, form.hidden
     node.warnings += [f"{node.name} writes the {what}" for what in form.writes]
     says(node, "function", form.digest, tuple(reader.said))
 
@@ -48,7 +52,7 @@ def kept_parameters(fn: FunctionType, form: Canonical) -> tuple[Parameter, ...]:
     So a new optional argument that the body doesn't use leaves the fingerprint as it was.
     """
     parameters = list(form.parameters)
-    if form.names & _READS_LOCALS:
+    if form.names & LOCALS_READERS:
         return tuple(parameters)
     by_name = fn.__kwdefaults__ or {}
     has_varargs = any(p.kind == "*" for p in parameters)
@@ -73,6 +77,7 @@ class _Reader:
         self.node = node
         self.fn = fn
         self.reach = reach
+        self.form = canonical(fn.__code__)
         self.said: list[object] = []
 
     def read(self, ref: Ref) -> None:
@@ -88,7 +93,10 @@ class _Reader:
             self._found(ref, resolution)
 
     def child(self, obj: object, place: object, name: str) -> None:
-        self.node.children.append(self.reach.node(obj, place, name))
+        child = self.reach.node(obj, place, name)
+        if not child.base and isinstance(obj, (str, PurePath)):
+            child.base = folder_of(self.fn.__globals__)
+        self.node.children.append(child)
 
     def _missing(self, ref: Ref, missing: Missing) -> None:
         if ref.source == OPTIONAL:
@@ -104,6 +112,14 @@ class _Reader:
             self.said.append(("compiled", foreign.rest))
         else:
             self.said.append((foreign.owner.kind.value, foreign.module, foreign.rest))
+        self._reflect(foreign.rest)
+        if foreign.module == "sys" and foreign.rest[:1] == ("modules",):
+            self.computed_imports(self.form.literals)
+            if "__name__" in self.form.names:
+                self.whole_module()
+
+    def _reflect(self, names: tuple[str, ...]) -> None:
+        self.node.reflects = self.node.reflects | {REFLECTIVE[name] for name in names if name in REFLECTIVE}
 
     def _found(self, ref: Ref, found: Found) -> None:
         obj, rest = found.obj, found.rest
@@ -111,8 +127,11 @@ class _Reader:
         if type(obj) is _BUILTIN and is_builtin(ref.name, obj) and ref.source == GLOBAL:
             self.said.append(("builtin", ref.name, rest))  # the most frequent case, without a node of its own
             return
-        if isinstance(obj, ModuleType) and ref.source == GLOBAL and obj.__dict__ is self.fn.__globals__:
-            self.said.append("own module")
+        if found.place[1] in {"__name__", "__file__"} and isinstance(obj, str) and not rest:
+            self._of_place(obj, found)
+            return
+        if isinstance(obj, FunctionType) and obj.__name__ in REFLECTIVE and not owner_of_function(obj).is_user:
+            self._reflect((obj.__name__,))
         self.said.append(("found", *self._told(obj, rest)))
         self.child(obj, found.place, found.name)
 
@@ -121,10 +140,19 @@ class _Reader:
         what = REFLECTIVE.get(rest[0]) if rest else None
         if what is None:
             return rest
-        if what in {"names", "docs"} and isinstance(obj, (FunctionType, type)):
+        if what in {"names", "qualnames", "modules", "docs"} and isinstance(obj, (FunctionType, type)):
             return (*rest, str(getattr(obj, rest[0], "")))
-        self.node.reflects = self.node.reflects | {what}
+        self._reflect(rest[:1])
         return rest
+
+    def _of_place(self, value: str, found: Found) -> None:
+        """`__name__` and `__file__` of a module: run as a script or imported, here or elsewhere, it is one module."""
+        if found.place[1] == "__file__":
+            self.said.append("its file")
+        elif "__main__" in self.form.keywords:
+            self.said.append(("its name", value))
+        else:
+            self.said.append(("its name", found.name.rpartition(".")[0]))
 
     def whole_module(self) -> None:
         """The body reads names that only running it would tell."""
@@ -221,13 +249,15 @@ def _describe_foreign(node: Node, reach: Reach) -> None:
         _describe_dispatch(node, reach)
         return
     reader = _Reader(node, fn, reach)
-    for name in fn.__code__.co_freevars:
-        reader.read(Ref(FREE, name))
+    for free in fn.__code__.co_freevars:
+        reader.read(Ref(FREE, free))
     for at, value in enumerate((*(fn.__defaults__ or ()), *(fn.__kwdefaults__ or {}).values())):
         reader.child(value, ("default", id(fn), at), f"{node.name} default")
     for name, value in sorted(fn.__dict__.items()):
         reader.said.append(name)
         reader.child(value, ("attribute", id(fn), name), f"{node.name}.{name}")
+    if owner.kind is Kind.PACKAGE:
+        node.children += [reach.node(each, ("annotated", id(each.fn))) for each in annotated(node.children)]
     says(node, owner.kind.value, module, qualname, tuple(reader.said))
 
 
@@ -237,11 +267,8 @@ def _describe_dispatch(node: Node, reach: Reach) -> None:
     node.children = [each for pair in pairs for each in pair]
     says(node, "singledispatch")
 
-    def recipe(digest_of_node: object) -> bytes:
-        digests = sorted(digest_of_node(cls) + digest_of_node(fn) for cls, fn in pairs)  # type: ignore[operator]
-        from cas_store.digest import digest_of  # noqa: PLC0415
-
-        return digest_of(node.local + b"".join(digests))
+    def recipe(digest_of_node: DigestOf) -> bytes:
+        return digest_of(node.local, *sorted(digest_of_node(cls) + digest_of_node(fn) for cls, fn in pairs))
 
     node.recipe = recipe
 

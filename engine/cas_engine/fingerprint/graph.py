@@ -22,12 +22,15 @@ class Node:
     """One piece: a function, a class, a value. Filled in by `describe`, then settled, then never changed."""
 
     __slots__ = (
+        "base",
         "children",
         "detail",
         "digest",
         "draws",
         "electron",
+        "hidden",
         "index",
+        "keywords",
         "kind",
         "local",
         "low",
@@ -56,6 +59,9 @@ class Node:
         self.electron = ""  # its name, if it is one
         self.draws = False  # whether that is a stochastic one
         self.reflects: frozenset[str] = frozenset()  # what it reads of others that usually doesn't count
+        self.keywords: frozenset[str] = frozenset()  # names by which it may pass arguments
+        self.hidden: tuple[str, ...] = ()  # names of parameters that only count if something passes arguments by them
+        self.base = ""  # the folder of the module that it belongs to: a path in a value is told from there
         self.digest = b""
         self.index = self.low = -1
 

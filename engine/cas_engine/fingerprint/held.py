@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextvars
 import gc
 import logging
 import marshal
+import os
 import re
 import reprlib
 import threading
+import weakref
+from pathlib import PurePath
 from types import FunctionType
 
 from cas_engine.errors import Undigestible
+from cas_engine.fingerprint.annotations import annotated
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.origin import Kind, owner_of_class
 from cas_engine.fingerprint.reach import Reach, belongs, says
 from cas_engine.fingerprint.resolve import is_users_code
+from cas_store.digest import digest_of
 
 _SCALARS = frozenset({int, str, float, bool, bytes, complex, type(None)})
 
@@ -38,6 +44,11 @@ def describe_value(node: Node, reach: Reach) -> None:
     """A value by its digest, or piece by piece where that is refused."""
     value = node.obj
     node.kind, node.detail = "value", _short(value)
+    if node.base and isinstance(value, (str, PurePath)):
+        below = _below(os.fspath(value), node.base)
+        if below is not None:
+            says(node, "place", type(value).__name__, below)
+            return
     if type(value) in _SCALARS:
         says(node, "value", type(value).__name__, marshal.dumps(value, 2))
         return
@@ -58,13 +69,17 @@ def describe_value(node: Node, reach: Reach) -> None:
         return
     node.local = digest
     node.children = inside
-    if inside:
+    if inside and owner_of_class(type(value)).kind is Kind.PACKAGE:
+        held = [reach.node(each, ("annotated", id(each.fn))) for each in annotated(inside)]
+        node.children = [*inside, *held]
+        node.recipe = lambda of: digest_of(reach.mix_value(value, of), *(of(each) for each in held))
+    elif inside:
         node.recipe = lambda digest_of_node: reach.mix_value(value, digest_of_node)
 
 
 def _describe_in_pieces(node: Node, reach: Reach) -> None:
     """A container or an object of the user's that holds something without content: the rest of it still counts."""
-    value = node.obj
+    value = _content(node.obj)
     kind = type(value)
     if isinstance(value, (list, tuple)):
         _children(node, reach, [(f"[{at}]", item) for at, item in enumerate(value)])
@@ -82,6 +97,22 @@ def _describe_in_pieces(node: Node, reach: Reach) -> None:
         says(node, "pieces of an object", tuple(name for name, _ in state))
     else:
         _describe_opaque(node, reach, told=False)
+
+
+def _content(value: object) -> object:
+    """What is in a container that holds weakly, or that holds one thing for each context."""
+    if isinstance(value, (weakref.WeakValueDictionary, weakref.WeakKeyDictionary)):
+        return dict(value)
+    if isinstance(value, weakref.WeakSet):
+        return list(value)
+    if isinstance(value, weakref.ref):
+        return [value()]
+    if isinstance(value, contextvars.ContextVar):
+        try:
+            return [value.get()]
+        except LookupError:
+            return []
+    return value
 
 
 def _describe_opaque(node: Node, reach: Reach, *, told: bool) -> None:
@@ -116,6 +147,18 @@ def _state(value: object) -> dict[str, object]:
                 state[str(name)] = getattr(value, name)
     state.update(getattr(value, "__dict__", {}))
     return state
+
+
+def _below(path: str, base: str) -> str | None:
+    """A path as seen from the folder of the project that it lies in, so that it doesn't tell where the project lies.
+
+    Folders above count as well, two levels up: a project often names its parent to find its neighbours.
+    """
+    if not os.path.isabs(path) or len(path) < 2:
+        return None
+    seen = os.path.relpath(path, base).replace(os.sep, "/")
+    ups = seen.split("/").count("..")
+    return seen if ups == 0 or (ups <= 2 and set(seen.split("/")) == {".."}) else None
 
 
 def _is_ours(cls: type) -> bool:

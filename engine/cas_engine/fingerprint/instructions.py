@@ -111,8 +111,6 @@ def decode(code: CodeType) -> Instructions:
     found.has_import = O.IMPORT in kinds
     if O.V311 and code.co_exceptiontable:
         _read_handlers(found, code.co_exceptiontable, at)
-    if O.SWAP in ops:
-        _apply_swaps(found)
     return found
 
 
@@ -154,40 +152,6 @@ def _forget_closure_order(found: Instructions, count: int) -> None:
         del found.kinds[start:-2]
         del found.ops[start:-2]
         del found.args[start:-2]
-
-
-def _apply_swaps(found: Instructions) -> None:
-    """Store in the order of the stack, without swapping first.
-
-    `a, b = b, a` swaps and stores, or stores in the other order: CPython takes the second way when all is on one line.
-    """
-    ops, args = found.ops, found.args
-    at = 0
-    while at < len(ops):
-        if ops[at] != O.SWAP:
-            at += 1
-            continue
-        first = at
-        while at < len(ops) and ops[at] == O.SWAP and (at == first or at not in found.landings):
-            at += 1
-        stores = at
-        while at < len(ops) and ops[at] in {O.STORE_FAST, O.POP_TOP} and at not in found.landings:
-            at += 1
-        names = [args[i] for i in range(stores, at) if ops[i] == O.STORE_FAST]
-        depth = max(int(str(args[i])) for i in range(first, stores))
-        if depth > at - stores or len(set(names)) < len(names):
-            continue
-        stack = list(range(at - stores))  # from the top: what was there before the swaps
-        for i in range(first, stores):
-            other = int(str(args[i])) - 1
-            stack[0], stack[other] = stack[other], stack[0]
-        stored = sorted(zip(stack, range(stores, at)))  # noqa: B905 - of one length
-        moved = [(found.kinds[i], ops[i], args[i]) for _, i in stored]
-        for i in range(first, stores):
-            found.kinds[i], ops[i], args[i] = O.JUMP, 0, 0
-            found.targets[i] = i + 1
-        for i, (kind, op, arg) in zip(range(stores, at), moved):  # noqa: B905
-            found.kinds[i], ops[i], args[i] = kind, op, arg
 
 
 def _read_handlers(found: Instructions, table: bytes, at: list[int]) -> None:

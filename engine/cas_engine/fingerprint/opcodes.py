@@ -133,9 +133,17 @@ STORE_DEREF = number("STORE_DEREF")
 LOADS_OF_VARIABLES = frozenset(
     number(name) for name in ("LOAD_FAST", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
 ) - {-1}
+LOADS = LOADS_OF_VARIABLES | {LOAD_CONST}
 STORES_OF_VARIABLES = frozenset(
     number(name) for name in ("STORE_FAST", "STORE_DEREF", "DELETE_FAST", "DELETE_DEREF")
 ) - {-1}
 STORES_OF_CELLS = frozenset(number(name) for name in ("STORE_DEREF", "DELETE_DEREF")) - {-1}
 INPLACE = frozenset(op for op, name in enumerate(opcode.opname[:256]) if name.startswith("INPLACE_"))
 BINARY_OP = number("BINARY_OP")
+BINARY_SUBSCR = number("BINARY_SUBSCR")
+BINARY_OR = number("BINARY_OR")
+OR = 7  # the argument of BINARY_OP for |
+BUILD_LIST = number("BUILD_LIST")
+LOAD_METHOD = number("LOAD_METHOD")
+SET_FUNCTION_ATTRIBUTE = number("SET_FUNCTION_ATTRIBUTE")
+CALLS = frozenset(op for op, name in enumerate(opcode.opname[:256]) if name.startswith("CALL"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import os
 import sys
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
@@ -15,6 +16,7 @@ from cas_engine.fingerprint.origin import (
     owner_of_module,
     owner_of_namespace,
 )
+from cas_engine.fingerprint.readings import WHOLE_MODULE
 from cas_engine.fingerprint.references import FREE, IMPORT, LITERAL, Ref
 from cas_engine.program import program_of, stood_for
 
@@ -67,6 +69,18 @@ def shown_module(namespace: dict[str, object]) -> str:
     return "__main__"
 
 
+def folder_of(namespace: dict[str, object]) -> str:
+    """The folder that a module's project lies in: of a package, the one that holds the whole of it."""
+    file = namespace.get("__file__")
+    if not isinstance(file, str) or file.startswith("<"):
+        return ""
+    folder = os.path.dirname(os.path.abspath(file))
+    package = namespace.get("__package__")
+    for _ in range(len(package.split(".")) if isinstance(package, str) and package else 0):
+        folder = os.path.dirname(folder)
+    return folder
+
+
 def resolve(ref: Ref, fn: FunctionType) -> Resolution:
     """What `ref` in the body of `fn` stands for."""
     if ref.source in {IMPORT, LITERAL}:
@@ -104,6 +118,8 @@ def follow(base: object, attrs: tuple[str, ...], place: tuple[int, str], name: s
         owner = owner_of_namespace(namespace)
         if not owner.is_user or owner.compiled:
             return _foreign(base, owner, attrs[at:])
+        if attr in WHOLE_MODULE:
+            return Found(base, attrs[at:], place, name, tuple(through))
         through.append(base.__name__)
         found = _attribute(base, attr)
         place, name = (id(namespace), attr), f"{shown_module(namespace)}.{attr}"
@@ -121,7 +137,7 @@ def import_module(name: str, package: str | None = None) -> ModuleType | None:
     """The user's module of that name, imported if need be; None when that fails, whatever the reason."""
     try:
         return importlib.import_module(name, package)
-    except Exception:  # noqa: BLE001 - the module is the user's code: it may raise anything
+    except (Exception, SystemExit):  # noqa: BLE001 - the module is the user's code: it may raise anything
         return None
 
 

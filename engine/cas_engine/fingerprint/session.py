@@ -6,7 +6,7 @@ import threading
 import types
 from collections.abc import Sequence
 
-from cas_engine.fingerprint.callables import BY_TYPE, describe_marked, describe_ufunc
+from cas_engine.fingerprint.callables import BY_TYPE, describe_if_named, describe_marked, describe_ufunc
 from cas_engine.fingerprint.classes import describe_class
 from cas_engine.fingerprint.depends import Dependency
 from cas_engine.fingerprint.environment import effective, version_of
@@ -132,5 +132,5 @@ def _describe_other(node: Node, reach: Reach) -> None:
         describe_marked(node, reach)
     elif type(node.obj).__name__ == "ufunc":
         describe_ufunc(node, reach)
-    else:
+    elif not describe_if_named(node, reach):
         describe_value(node, reach)

@@ -1,0 +1,30 @@
+"""Names whose reading means more than the name: they make count what otherwise doesn't. Pure."""
+
+from __future__ import annotations
+
+# Reads of what usually doesn't count, and what it is. Where one of these is met on an object that isn't known, it
+# counts for all that is reached.
+REFLECTIVE = {
+    **dict.fromkeys(("__name__", "co_name"), "names"),
+    **dict.fromkeys(("__qualname__", "co_qualname"), "qualnames"),
+    **dict.fromkeys(("__module__",), "modules"),
+    **dict.fromkeys(("__doc__", "getdoc"), "docs"),
+    **dict.fromkeys(("__annotations__", "get_type_hints", "get_annotations", "__annotate__"), "annotations"),
+    **dict.fromkeys(
+        ("signature", "getfullargspec", "getcallargs", "__signature__", "__defaults__", "__kwdefaults__"),
+        "signatures",
+    ),
+    **dict.fromkeys(("co_varnames", "co_argcount", "co_consts", "co_names", "co_code"), "signatures"),
+    **dict.fromkeys(("getsource", "getsourcelines", "findsource", "co_firstlineno"), "sources"),
+}
+# Of a class: its name always counts.
+OF_CLASSES = {"__qualname__": "class qualnames", "__module__": "modules", "__doc__": "docs"}
+
+# Readers of the names of local variables, and of those that read any name of the module at all.
+LOCALS_READERS = frozenset({"locals", "vars", "dir", "eval", "exec", "_getframe", "currentframe", "f_locals"})
+MODULE_READERS = frozenset({"globals", "eval", "exec", "f_globals"})
+QUERIES = frozenset({"query", "eval"})  # of a pandas frame: "x > @limit" names a variable
+IMPORTERS = frozenset({"import_module", "__import__"})
+
+# Attributes of a module that lead to all that is in it.
+WHOLE_MODULE = frozenset({"__dict__", "__path__", "__spec__", "__loader__", "__class__", "__dir__"})

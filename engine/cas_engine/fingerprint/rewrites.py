@@ -1,0 +1,115 @@
+"""What CPython may write in two ways, brought to one; and what nothing reads, left out. Pure."""
+
+from __future__ import annotations
+
+from types import CodeType
+
+from cas_engine.fingerprint import opcodes as O  # noqa: N812
+from cas_engine.fingerprint.instructions import CO_OPTIMIZED, Instructions
+
+_ANNOTATIONS, _CLOSURE = 4, 8  # flags of MAKE_FUNCTION
+_STORES = frozenset({O.STORE_FAST, O.STORE_DEREF})
+
+
+def rewrite(code: CodeType, found: Instructions) -> None:
+    """Change the instructions of `code` in place."""
+    if O.SWAP in found.ops:
+        _apply_swaps(found)
+    if O.MAKE in found.kinds and code.co_flags & CO_OPTIMIZED:
+        for at, kind in enumerate(found.kinds):
+            if kind == O.MAKE:
+                _leave_out_annotations(found, at)
+
+
+def _remove(found: Instructions, at: int) -> None:
+    # A jump to the next instruction is no instruction: nothing moves, so all targets stay right.
+    found.kinds[at], found.ops[at], found.args[at] = O.JUMP, 0, 0
+    found.targets[at] = at + 1
+
+
+def _apply_swaps(found: Instructions) -> None:
+    """Store in the order of the stack, without swapping first.
+
+    `a, b = b, a` swaps and stores, or stores in the other order: CPython takes the second way when all is on one line.
+    """
+    ops, args = found.ops, found.args
+    at = 0
+    while at < len(ops):
+        if ops[at] != O.SWAP:
+            at += 1
+            continue
+        first = at
+        while at < len(ops) and ops[at] == O.SWAP and (at == first or at not in found.landings):
+            at += 1
+        stores = at
+        while at < len(ops) and ops[at] in {O.STORE_FAST, O.POP_TOP} and at not in found.landings:
+            at += 1
+        names = [args[i] for i in range(stores, at) if ops[i] == O.STORE_FAST]
+        depth = max(int(str(args[i])) for i in range(first, stores))
+        if depth > at - stores or len(set(names)) < len(names):
+            continue
+        stack = list(range(at - stores))  # from the top: what was there before the swaps
+        for i in range(first, stores):
+            other = int(str(args[i])) - 1
+            stack[0], stack[other] = stack[other], stack[0]
+        stored = sorted(zip(stack, range(stores, at)))  # noqa: B905 - of one length
+        moved = [(found.kinds[i], ops[i], args[i]) for _, i in stored]
+        for i in range(first, stores):
+            _remove(found, i)
+        for i, (kind, op, arg) in zip(range(stores, at), moved):  # noqa: B905
+            found.kinds[i], ops[i], args[i] = kind, op, arg
+
+
+def _leave_out_annotations(found: Instructions, at: int) -> None:
+    """Those of an inner function that is only stored: nothing but its name leads to them.
+
+    A decorator may read them, and so may whatever a function is passed to while it is made: those are kept.
+    """
+    ops, args = found.ops, found.args
+    after = at + 1
+    setters = []
+    while after < len(ops) and ops[after] == O.SET_FUNCTION_ATTRIBUTE:
+        setters.append(after)
+        after += 1
+    flags = sum(int(str(args[each])) for each in setters) if O.V313 else int(str(args[at]))
+    if not flags & _ANNOTATIONS or after >= len(ops) or ops[after] not in _STORES:
+        return
+    last = at - 2 - bool(flags & _CLOSURE)
+    first = _start_of_value(found, last)
+    if first is None:
+        return
+    for each in range(first, last + 1):
+        _remove(found, each)
+    if O.V313:
+        _remove(found, next(each for each in setters if args[each] == _ANNOTATIONS))
+    else:
+        args[at] = flags - _ANNOTATIONS
+
+
+def _start_of_value(found: Instructions, last: int) -> int | None:
+    """The first of the instructions that make the value that `last` leaves on the stack; None for what is not simple."""
+    needed, at = 1, last
+    while True:
+        if at < 0 or (needed and at + 1 in found.landings and at != last):
+            return None
+        taken = _takes(found, at)
+        if taken is None:
+            return None
+        needed += taken - 1
+        if needed == 0:
+            return at
+        at -= 1
+
+
+def _takes(found: Instructions, at: int) -> int | None:
+    """How many values an instruction takes that leaves one; None for all others."""
+    kind, op = found.kinds[at], found.ops[at]
+    if kind in {O.CONST, O.FAST, O.DEREF} and op & 255 in O.LOADS:
+        return 0
+    if kind == O.GLOBAL:
+        return None if O.V311 and op >> 8 else 0
+    if kind == O.ATTR:
+        return None if op >> 8 or op == O.LOAD_METHOD else 1
+    if op in {O.BUILD_TUPLE, O.BUILD_LIST}:
+        return int(str(found.args[at]))
+    return 2 if op in {O.BINARY_SUBSCR, O.BINARY_OR} or (op == O.BINARY_OP and found.args[at] == O.OR) else None
