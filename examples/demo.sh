@@ -18,12 +18,11 @@ show() {
     "$@"
 }
 
-id_of_last() { cas-run show @last --json | python -c 'import json, sys; print(json.load(sys.stdin)["dispatch_id"])'; }
+id_of_last() { cas-run list -q -n 1 | cut -c 1-12; }
 
 say '1. A workflow, for the first time: everything runs.'
 show cas-run run examples/svm.py:svm -p C=1.0 -p gamma=0.7
 id=$(id_of_last)
-id=${id:0:12}
 
 say '2. The same again, by its id: nothing runs.'
 show cas-run redispatch "$id"
@@ -48,7 +47,7 @@ cp examples/svm.py .demo/gone.py
 show cas-run run .demo/gone.py:svm -p C=1.0 -p gamma=0.7
 id=$(id_of_last)
 show rm .demo/gone.py
-show cas-run redispatch "${id:0:12}" -p C=4.0
+show cas-run redispatch "$id" -p C=4.0
 
 say 'All of them, kept:'
 show cas-run list

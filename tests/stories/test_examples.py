@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,91 +13,75 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-DATA_STEPS = {"load", "split", "scale"}
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """One store for this file: the first run is what the redispatches start from."""
+def environment() -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, "PATH": path, "CAS_RUN_STORE": str(tmp_path_factory.mktemp("examples") / "store")}
+    return {**os.environ, "PATH": path}
 
 
-def cas_run(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def after_the_demo(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Path:
+    """A copy of the examples in which the demo has run: its store lies in `.demo/store`."""
+    folder = tmp_path_factory.mktemp("demo")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    subprocess.run(["bash", folder / "examples" / "demo.sh"], env=environment, check=True, timeout=300)
+    return folder
+
+
+def dispatches_in(folder: Path, environment: dict[str, str]) -> list[dict[str, Any]]:
+    """All of them with their nodes, the oldest first."""
+    environment = {**environment, "CAS_RUN_STORE": str(folder / ".demo" / "store")}
+
+    def answer(*arguments: str) -> Any:
+        command = ["cas-run", *arguments, "--json"]
+        return json.loads(subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60).stdout)
+
+    ids = [each["dispatch_id"] for each in answer("list")["dispatches"]]
+    return [answer("show", dispatch_id) for dispatch_id in reversed(ids)]
+
+
+@pytest.mark.slow
+def test_the_demo_runs_what_it_says_and_no_more(after_the_demo: Path, environment: dict[str, str]) -> None:
+    dispatches = dispatches_in(after_the_demo, environment)
+    assert {each["status"] for each in dispatches} == {"COMPLETED"}
+    ran = [[node["label"] for node in each["nodes"] if node["status"] == "ran"] for each in dispatches]
+    model_and_below = ["train", "compute_accuracy", "bootstrap"]
+    assert ran == [
+        ["load", "split", "scale", *model_and_below],  # for the first time
+        [],  # the same again
+        model_and_below,  # new inputs
+        ["compute_accuracy"],  # replaced by compute_recall
+        model_and_below,  # a forest for the SVM
+        ["bootstrap"],  # the stochastic electron forced
+        [],  # the same script from another file
+        model_and_below,  # that file deleted, a new input
+    ]
+
+
+@pytest.mark.slow
+def test_the_demo_computes_what_the_parts_say(after_the_demo: Path, environment: dict[str, str]) -> None:
+    scores = [each["result"]["value"]["score"] for each in dispatches_in(after_the_demo, environment)]
+    first, same, other_inputs, recall, forest, resampled, *_ = scores
+    assert first == same == resampled
+    # 171 masses in the test part, 64 of them malignant: the accuracies and the recall are such fractions.
+    masses = [score * 171 for score in (first, other_inputs, forest)] + [recall * 64]
+    assert masses == pytest.approx([round(each) for each in masses])
+    assert 0.9 < min(scores) < max(scores) < 1
+
+
+@pytest.mark.slow
+def test_as_a_script_it_finds_what_the_command_computed(after_the_demo: Path, environment: dict[str, str]) -> None:
+    # Run as __main__ or loaded by the command, from whatever folder: the code is the same.
+    store = str(after_the_demo / ".demo" / "store")
     done = subprocess.run(
-        ["cas-run", *arguments, "--json"],
-        env=environment,
-        cwd=ROOT,
+        [sys.executable, after_the_demo / "examples" / "svm.py"],
+        env={**environment, "CAS_RUN_STORE": store},
+        cwd=after_the_demo,
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
-
-
-@pytest.fixture(scope="module")
-def first(environment: dict[str, str]) -> dict[str, Any]:
-    return cas_run(environment, "run", "examples/svm.py:svm", "-p", "C=1.0", "-p", "gamma=0.7")
-
-
-def what_ran(dispatch: dict[str, Any]) -> set[str]:
-    assert {node["status"] for node in dispatch["nodes"]} <= {"ran", "hit"}
-    return {node["electron"] for node in dispatch["nodes"] if node["status"] == "ran"}
-
-
-def test_the_first_run_runs_everything(first: dict[str, Any]) -> None:
-    assert what_ran(first) == DATA_STEPS | {"train", "compute_accuracy", "bootstrap"}
-
-
-def test_the_same_again_runs_nothing(environment: dict[str, str], first: dict[str, Any]) -> None:
-    again = cas_run(environment, "redispatch", first["dispatch_id"])
-    assert what_ran(again) == set()
-
-
-def test_new_inputs_reuse_the_data_steps(environment: dict[str, str], first: dict[str, Any]) -> None:
-    other = cas_run(environment, "redispatch", first["dispatch_id"], "-p", "C=1.5", "-p", "gamma=0.8")
-    assert what_ran(other) == {"train", "compute_accuracy", "bootstrap"}
-
-
-def test_another_measure_runs_alone(environment: dict[str, str], first: dict[str, Any]) -> None:
-    replacement = "compute_accuracy=examples/metrics.py:compute_recall"
-    other = cas_run(environment, "redispatch", first["dispatch_id"], "--replace", replacement)
-    assert what_ran(other) == {"compute_recall"}
-
-
-def test_another_model_reuses_the_data_steps(environment: dict[str, str], first: dict[str, Any]) -> None:
-    other = cas_run(
-        environment, "redispatch", first["dispatch_id"], "--replace", "train=examples/models.py:train_forest"
-    )
-    assert what_ran(other) == {"train_forest", "compute_accuracy", "bootstrap"}
-
-
-def test_another_sample_runs_the_stochastic_step(environment: dict[str, str], first: dict[str, Any]) -> None:
-    other = cas_run(environment, "redispatch", first["dispatch_id"], "--recompute", "stochastic")
-    assert what_ran(other) == {"bootstrap"}
-
-
-def test_the_example_runs_as_a_script(environment: dict[str, str], first: dict[str, Any]) -> None:
-    # After the command, in the same store: run as __main__ or loaded by the command, the code is the same.
-    script = [sys.executable, "examples/svm.py"]
-    done = subprocess.run(script, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert "ran 0, reused 6" in done.stdout
-    assert first["dispatch_id"] not in done.stdout
-
-
-@pytest.mark.slow
-def test_the_demo_runs_and_shows_what_was_reused(tmp_path: Path, environment: dict[str, str]) -> None:
-    # In a copy: the demo makes its store beside itself.
-    copy = tmp_path / "examples"
-    copy.mkdir()
-    for file in (ROOT / "examples").glob("*.*"):
-        (copy / file.name).write_bytes(file.read_bytes())
-    done = subprocess.run(
-        ["bash", copy / "demo.sh"], env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert done.stdout.count("$ cas-run redispatch") == 6
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip().endswith("ran 0, reused 6")
