@@ -37,7 +37,7 @@ READING_ORDER = {
             errors
         """,
         "cas_run": """
-            phrases table exits terminal conversion
+            phrases ids table exits terminal tracebacks conversion
             arguments loading backend session
             tally preview report progress live foreground completing conclusion
             command choices commands main __main__
@@ -60,7 +60,7 @@ NAMED_ONLY = {
 MUST_BE_PURE = {
     "cas_store": {"digest", "rows", "tables"},
     "cas_engine": {"bindings", "graph", "keys", "plan", "policy", "records", "signatures"},
-    "cas_run": {"conversion", "phrases", "report", "table"},
+    "cas_run": {"conversion", "ids", "phrases", "report", "table"},
 }
 
 
