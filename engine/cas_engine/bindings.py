@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cas_engine.files import from_json as files_from_json
+from cas_engine.files import to_json as files_to_json
+from cas_engine.values import FileContent
 from cas_store.digest import Digest, digest_of
 
 Step = tuple[str, object]  # ("item", key) or ("attr", name)
@@ -24,6 +27,7 @@ class Const:
     digest: Digest
     encoded: bytes | None
     blob: Digest | None
+    files: tuple[FileContent, ...] = ()  # those that count by content in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +187,10 @@ def call_arguments(template: Template) -> tuple[list[Binding], dict[str, Binding
 def to_json(binding: Binding) -> list[Any]:
     """A binding as a JSON value, short: manifests hold many."""
     if isinstance(binding, Const):
+        files = [files_to_json(binding.files)] if binding.files else []
         if binding.blob is not None:
-            return ["b", binding.digest.hex(), binding.blob.hex()]
-        return ["c", binding.digest.hex(), base64.b64encode(binding.encoded or b"").decode()]
+            return ["b", binding.digest.hex(), binding.blob.hex(), *files]
+        return ["c", binding.digest.hex(), base64.b64encode(binding.encoded or b"").decode(), *files]
     if isinstance(binding, Ref):
         path = [[kind, to_json(step) if isinstance(step, Const) else step] for kind, step in binding.path]
         return ["r", binding.slot, path]
@@ -198,9 +203,9 @@ def from_json(raw: list[Any]) -> Binding:
     """The binding that `to_json` wrote."""
     tag = raw[0]
     if tag == "b":
-        return Const(bytes.fromhex(raw[1]), None, bytes.fromhex(raw[2]))
+        return Const(bytes.fromhex(raw[1]), None, bytes.fromhex(raw[2]), _files(raw))
     if tag == "c":
-        return Const(bytes.fromhex(raw[1]), base64.b64decode(raw[2]), None)
+        return Const(bytes.fromhex(raw[1]), base64.b64decode(raw[2]), None, _files(raw))
     if tag == "r":
         steps = tuple((kind, from_json(step) if isinstance(step, list) else step) for kind, step in raw[2])
         return Ref(raw[1], steps)
@@ -209,6 +214,10 @@ def from_json(raw: list[Any]) -> Binding:
         assert isinstance(cls, Const)  # noqa: S101 - written by to_json only so
         return Fields(cls, tuple((name, from_json(item)) for name, item in raw[2]))
     return Items(tag, tuple(from_json(item) for item in raw[1]))
+
+
+def _files(raw: list[Any]) -> tuple[FileContent, ...]:
+    return files_from_json(raw[3]) if len(raw) > 3 else ()
 
 
 def template_to_json(template: Template) -> list[Any]:

@@ -13,18 +13,19 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from cas_engine import keys
-from cas_engine.bindings import Ref, call_arguments
+from cas_engine.bindings import Ref, call_arguments, consts_in
 from cas_engine.board import Board, with_result
 from cas_engine.events import Event, NodeFinished, NodeStarted, Observer, Planned
 from cas_engine.executors import Answer, Done, Job, Runner, shared_threads
 from cas_engine.graph import Graph, Row
-from cas_engine.journal import Journal
+from cas_engine.journal import BLOB_GONE, Journal
 from cas_engine.outcome import NO_DIGEST, NodeOutcome, NodeStatus
 from cas_engine.plan import Decision, Hit, Miss, Planner, Same, Unknown
 from cas_engine.policy import Policy
 from cas_engine.records import Record
 from cas_engine.seeding import seed_of
 from cas_engine.unchanged import LiveCode
+from cas_engine.values import FileContent
 from cas_engine.worker import InputGone, Raised, Returned, Task
 from cas_store.digest import Digest
 from cas_store.errors import CasRunError, StoreError
@@ -116,6 +117,11 @@ class Evaluation:
         finally:
             self._journal.release_all()
         return self._board.settled()
+
+    @property
+    def files(self) -> set[FileContent]:
+        """The files that results name, with what is in them."""
+        return {file for record in self._board.records if record is not None for file in record.files}
 
     @property
     def outcomes(self) -> list[NodeOutcome]:
@@ -292,7 +298,9 @@ class Evaluation:
         found = [self._board.records[parent] for parent in self._graph.parents_of(node)[: template.slots]]
         slots = tuple(record.blob for record in found if record is not None)
         seed = seed_of(self._miss(node).key, draw)
-        return Task(row.name, row.capsule, tuple(args), tuple(kwargs.items()), slots, seed)
+        files = [file for record in found if record is not None for file in record.files]
+        files += [file for binding in (*args, *kwargs.values()) for const in consts_in(binding) for file in const.files]
+        return Task(row.name, row.capsule, tuple(args), tuple(kwargs.items()), slots, tuple(files), seed)
 
     def _on_answer(self, node: int, attempt: int, answer: Answer) -> None:
         row = self._graph.row_of(node)
@@ -359,6 +367,7 @@ class Evaluation:
             is_sample=row.stochastic or differs or (before is not None and before.is_sample),
             draw=draw,
             parts=reply.parts,
+            files=reply.files,
             electron=row.name,
             dispatch=extra.get("dispatch", self._s.dispatch_id),
         )
@@ -399,7 +408,7 @@ class Evaluation:
     def _reason(self, node: int, miss: Miss) -> str:
         if miss.forced is not None:
             return miss.forced
-        return "its blob is damaged or gone" if miss.key in self._journal.gone else self._s.why(node)
+        return self._journal.unusable.get(miss.key) or self._s.why(node)
 
     def _inner(self, node: int) -> dict[str, str]:
         inner = self._s.nested.dispatch_of(node) if self._graph.row_of(node).is_lattice else ""
@@ -430,7 +439,7 @@ class Evaluation:
             one = self._board.reopen(node)
             self._again.add(node)
             self._decisions[node] = Miss(one.key, None)
-            self._journal.gone.add(one.key)
+            self._journal.unusable[one.key] = BLOB_GONE
 
     def _reopen_damaged_output(self) -> bool:
         """Whether something that the lattice returns has to be computed again, its blob being gone."""

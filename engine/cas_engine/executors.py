@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -41,11 +42,21 @@ class Job:
 
     def run_here(self) -> Done:
         """Make the call in this thread."""
-        function = None if self.live is None else self.live.function()
-        reply = run(self.task, self.store.get_blob, function)
-        if function is not None and self.live is not None and self.live.changed_meanwhile():
+        fetch, live = self.store.get_blob, self.live
+        if live is None:
+            return finished(run(self.task, fetch), self.store)
+
+        used: list[Callable[..., object]] = []
+
+        def load() -> Callable[..., object]:
+            used.append(live.function(fetch(self.task.capsule)))
+            return used[0]
+
+        reply = run(self.task, fetch, load)
+        if used and live.is_own(used[0]) and live.changed_since(time.monotonic()):
             # It may have read what was not recorded.
-            reply = run(self.task, self.store.get_blob, None)
+            used.clear()
+            reply = run(self.task, fetch, load)
         return finished(reply, self.store)
 
 
@@ -136,7 +147,7 @@ def run_shipped(task: Task, blobs: dict[Digest, bytes]) -> Reply:
     if isinstance(reply, Returned):
         whole = b"".join(reply.encoded.pieces)
         encoded = type(reply.encoded)([whole], len(whole))
-        return Returned(encoded, reply.value, reply.parts, reply.seconds)
+        return replace(reply, encoded=encoded)
     return reply
 
 

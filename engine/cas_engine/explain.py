@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cas_engine import capsule
 from cas_engine.bindings import Binding, Const, Ref
-from cas_engine.fingerprint import version_of
+from cas_engine.fingerprint.environment import FILE, version_of
 from cas_engine.graph import Graph, Row
 from cas_engine.manifest import Manifest
 from cas_engine.outcome import NodeOutcome
@@ -80,8 +80,11 @@ class Reasons:
         versions = dict(self._baseline.manifest.environment)
         for package in row.packages:
             was, here = versions.get(package), version_of(package)
-            if was is not None and was != here:
-                return f"{package} {was} → {here}"
+            if was is None or was == here:
+                continue
+            if package.startswith(FILE):
+                return f"the file {package[len(FILE) :]} changed"
+            return f"{package} {was} → {here}"
         return None
 
     def _input_change(self, before: int, node: int) -> str | None:
@@ -97,6 +100,9 @@ class Reasons:
                 continue
             if isinstance(was, Const) and isinstance(binding, Const):
                 if was.digest != binding.digest:
+                    edited = [path for path, digest in binding.files if dict(was.files).get(path, digest) != digest]
+                    if edited:
+                        return f"input {shown}: the file {edited[0]} changed"
                     return f"input {shown} {_shown(was)} → {_shown(binding)}"
             elif not _same_shape(was, binding):
                 return f"input {shown} comes from elsewhere"

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from cas_engine import outcome, records
+from cas_engine.files import are_unchanged
 from cas_engine.outcome import NodeOutcome
 from cas_engine.records import Record
 from cas_store.blobs import PreparedBlob
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cas_store.snapshot import Snapshot
 
 EPOCH = b"epoch"  # in META: changes whenever a deterministic electron is seen not to repeat itself
+BLOB_GONE = "its blob is damaged or gone"
 NOBODY = "0" * 32  # the dispatch of a plan, which claims and writes nothing
 _UNSEEN = 64  # commits under way before the oldest are looked at
 
@@ -40,7 +42,7 @@ class Journal:
         self._pending: deque[Future[None]] = deque()
         self._durable: SimpleQueue[Digest] = SimpleQueue()
         self._claimed: set[Digest] = set()
-        self.gone: set[Digest] = set()  # keys whose record is there and whose blob is not
+        self.unusable: dict[Digest, str] = {}  # keys that have a record which is no use, and why
 
     # Reading ------------------------------------------------------------------------------------------------
 
@@ -62,8 +64,12 @@ class Journal:
         there = self._snapshot is not None and self._snapshot.has(Table.BLOBS, record.blob)
         there = there or not self._store.find_missing([record.blob])
         if not there:
-            self.gone.add(key)
-        return record if there else None
+            self.unusable[key] = BLOB_GONE
+            return None
+        if not are_unchanged(record.files):
+            self.unusable[key] = "a file that it gave has changed"
+            return None
+        return record
 
     def recorded(self, key: Digest) -> Record | None:
         """The record of a key, whether its blob is there or not."""
@@ -76,7 +82,7 @@ class Journal:
         if row is None:
             return None
         record = records.loads(row)
-        if self._store.find_missing([record.blob]):
+        if self._store.find_missing([record.blob]) or not are_unchanged(record.files):
             return None
         self._pending.append(self._store.submit([Insert(Table.RECORDS, key, row)]))
         return record

@@ -50,6 +50,7 @@ def kept_samples(store: Store, entry: Entry) -> dict[Digest, Record]:
                 is_sample=node.is_sample,
                 draw=0,
                 parts=NO_PARTS,
+                files=(),
                 electron="",
                 dispatch=node.extra.get("dispatch", entry.id),
             )

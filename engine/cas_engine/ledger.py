@@ -54,6 +54,8 @@ class Entry:
     manifest: str
     outcome: str
     outputs: list[str]  # the blobs that its result is made of
+    files: list[list[str]]  # what its inputs name, with the digest of what was in them
+    made: list[list[str]]  # the same of its results
     error: str
     inputs: dict[str, str]
     replaced: dict[str, str]

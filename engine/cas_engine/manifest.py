@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cas_engine import bindings, signatures
+from cas_engine import bindings, files, signatures
 from cas_engine.bindings import Template
 from cas_engine.errors import CapsuleError
 from cas_engine.graph import Graph, Reached, Row
+from cas_engine.values import FileContent
 
 MAGIC = b"cas-run manifest 1\n"
 _LENGTHS = struct.Struct("<II")
@@ -35,6 +36,7 @@ class Manifest:
     graph: Graph
     replaced: tuple[Row, ...]
     environment: tuple[tuple[str, str], ...]
+    files: tuple[FileContent, ...]  # all that constants and inputs name
 
 
 def dumps(manifest: Manifest) -> list[bytes]:
@@ -47,6 +49,7 @@ def dumps(manifest: Manifest) -> list[bytes]:
         "previews": [list(pair) for pair in manifest.previews],
         "replaced": [_row_to_json(row) for row in manifest.replaced],
         "environment": [list(pair) for pair in manifest.environment],
+        "files": files.to_json(manifest.files),
         "rows": [_row_to_json(row) for row in graph.rows],
         "output": bindings.to_json(graph.output),
         "output_parents": list(graph.output_parents),
@@ -92,6 +95,7 @@ def loads(blob: memoryview | bytes) -> Manifest:
         graph=graph,
         replaced=tuple(_row_from_json(row) for row in header["replaced"]),
         environment=tuple((name, version) for name, version in header["environment"]),
+        files=files.from_json(header["files"]),
     )
 
 

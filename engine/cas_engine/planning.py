@@ -145,7 +145,7 @@ def _plan_of(store: Store, prepared: Prepared | Answered) -> Plan:
             case Same(_, first):
                 word, reason = nodes_made[first].decision, f"same call as {labels[first]}"
             case Miss(_, forced):
-                gone = "its blob is damaged or gone" if decision.key in journal.gone else None
+                gone = journal.unusable.get(decision.key)
                 word, reason = "miss", forced or gone or reasons.why(node)
             case Unknown(above):
                 word, reason = "unknown", f"waits for {labels[above]}"

@@ -16,6 +16,7 @@ from cas_engine.bindings import Binding, Const, Template, template_digest
 from cas_engine.electron import Electron, as_electron
 from cas_engine.errors import AmbiguousElectron, BadOption, Undigestible, UnknownElectron, Unstorable
 from cas_engine.explain import Baseline, Reasons
+from cas_engine.files import are_not_edited, are_unchanged, from_json
 from cas_engine.fingerprint import effective, version_of
 from cas_engine.graph import Graph, Row
 from cas_engine.handles import Handle
@@ -29,8 +30,9 @@ from cas_engine.previews import preview
 from cas_engine.recorder import Recorder
 from cas_engine.records import Record
 from cas_engine.signatures import bind, pick
-from cas_engine.substitution import substitute
+from cas_engine.substitution import graph_with_consts, substitute, with_consts
 from cas_engine.tracing import trace
+from cas_engine.values import content_of
 from cas_store.digest import Digest, digest_of
 from cas_store.store import Store
 from cas_store.tables import Table
@@ -96,7 +98,7 @@ def prepare(
     graph = trace(lattice, args, kwargs, recorder, {})
     return Prepared(
         lattice_key=key,
-        manifest=Manifest(row, inputs, previews, graph, (), environment_of(row, graph)),
+        manifest=Manifest(row, inputs, previews, graph, (), environment_of(row, graph), tuple(recorder.files)),
         policy=REUSE,
         kept={},
         baseline=latest_of(store, lattice.name),
@@ -115,16 +117,16 @@ def prepare_again(
     kwargs: Mapping[str, object],
 ) -> Prepared | Answered:
     """A recorded dispatch with what is new about it. Raises UsageError, CapsuleError, Undigestible, Unstorable."""
-    before = load_manifest(store, parent)
+    recorded = before = load_manifest(store, parent)
     recorder = Recorder(store)
     replaced = {row.slot: row for row in before.replaced}
     new = _replacements(recorder, before, replace_electrons or {})
     replaced.update((row.slot, row) for row, _ in new)
     electrons = {row.slot: electron for row, electron in new}
     check_names(policy, [*before.graph.rows, *replaced.values()])
+    before = _with_files_as_they_are(store, recorder, before)
     inputs, previews = before.inputs, before.previews
-    given = bool(args or kwargs)
-    if given:
+    if args or kwargs:
         inputs, previews = merged_inputs(recorder, before, args, kwargs)
 
     def default_of(row: Row, parameter: str) -> Digest | None:
@@ -140,18 +142,46 @@ def prepare_again(
         by = _answer_again(store, parent, before, key)
         if by is not None:
             return Answered(before.lattice.name, key, by, dict(previews), names, parent.id)
-    if given and inputs.digest != before.inputs.digest:
+    if inputs.digest != recorded.inputs.digest:
         graph = _traced_again(store, recorder, before.lattice, inputs, replaced)
         check_names(policy, [*graph.rows, *replaced.values()])
     return Prepared(
         lattice_key=key,
-        manifest=Manifest(before.lattice, inputs, previews, graph, rows, environment_of(before.lattice, graph)),
+        manifest=Manifest(
+            lattice=before.lattice,
+            inputs=inputs,
+            previews=previews,
+            graph=graph,
+            replaced=rows,
+            environment=environment_of(before.lattice, graph),
+            files=tuple({*before.files, *recorder.files}),
+        ),
         policy=policy,
         kept=kept_samples(store, parent),
-        baseline=Baseline(before, outcomes_of(store, parent)),
+        baseline=Baseline(recorded, outcomes_of(store, parent)),
         recorder=recorder,
         parent=parent.id,
         executors=recorder.executors,
+    )
+
+
+def _with_files_as_they_are(store: Store, recorder: Recorder, before: Manifest) -> Manifest:
+    """The manifest with the digests, as they are here and now, of constants that name files edited since."""
+    edited = {path for path, digest in before.files if content_of(path) not in (digest, None)}
+    if not edited:
+        return before
+
+    def fresh(const: Const) -> Const:
+        if not any(path in edited for path, _ in const.files):
+            return const
+        encoded = const.encoded if const.encoded is not None else store.get_blob(const.blob or b"")
+        return recorder.const(codec.decode(encoded))
+
+    return replace(
+        before,
+        inputs=with_consts(before.inputs, before.lattice, fresh),
+        graph=graph_with_consts(before.graph, fresh),
+        files=tuple(file for file in before.files if file[0] not in edited),
     )
 
 
@@ -322,12 +352,17 @@ def answer_of(store: Store, key: Digest) -> Entry | None:
     if row is None:
         return None
     raw = json.loads(row)
-    if raw["epoch"] != epoch(store):
+    if raw["epoch"] != epoch(store) or store.get(Table.DISPATCHES, bytes.fromhex(raw["id"])) is None:
         return None
-    if store.find_missing([bytes.fromhex(blob) for blob in raw["blobs"]]):
-        return None
-    found = store.get(Table.DISPATCHES, bytes.fromhex(raw["id"]))
-    return None if found is None else ledger.get(store, raw["id"])
+    entry = ledger.get(store, raw["id"])
+    return entry if _still_holds(store, entry) else None
+
+
+def _still_holds(store: Store, entry: Entry) -> bool:
+    """Whether the results of a dispatch are there, and the files that it counts by content are as they were."""
+    if store.find_missing([bytes.fromhex(blob) for blob in entry.outputs]):
+        return False
+    return are_not_edited(from_json(entry.files)) and are_unchanged(from_json(entry.made))
 
 
 def epoch(store: Store) -> str:
@@ -338,8 +373,7 @@ def epoch(store: Store) -> str:
 def _answer_again(store: Store, parent: Entry, before: Manifest, key: Digest) -> Entry | None:
     """The parent itself if nothing is new; or another dispatch, where no sample of the parent's has to be kept."""
     if parent.status is Status.COMPLETED and parent.lattice_key == key.hex():
-        missing = store.find_missing([bytes.fromhex(blob) for blob in parent.outputs])
-        return None if missing else parent
+        return parent if _still_holds(store, parent) else None
     samples = any(row.stochastic for row in before.graph.rows)
     return None if samples or epoch(store) else answer_of(store, key)
 

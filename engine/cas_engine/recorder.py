@@ -17,6 +17,7 @@ from cas_engine.graph import Reached, Row
 from cas_engine.lattice import Lattice
 from cas_engine.signatures import signature_of
 from cas_engine.unchanged import LiveCode
+from cas_engine.values import FileContent, files_met
 from cas_store.digest import Digest, digest_of
 from cas_store.store import Store
 from cas_store.tables import Table
@@ -34,6 +35,7 @@ class Recorder:
         self.writes: list[Write] = []
         self.live: dict[Digest, LiveCode] = {}  # by capsule
         self.executors: dict[str, Executor] = {}
+        self.files: set[FileContent] = set()
         self.warnings: list[str] = []
         self._defaults: dict[tuple[int, str], Digest | None] = {}
         self._blobs: set[Digest] = set()
@@ -66,11 +68,14 @@ class Recorder:
 
     def const(self, value: object) -> Const:
         """A value by digest, its bytes kept. Raises Undigestible, Unstorable."""
-        digest = self.session.digest_value(value)
+        with files_met() as met:
+            digest = self.session.digest_value(value)
         encoded = codec.encode(value, self.session)
+        files = tuple(met)
+        self.files.update(met)
         if encoded.size <= _INLINE_LIMIT:
-            return Const(digest, b"".join(encoded.pieces), None)
-        return Const(digest, None, self._keep(encoded.pieces))
+            return Const(digest, b"".join(encoded.pieces), None, files)
+        return Const(digest, None, self._keep(encoded.pieces), files)
 
     def default(self, electron: Electron[..., Any], parameter: str) -> Digest | None:
         """The digest of a parameter's default, None if it has none that is stable."""

@@ -7,6 +7,9 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+from cas_engine.files import from_json as files_from_json
+from cas_engine.files import to_json as files_to_json
+from cas_engine.values import FileContent
 from cas_store.digest import Digest
 
 _HEAD = struct.Struct("<16s16sddQB")
@@ -28,6 +31,9 @@ class Record:
     is_sample: bool
     draw: int  # how many samples of this key were drawn before it
     parts: Parts
+    files: tuple[
+        FileContent, ...
+    ]  # what the value names and counts by content: it is the result only while they are so
     electron: str
     dispatch: str
 
@@ -55,6 +61,8 @@ NO_PARTS = Parts((), ())
 def dumps(record: Record) -> bytes:
     """The row of a record."""
     tail: dict[str, Any] = {"electron": record.electron, "dispatch": record.dispatch}
+    if record.files:
+        tail["files"] = files_to_json(record.files)
     if record.draw:
         tail["draw"] = record.draw
     if record.parts.by_position:
@@ -84,6 +92,7 @@ def loads(row: bytes) -> Record:
             by_position=tuple(flat[i : i + 16] for i in range(0, len(flat), 16)),
             by_key=tuple((key, bytes.fromhex(digest)) for key, digest in tail.get("keys", ())),
         ),
+        files=files_from_json(tail.get("files", ())),
         electron=tail["electron"],
         dispatch=tail["dispatch"],
     )

@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cas_engine import executors, ledger, outcome
+from cas_engine import executors, files, ledger, outcome
 from cas_engine import manifest as manifests
 from cas_engine.evaluation import Evaluation, Setting
 from cas_engine.events import Finished, Observer, Planned
@@ -116,6 +116,8 @@ def begin(store: Store, prepared: Prepared, *, outer: str, cancel: CancelFlag | 
         manifest=blob.digest.hex(),
         outcome="",
         outputs=[],
+        files=files.to_json(manifest.files),
+        made=[],
         error="",
         inputs=dict(manifest.previews),
         replaced={row.slot: row.name for row in manifest.replaced},
@@ -179,7 +181,13 @@ def _finish(running: Running, prepared: Prepared, status: Status, error: str, no
     if status is Status.COMPLETED:
         outputs = sorted({nodes[parent].blob.hex() for parent in graph.output_parents})
     entry = replace(
-        running.entry, status=status, finished=time.time(), error=error, totals=outcome.totals(nodes), outputs=outputs
+        running.entry,
+        status=status,
+        finished=time.time(),
+        error=error,
+        totals=outcome.totals(nodes),
+        outputs=outputs,
+        made=files.to_json(running.evaluation.files if running.evaluation is not None else ()),
     )
     writes: list[Write] = []
     if nodes:
@@ -187,7 +195,7 @@ def _finish(running: Running, prepared: Prepared, status: Status, error: str, no
         entry = replace(entry, outcome=blob.digest.hex())
         writes.append(PutBlob(blob))
     if status is Status.COMPLETED:
-        answer = {"id": entry.id, "epoch": epoch(store), "blobs": outputs}
+        answer = {"id": entry.id, "epoch": epoch(store)}
         writes.append(Put(Table.LATTICES, prepared.lattice_key, json.dumps(answer).encode()))
     if not entry.outer:
         writes.append(Put(Table.META, latest_key(entry.lattice), bytes.fromhex(entry.id)))

@@ -6,9 +6,10 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from cas_engine import capsule, codec, keys, ledger
+from cas_engine import capsule, codec, files, keys, ledger
 from cas_engine.bindings import Const, Template, materialize
 from cas_engine.errors import UnknownDispatch
 from cas_engine.executors import Answer, finished
@@ -77,7 +78,9 @@ class Sublattices:
             lambda const: codec.decode(self._bytes(const)),
             lambda slot: codec.decode(self._store.get_blob(blobs[slot])),
         )
-        return finished(returned(value, time.perf_counter() - started), self._store)
+        reply = returned(value, time.perf_counter() - started)
+        named = files.from_json([*inner.entry.files, *inner.entry.made])
+        return finished(replace(reply, files=tuple({*reply.files, *named})), self._store)
 
     def _prepare(self, node: int, row: Row, task: Task) -> Prepared:
         def const(one: Const) -> Any:
@@ -89,14 +92,17 @@ class Sublattices:
         args = [materialize(binding, const, slot) for binding in task.args]
         kwargs = {name: materialize(binding, const, slot) for name, binding in task.kwargs}
         live = self._prepared.recorder.live.get(row.capsule)
-        function = None if live is None else live.function()
-        lattice = as_lattice(function or capsule.load(self._store.get_blob(row.capsule)))
-        recorder = Recorder(self._store)
-        inputs: Template
-        inputs, previews = bind_inputs(recorder, row, args, kwargs)
+        blob = self._store.get_blob(row.capsule)
         replaced = {one.slot: one for one in self._prepared.manifest.replaced}
-        recorder.live.update(self._prepared.recorder.live)
-        graph = trace(lattice, args, kwargs, recorder, replaced)
+        while True:
+            lattice = as_lattice(function := capsule.load(blob) if live is None else live.function(blob))
+            recorder = Recorder(self._store)
+            inputs: Template
+            inputs, previews = bind_inputs(recorder, row, args, kwargs)
+            recorder.live.update(self._prepared.recorder.live)
+            graph = trace(lattice, args, kwargs, recorder, replaced)
+            if live is None or not live.is_own(function) or not live.changed_since(time.monotonic()):
+                break
         before = self._dispatch_before(node)
         kept, baseline = {}, None
         if before:
@@ -109,7 +115,7 @@ class Sublattices:
         rows = tuple(replaced.values())
         return Prepared(
             lattice_key=keys.lattice_key(row, effective, rows, inputs.digest),
-            manifest=Manifest(row, inputs, previews, graph, rows, environment_of(row, graph)),
+            manifest=Manifest(row, inputs, previews, graph, rows, environment_of(row, graph), tuple(recorder.files)),
             policy=self._prepared.policy,
             kept=kept,
             baseline=baseline,

@@ -85,6 +85,43 @@ def substitute(graph: Graph, replaced: Mapping[str, Row], default_of: DefaultOf)
     return replace(graph, rows=rows, templates=templates, template_of=template_of, parents=parents)
 
 
+def graph_with_consts(graph: Graph, fresh: Callable[[Const], Const]) -> Graph:
+    """The graph with other constants in place of its own."""
+    templates = list(graph.templates)
+    made: dict[tuple[int, int], int] = {}
+    template_of = array("I", graph.template_of)
+    for node, at in enumerate(graph.electron_of):
+        where = (graph.template_of[node], at)
+        if where not in made:
+            old = templates[where[0]]
+            new = with_consts(old, graph.rows[at], fresh)
+            made[where] = where[0]
+            if new is not old:
+                made[where] = len(templates)
+                templates.append(new)
+        template_of[node] = made[where]
+    return replace(graph, templates=templates, template_of=template_of, output=_mapped(graph.output, fresh))
+
+
+def with_consts(template: Template, row: Row, fresh: Callable[[Const], Const]) -> Template:
+    """A call with other constants in place of its own; itself if they are the same."""
+    params = tuple((name, _mapped(binding, fresh)) for name, binding in template.params)
+    if params == template.params:
+        return template
+    ignored = frozenset(name for name, _ in params if name.lstrip("*") in row.ignore)
+    return replace(template, params=params, digest=template_digest(params, leave_out=ignored))
+
+
+def _mapped(binding: Binding, fresh: Callable[[Const], Const]) -> Binding:
+    if isinstance(binding, Const):
+        return fresh(binding)
+    if isinstance(binding, Items):
+        return Items(binding.kind, tuple(_mapped(item, fresh) for item in binding.items))
+    if isinstance(binding, Fields):
+        return Fields(binding.cls, tuple((name, _mapped(item, fresh)) for name, item in binding.fields))
+    return binding
+
+
 def _renumbered(binding: Binding, number: Mapping[int, int]) -> Binding:
     if isinstance(binding, Ref):
         return Ref(number[binding.slot], binding.path)

@@ -22,7 +22,7 @@ from cas_engine.errors import Undigestible, Unstorable
 from cas_engine.fingerprint import Fingerprinter
 from cas_engine.frames import Encoded
 from cas_engine.records import NO_PARTS, Parts
-from cas_engine.values import compose, compose_dict
+from cas_engine.values import FileContent, compose, compose_dict, content_of, files_met
 from cas_store.digest import Digest, digest_of
 from cas_store.errors import BlobDamaged, BlobMissing, CasRunError
 
@@ -39,6 +39,7 @@ class Task:
     args: tuple[Binding, ...]
     kwargs: tuple[tuple[str, Binding], ...]
     slots: tuple[Digest, ...]
+    files: tuple[FileContent, ...]  # files that its inputs name, with what was in them when its key was made
     seed: int  # of the key and the index of the draw: what `seed()` gives inside the call
 
 
@@ -49,6 +50,7 @@ class Returned:
     encoded: Encoded
     value: Digest
     parts: Parts
+    files: tuple[FileContent, ...]
     seconds: float
 
 
@@ -70,16 +72,18 @@ class InputGone:
 Reply = Returned | Raised | InputGone
 
 
-def run(task: Task, fetch: Fetch, function: Callable[..., Any] | None = None) -> Reply:
-    """Make the call. `function` spares loading the capsule where the live function is known to be the recorded one."""
+def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]] | None = None) -> Reply:
+    """Make the call. `load` gives the function where there is a shorter way to it than through its capsule."""
     try:
-        function = function or capsule.load(fetch(task.capsule))
+        function = capsule.load(fetch(task.capsule)) if load is None else load()
         args = [_load(binding, task, fetch) for binding in task.args]
         kwargs = {name: _load(binding, task, fetch) for name, binding in task.kwargs}
     except (BlobMissing, BlobDamaged) as gone:
         return InputGone(gone.digest)
     except Exception as error:  # noqa: BLE001 - an input's own __setstate__ may raise anything
         return Raised(f"electron `{task.electron}`: its inputs could not be loaded\n{_trimmed(error)}", 0.0)
+    if changed := _changed(task.files):
+        return Raised(f"electron `{task.electron}`: {changed} since its call was recorded\n{_FILE_ADVICE}", 0.0)
     started = time.perf_counter()
     try:
         with seeding.seeded(task.seed):
@@ -89,6 +93,8 @@ def run(task: Task, fetch: Fetch, function: Callable[..., Any] | None = None) ->
     except BaseException as error:  # noqa: BLE001 - SystemExit in an electron is its failure, not ours
         return Raised(_trimmed(error), time.perf_counter() - started)
     seconds = time.perf_counter() - started
+    if changed := _changed(task.files):
+        return Raised(f"electron `{task.electron}`: {changed} while it ran\n{_FILE_ADVICE}", seconds)
     try:
         return returned(value, seconds)
     except Unstorable as problem:
@@ -101,12 +107,25 @@ def returned(value: object, seconds: float) -> Returned:
     """A value as a reply. Raises Unstorable."""
     session = Fingerprinter()
     encoded = codec.encode(value, session)
+    met: list[FileContent] = []
     try:
-        digest, parts = digests(value, session)
+        with files_met() as met:
+            digest, parts = digests(value, session)
     except Undigestible:
         # Equal bytes are equal values; that unequal bytes may be too costs only a missed early cutoff.
         digest, parts = digest_of(b"bytes\0", *encoded.pieces), NO_PARTS
-    return Returned(encoded, digest, parts, seconds)
+    return Returned(encoded, digest, parts, tuple(met), seconds)
+
+
+_FILE_ADVICE = "  -> dispatch it again when the file is complete; an electron that writes gives a new file"
+
+
+def _changed(files: tuple[FileContent, ...]) -> str:
+    """The first file whose content is no longer what it was, in words; "" if there is none."""
+    for path, digest in files:
+        if content_of(path) != digest:
+            return f"the file {path} has changed" if Path(path).exists() else f"the file {path} is gone"
+    return ""
 
 
 def digests(value: object, session: Fingerprinter) -> tuple[Digest, Parts]:

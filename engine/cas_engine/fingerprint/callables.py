@@ -10,7 +10,7 @@ from typing import Any
 from cas_engine.fingerprint.annotations import Annotated, describe_annotated
 from cas_engine.fingerprint.bytecode import canonical
 from cas_engine.fingerprint.depends import Dependency, describe_dependency
-from cas_engine.fingerprint.environment import digest_of_tree
+from cas_engine.fingerprint.environment import FILE
 from cas_engine.fingerprint.functions import CompiledFile
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.origin import is_importable, owner_of_class, owner_of_module
@@ -36,7 +36,7 @@ def describe_partial(node: Node, reach: Reach) -> None:
 
 
 def describe_wrapping(node: Node, reach: Reach) -> None:
-    """staticmethod and classmethod."""
+    """Static and class methods."""
     node.children = [_part(reach, node, "", node.obj.__func__)]
     says(node, type(node.obj).__name__)
 
@@ -78,7 +78,7 @@ def describe_builtin(node: Node, reach: Reach) -> None:
     describe_named(node, reach, module, fn.__qualname__)
 
 
-def describe_slot(node: Node, reach: Reach) -> None:
+def describe_slot(node: Node, _reach: Reach) -> None:
     """A method, attribute or slot of a class in C."""
     cls: type = node.obj.__objclass__
     owner = owner_of_class(cls)
@@ -120,13 +120,13 @@ def describe_if_named(node: Node, reach: Reach) -> bool:
     return True
 
 
-def describe_compiled(node: Node, reach: Reach) -> None:
+def describe_compiled(node: Node, _reach: Reach) -> None:
     """The content of a compiled extension of the user's own."""
     node.packages.add(FILE + node.obj.path)
     says(node, "file")
 
 
-def describe_code(node: Node, reach: Reach) -> None:
+def describe_code(node: Node, _reach: Reach) -> None:
     """A bare code object: what it does, and the names that it would look up wherever it is run."""
     form = canonical(node.obj)
     node.kind, node.name = "code", f"code of {node.obj.co_name}"

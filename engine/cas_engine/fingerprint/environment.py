@@ -1,5 +1,7 @@
 """The versions of packages here, and the fingerprint with them: what a node's key takes from the machine it runs on."""
 
+# ruff: noqa: PTH - as texts
+
 from __future__ import annotations
 
 import functools

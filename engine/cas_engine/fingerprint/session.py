@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from cas_engine.fingerprint.callables import BY_TYPE, describe_if_named, describe_marked, describe_ufunc
 from cas_engine.fingerprint.classes import describe_class
 from cas_engine.fingerprint.depends import Dependency
-from cas_engine.fingerprint.environment import effective, version_of
+from cas_engine.fingerprint.environment import FILE, effective, version_of
 from cas_engine.fingerprint.facets import facets_of
 from cas_engine.fingerprint.functions import describe_function
 from cas_engine.fingerprint.graph import Node, reachable
@@ -44,7 +44,7 @@ class Fingerprinter:
             return self._fingerprint(self._settled(fn), declared)
 
     def digest_value(self, value: object, where: str = "") -> bytes:
-        """The digest of a value that is passed to an electron; code in it counts with its packages. Raises Undigestible."""
+        """The digest of an electron's argument; code in it counts with its packages. Raises Undigestible."""
         return self._digester.digest(value, where)
 
     def sources(self, fp: Fingerprint, fn: object) -> dict[str, str]:
@@ -59,7 +59,7 @@ class Fingerprinter:
     def _dependency(self, thing: object) -> Node:
         return self._reach.node(Dependency(thing), ("dependency", id(thing)))
 
-    def _code_in_argument(self, thing: object, where: str) -> bytes:
+    def _code_in_argument(self, thing: object, _where: str) -> bytes:
         fingerprint = self.of(thing)
         return effective(fingerprint.code, fingerprint.packages)
 
@@ -124,6 +124,9 @@ class _Findings:
 
     def package(self, name: str) -> Component:
         version = version_of(name)
+        if name.startswith(FILE):
+            path = name[len(FILE) :]
+            return Component("file", path, digest_of(version.encode()), version, self.via.get(name, ""))
         return Component("package", name, digest_of(f"{name}\0{version}".encode()), version, self.via.get(name, ""))
 
 
