@@ -42,6 +42,8 @@ _FUNCTION_ATTRIBUTES = (
 _DISPATCH_ATTRIBUTES = frozenset({"registry", "dispatch", "register", "_clear_cache"})
 _FACTS = ("__name__", "__package__", "__file__", "__path__")
 _TYPES = {kind: name for name, kind in vars(types).items() if type(kind) is type}
+# Classes and functions of installed modules, known by identity: they stay as long as the process.
+_installed: dict[int, object] = {}
 # A class without a fingerprint is known by a name of its own, which lasts as long as the class.
 _unnamed: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
 
@@ -272,9 +274,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _class(self, cls: type) -> Any:
         if not is_users_class(cls):
-            if cls in _TYPES:
-                return getattr, (types, _TYPES[cls])
-            return super().reducer_override(cls)
+            return by_name(cls)
         shape, contents, registered = classes.parts_of(cls, is_users_class)
         members = classes.members_of(cls) if isinstance(cls, enum.EnumMeta) else None
         key = key_of(cls, self.session)
@@ -324,13 +324,29 @@ def is_users_module(module: types.ModuleType) -> bool:
 
 def is_users_class(cls: type) -> bool:
     """Whether the class is recorded."""
-    return owner_of_class(cls).is_user
+    if _installed.get(id(cls)) is cls:
+        return False
+    if owner_of_class(cls).is_user:
+        return True
+    _installed[id(cls)] = cls
+    return False
 
 
 def is_installed(fn: Any) -> bool:
     """Whether an installed module has this very function under its name, so that the name is enough."""
+    if _installed.get(id(fn)) is fn:
+        return True
     module = sys.modules.get(fn.__module__) if isinstance(fn.__module__, str) else None
-    return module is not None and is_importable(fn, module, fn.__qualname__) and not is_users_module(module)
+    if module is None or is_users_module(module) or not is_importable(fn, module, fn.__qualname__):
+        return False
+    _installed[id(fn)] = fn
+    return True
+
+
+def by_name(cls: type) -> Any:
+    """An installed class: pickle's own way, but for types of Python's that only `types` has a name for."""
+    name = _TYPES.get(cls)
+    return NotImplemented if name is None else (getattr, (types, name))
 
 
 def key_of(cls: type, session: Session) -> live.ClassKey:

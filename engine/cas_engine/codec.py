@@ -10,11 +10,11 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cas_engine.definitions import ValuePickler, ValueUnpickler, missing_import
-from cas_engine.errors import CapsuleError, EnvironmentMismatch, Unstorable
+from cas_engine.errors import Unstorable
 from cas_engine.fingerprint import Fingerprinter
 from cas_engine.frames import PREFIX_SIZE, Encoded, Frame, FrameError, Kind, build, kind_of, prefix, take_apart
 from cas_engine.live import Session
@@ -26,6 +26,7 @@ SMALLEST_BUFFER = 512
 _JOINED = 1 << 12
 _FLOAT = struct.Struct("<d")
 _AFTER = slice(PREFIX_SIZE, None)
+_PLAIN = prefix(Kind.PLAIN)
 
 
 _NONE, _FALSE, _TRUE = (Encoded([prefix(kind)], PREFIX_SIZE) for kind in (Kind.NONE, Kind.FALSE, Kind.TRUE))
@@ -69,7 +70,7 @@ def encode(value: object, session: Session | None = None) -> Encoded:
     Large buffers in the pieces are those of the value: store them before the value can change. Raises Unstorable.
     """
     small = _ENCODE.get(type(value))
-    return small(value) if small is not None else _pickled(value, session or Fingerprinter())
+    return small(value) if small is not None else _pickled(value, session)
 
 
 def decode(blob: bytes | memoryview, session: Session | None = None) -> Any:
@@ -90,10 +91,11 @@ _DECODE: dict[int, Callable[[Any], Any]] = {
     Kind.FLOAT: lambda blob: _FLOAT.unpack_from(blob, PREFIX_SIZE)[0],
     Kind.STR: lambda blob: str(blob[_AFTER], "utf-8", "surrogatepass"),
     Kind.BYTES: lambda blob: bytes(blob[_AFTER]),
+    Kind.PLAIN: lambda blob: _loaded(memoryview(blob)[_AFTER], None, (), None),
 }
 
 
-def _pickled(value: object, session: Session) -> Encoded:
+def _pickled(value: object, session: Session | None) -> Encoded:
     buffers: list[memoryview] = []
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
@@ -104,6 +106,7 @@ def _pickled(value: object, session: Session) -> Encoded:
         return False
 
     out = io.BytesIO()
+    out.write(_PLAIN)
     pickler = ValuePickler(out, keep, session)
     try:
         pickler.dump(value)
@@ -112,24 +115,32 @@ def _pickled(value: object, session: Session) -> Encoded:
     except Exception as error:
         kind, why, where = place_of(value, error, lambda part: _try(part, session))
         raise Unstorable(kind, why, where) from error
+    if not buffers and not pickler.definitions:
+        blob = out.getvalue()
+        return Encoded([blob], len(blob))
     form = Kind.LINKED if pickler.definitions else Kind.PICKLE
-    return build(form, out.getbuffer(), pickler.definitions, buffers)
+    return build(form, out.getbuffer()[PREFIX_SIZE:], pickler.definitions, buffers)
 
 
-def _try(value: object, session: Session) -> None:
+def _try(value: object, session: Session | None) -> None:
     ValuePickler(io.BytesIO(), lambda _: False, session).dump(value)
 
 
 def _unpickled(frame: Frame, session: Session | None) -> Any:
-    if frame.kind not in {Kind.PICKLE, Kind.LINKED}:
-        raise FrameError("a blob holds recorded code where a value was expected\n  -> run again")
     buffers = [memoryview(bytearray(b)) if b.readonly else b for b in frame.buffers]
+    if frame.kind is Kind.PICKLE:
+        return _loaded(frame.stream, buffers, (), None)
+    if frame.kind is Kind.LINKED:
+        return _loaded(frame.stream, buffers, frame.sections, session or Fingerprinter())
+    raise FrameError("a blob holds recorded code where a value was expected\n  -> run again")
+
+
+def _loaded(
+    stream: memoryview, buffers: list[memoryview] | None, sections: Sequence[memoryview], session: Session | None
+) -> Any:
     try:
-        if frame.kind is Kind.PICKLE:
-            return pickle.loads(frame.stream, buffers=buffers)
-        stream = io.BytesIO(frame.stream)
-        return ValueUnpickler(stream, buffers, frame.sections, session or Fingerprinter()).load()
-    except (CapsuleError, EnvironmentMismatch, FrameError, MemoryError):
-        raise
+        if session is None:
+            return pickle.loads(stream, buffers=buffers)
+        return ValueUnpickler(io.BytesIO(stream), buffers, sections, session).load()
     except ImportError as error:
         raise missing_import(error, "a stored value", {}) from error

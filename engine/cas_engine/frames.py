@@ -50,6 +50,7 @@ class Kind(IntEnum):
     FLOAT = 4
     STR = 5
     BYTES = 6
+    PLAIN = 7  # a pickle with nothing beside it, from here to the end
     PICKLE = 16  # a pickle that refers to nothing of the user's
     LINKED = 17  # a pickle that refers to definitions, each in a section of its own
     CAPSULE = 32  # sections: the header as JSON; the stream is the function by value

@@ -93,7 +93,7 @@ def find(name: Name, code: bytes, session: Session, fits: Callable[[Any], bool] 
     if "<" in name.qualname:
         return None
     for module in _modules_for(name):
-        for candidate, depends_on in _unwrapped(_attribute(module, name.qualname)):
+        for candidate, depends_on in _unwrapped(attribute(module, name.qualname)):
             if (fits is None or fits(candidate)) and code_of(candidate, session, depends_on) == code:
                 return candidate
     return None
@@ -191,7 +191,8 @@ def _unwrapped(found: Any | None) -> Iterator[tuple[Any, Sequence[object]]]:
         found = getattr(found, "__wrapped__", None) or getattr(found, "__func__", None)
 
 
-def _attribute(module: types.ModuleType, qualname: str) -> Any | None:
+def attribute(module: types.ModuleType | None, qualname: str) -> Any | None:
+    """What the module has under a dotted name, or None."""
     found: Any = module
     for part in qualname.split(".") if qualname else ():
         try:
