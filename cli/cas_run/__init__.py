@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cas_engine.location import open_store
     from cas_engine.planning import Plan, PlannedNode, plan
     from cas_engine.result import NodeResult, Result
+    from cas_engine.seeding import seed
     from cas_engine.tracing import wait
     from cas_engine.values import File, register_digest
     from cas_store.errors import CasRunError, StoreError
@@ -36,6 +37,7 @@ _HOMES = {
     "cas_engine.location": ("open_store",),
     "cas_engine.planning": ("Plan", "PlannedNode", "plan"),
     "cas_engine.result": ("NodeResult", "Result"),
+    "cas_engine.seeding": ("seed",),
     "cas_engine.tracing": ("wait",),
     "cas_engine.values": ("File", "register_digest"),
     "cas_store.errors": ("CasRunError", "StoreError"),
@@ -72,6 +74,7 @@ __all__ = [
     "register_digest",
     "remove",
     "resolve_id",
+    "seed",
     "wait",
 ]
 

@@ -6,13 +6,14 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-import cas_engine as engine
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from cas_engine import Diff, Lattice, Plan, Result
     from cas_engine.events import Observer
+    from cas_engine.history import Diff
+    from cas_engine.lattice import Lattice
+    from cas_engine.planning import Plan
+    from cas_engine.result import Result
     from cas_run.arguments import Input
     from cas_store.store import Store
 
@@ -55,24 +56,34 @@ class Backend(Protocol):
 
 
 class Local:
-    """A store on this machine; what runs, runs in this process."""
+    """A store on this machine; what runs, runs in this process. Each verb loads as much of the engine as it needs."""
 
     def __init__(self, path: str | None, *, create: bool) -> None:
+        from cas_engine.location import open_store
+
         # A mistyped path must not come back as an empty store: only work makes a new one there.
         named = path or os.environ.get("CAS_RUN_STORE")
-        self.store: Store = engine.open_store(path, create=create or not named)
+        self.store: Store = open_store(path, create=create or not named)
 
     def resolve(self, text: str) -> str:
-        return engine.resolve_id(text, store=self.store)
+        from cas_engine.ledger import resolve
+
+        return resolve(self.store, text)
 
     def dispatches(self, limit: int | None) -> Sequence[Result]:
-        return engine.list_dispatches(store=self.store, limit=limit)
+        from cas_engine.history import list_dispatches
+
+        return list_dispatches(self.store, limit)
 
     def result(self, dispatch_id: str) -> Result:
-        return engine.get_result(dispatch_id, store=self.store)
+        from cas_engine.result import result_of
+
+        return result_of(self.store, dispatch_id)
 
     def finished(self, dispatch_id: str) -> Result:
-        return engine.get_result(dispatch_id, wait=True, store=self.store)
+        from cas_engine.dispatch import get_result
+
+        return get_result(dispatch_id, wait=True, store=self.store)
 
     def inputs(self, dispatch_id: str) -> tuple[str, tuple[Input, ...]]:
         from cas_engine import capsule
@@ -85,13 +96,17 @@ class Local:
         return lattice.name, inputs_of(lattice.fn)
 
     def dispatch(self, lattice: Lattice[..., Any], call: Call, executor: str | None, observer: Observer | None) -> str:
-        start = engine.dispatch(lattice, store=self.store, executor=executor, observer=observer)
+        from cas_engine.dispatch import dispatch
+
+        start = dispatch(lattice, store=self.store, executor=executor, observer=observer)
         return start(*call.args, **call.kwargs)
 
     def redispatch(
         self, dispatch_id: str, edits: Edits, call: Call, executor: str | None, observer: Observer | None
     ) -> str:
-        start = engine.redispatch(
+        from cas_engine.dispatch import redispatch
+
+        start = redispatch(
             dispatch_id,
             replace_electrons=dict(edits.replace) or None,
             reuse_previous_results=edits.reuse,
@@ -103,7 +118,9 @@ class Local:
         return start(*call.args, **call.kwargs)
 
     def plan(self, what: str | Lattice[..., Any], edits: Edits, call: Call) -> Plan:
-        make = engine.plan(
+        from cas_engine.planning import plan
+
+        make = plan(
             what,
             replace_electrons=dict(edits.replace) or None,
             reuse_previous_results=edits.reuse,
@@ -113,10 +130,16 @@ class Local:
         return make(*call.args, **call.kwargs)
 
     def diff(self, one: str, other: str) -> Diff:
-        return engine.diff(one, other, store=self.store)
+        from cas_engine.history import diff
+
+        return diff(one, other, store=self.store)
 
     def cancel(self, dispatch_id: str) -> bool:
-        return engine.cancel(dispatch_id, store=self.store)
+        from cas_engine.dispatch import cancel
+
+        return cancel(dispatch_id, store=self.store)
 
     def remove(self, dispatch_id: str) -> None:
-        engine.remove(dispatch_id, store=self.store)
+        from cas_engine.history import remove
+
+        remove(dispatch_id, store=self.store)

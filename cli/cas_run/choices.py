@@ -11,7 +11,7 @@ from cas_run import completing
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cas_engine import Lattice
+    from cas_engine.lattice import Lattice
     from cas_run.backend import Backend, Call, Edits
 
     Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

@@ -10,7 +10,8 @@ from cas_run.ids import short_id
 from cas_run.preview import as_json
 
 if TYPE_CHECKING:
-    from cas_engine import Plan, Result
+    from cas_engine.planning import Plan
+    from cas_engine.result import Result
     from cas_run.session import Session
 
 

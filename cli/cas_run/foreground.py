@@ -17,8 +17,8 @@ from cas_run.tally import Tally
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cas_engine import Result
     from cas_engine.events import Event, Observer
+    from cas_engine.result import Result
     from cas_run.backend import Backend
     from cas_run.live import View
     from cas_run.session import Session

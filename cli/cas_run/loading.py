@@ -11,6 +11,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+# What will run is loaded before the user's folder is put on the path: a queue.py of theirs is not ours.
+import cas_engine.dispatch  # noqa: F401
 from cas_engine.electron import Electron
 from cas_engine.errors import UsageError
 from cas_engine.lattice import Lattice

@@ -14,7 +14,8 @@ from cas_run.table import Column, lines_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-    from cas_engine import NodeResult, Plan, PlannedNode, Result
+    from cas_engine.planning import Plan, PlannedNode
+    from cas_engine.result import NodeResult, Result
     from cas_run.table import Cell
     from cas_run.terminal import Stream
 

@@ -12,7 +12,7 @@ from cas_run.command import command
 from cas_run.exits import Exit
 
 if TYPE_CHECKING:
-    from cas_engine import Result
+    from cas_engine.result import Result
     from cas_run.session import Session
 
 

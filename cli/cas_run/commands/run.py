@@ -34,8 +34,6 @@ def run(session: Session, target: str, pairs: tuple[str, ...], executor: str | N
     Progress goes to stderr, and so does what the electrons print; the table and the result go to stdout. With
     -q, stdout has the id and nothing else.
     """
-    # The engine and all that it imports come before the user's folder is put on the path: a queue.py of
-    # theirs must not become the standard library's.
     backend = session.backend(create=True)
     from cas_run.conclusion import conclude
     from cas_run.foreground import follow

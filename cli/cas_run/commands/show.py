@@ -9,7 +9,7 @@ from cas_run import choices, report
 from cas_run.command import command
 
 if TYPE_CHECKING:
-    from cas_engine import Result
+    from cas_engine.result import Result
     from cas_run.session import Session
 
 
