@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
+from typing import Any, TypeAlias
 
 from cas_engine.values.pieces import Branch, Digested, listed
 from cas_store.digest import digest_of
 
-_MISSING = -1
+Buffer: TypeAlias = Any  # what memoryview takes, which has no name before Python 3.12
+MISSING = -1  # the length of a text that is not there
 
 
 def texts(values: Iterable[str | None]) -> Branch:
@@ -16,9 +18,13 @@ def texts(values: Iterable[str | None]) -> Branch:
     lengths, raw = array("q"), []
     for value in values:
         if value is None:
-            lengths.append(_MISSING)
+            lengths.append(MISSING)
         else:
             raw.append(value.encode("utf-8", "surrogatepass"))
             lengths.append(len(raw[-1]))
-    # The lengths tell where one ends and the next begins.
-    return listed("texts", Digested(digest_of(lengths.tobytes())), Digested(digest_of(b"".join(raw))))
+    return joined_texts(lengths, b"".join(raw))
+
+
+def joined_texts(lengths: Buffer, raw: Buffer) -> Branch:
+    """A column of texts as the length of each in bytes, as int64, and all of them in UTF-8, one after another."""
+    return listed("texts", Digested(digest_of(memoryview(lengths).cast("B"))), Digested(digest_of(memoryview(raw))))

@@ -34,9 +34,9 @@ def rule_for(kind: type) -> Rule:
     if _is_pydantic(kind):
         return _pydantic_model
     hidden = _has_hidden_state(kind)
-    if hidden and hasattr(kind, "__next__"):
+    if hidden and _has(kind, "__next__"):
         return refuse_iterator
-    if hidden and hasattr(kind, "__call__"):  # noqa: B004 - of the type
+    if hidden and _has(kind, "__call__"):
         return _compiled_callable
     if _defines(kind, "__reduce_ex__") or _defines(kind, "__reduce__") or hidden:
         return _by_reducer(lambda value: value.__reduce_ex__(4))
@@ -70,6 +70,11 @@ def has_own_state(kind: type, below: type) -> bool:
 
 
 # What a class says ------------------------------------------------------------------------------------------
+
+
+def _has(kind: type, name: str) -> bool:
+    """Whether objects of this class have a method. (hasattr would ask the class's own class too.)"""
+    return any(name in vars(cls) for cls in kind.__mro__)
 
 
 def _defines(kind: type, name: str, base: type = object) -> bool:
@@ -138,9 +143,9 @@ def _named(state: object) -> list[object]:
 
 def _by_getstate(value: Any) -> Branch:
     named = _named(value.__getstate__())
-    if hasattr(value, "__getnewargs_ex__"):
+    if hasattr(type(value), "__getnewargs_ex__"):
         named += (_NEW_ARGS, value.__getnewargs_ex__())
-    elif hasattr(value, "__getnewargs__"):
+    elif hasattr(type(value), "__getnewargs__"):
         named += (_NEW_ARGS, value.__getnewargs__())
     return fields(type(value), named)
 

@@ -10,6 +10,7 @@ from cas_engine.values.columns import texts
 from cas_engine.values.instances import PAYLOAD
 from cas_engine.values.numpy_ import dtype_parts
 from cas_engine.values.pieces import Branch, Order, Rule, fields, listed
+from cas_engine.values.pyarrow_ import arrow_texts
 
 
 def rule_for(kind: type) -> Rule | None:
@@ -113,6 +114,8 @@ def _extension_array(value: Any) -> Branch:
         filled = value.to_numpy(dtype=dtype.numpy_dtype, na_value=dtype.numpy_dtype.type(0))
         return listed("masked column", str(dtype), np.asarray(value.isna()), filled)
     if isinstance(dtype, pd.StringDtype):
+        if dtype.storage.startswith("pyarrow"):
+            return listed("text column", dtype, arrow_texts(value.__arrow_array__()))
         return listed("text column", dtype, texts(value.to_numpy(dtype=object, na_value=None).tolist()))
     if isinstance(value, pd.Categorical):
         return listed("Categorical", value.dtype, np.asarray(value.codes))

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from cas_engine.values.columns import texts
+from cas_engine.values.columns import MISSING, joined_texts
 from cas_engine.values.pieces import Branch, Order, Refusal, Rule, Unfolded, listed
 
 _NUMBERS = frozenset(["Float32", "Float64", *(f"{sign}{size}" for sign in ("Int", "UInt") for size in (8, 16, 32, 64))])
@@ -58,7 +58,9 @@ def _content(value: Any, pl: Any) -> Unfolded:
     dtype = value.dtype
     nulls = value.is_null().to_numpy()
     if dtype in (pl.String, pl.Categorical, pl.Enum):
-        return texts(value.cast(pl.String).to_list())
+        value = value.cast(pl.String)
+        lengths = value.str.len_bytes().cast(pl.Int64).fill_null(MISSING).to_numpy()
+        return joined_texts(lengths, value.str.join("").to_list()[0].encode())
     if dtype == pl.Struct:
         return listed("structures", nulls, *(_content(value.struct.field(f.name), pl) for f in dtype.fields))
     if dtype == pl.List:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from cas_engine.values.columns import texts
+from cas_engine.values.columns import MISSING, joined_texts
 from cas_engine.values.pieces import Branch, Digested, Rule, Unfolded, listed
 from cas_store.digest import digest_of
 
@@ -33,11 +33,32 @@ def _field(value: Any) -> Branch:
 
 def _column(value: Any) -> Unfolded:
     pa = sys.modules["pyarrow"]
+    return _content(_in_one(value, pa), pa)
+
+
+def _in_one(value: Any, pa: Any) -> Any:
     if isinstance(value, pa.ChunkedArray):
         value = value.combine_chunks()
-        if isinstance(value, pa.ChunkedArray):  # too long for one chunk, or none at all
+        if isinstance(value, pa.ChunkedArray):  # in older versions, of no chunks or of one
             value = pa.concat_arrays(value.chunks) if value.num_chunks else pa.array([], value.type)
-    return _content(value, pa)
+    return value
+
+
+def arrow_texts(value: Any) -> Branch:
+    """The texts of an array or chunked array, without making a str of each."""
+    pa, np = sys.modules["pyarrow"], sys.modules["numpy"]
+    one = _in_one(value, pa).cast(pa.large_string())
+    lengths = np.full(len(one), MISSING, np.int64)
+    there = one.is_valid().to_numpy(zero_copy_only=False)
+    if one.null_count:
+        one = one.drop_null()
+    _, offsets, raw = one.buffers()
+    if len(one) == 0 or raw is None:
+        lengths[there] = 0
+        return joined_texts(lengths, b"")
+    ends = np.frombuffer(offsets, np.int64)[one.offset : one.offset + len(one) + 1]
+    lengths[there] = np.diff(ends)
+    return joined_texts(lengths, memoryview(raw)[int(ends[0]) : int(ends[-1])])
 
 
 def _content(value: Any, pa: Any) -> Unfolded:
@@ -50,7 +71,7 @@ def _content(value: Any, pa: Any) -> Unfolded:
     if isinstance(value, pa.ExtensionArray):
         return _content(value.storage, pa)
     if kinds.is_string(kind) or kinds.is_large_string(kind):
-        return texts(value.to_pylist())
+        return arrow_texts(value)
     nulls = value.is_null().to_numpy(zero_copy_only=False)
     if kinds.is_temporal(kind) and kind.bit_width in (32, 64):
         value, kind = value.view(pa.int64() if kind.bit_width == 64 else pa.int32()), pa.int64()

@@ -86,13 +86,20 @@ def _found(kind: type) -> Rule:
         refusal = refusal_of(name)
         if refusal is not None and not instances.has_own_state(kind, below=cls):
             return refusal
-        room = _ROOMS.get(name.partition(".")[0])
-        if room is not None and name.partition(".")[0] in sys.modules:
-            room_for: Callable[[type], Rule | None] = import_module(f"cas_engine.values.{room}").rule_for
-            rule = room_for(kind)
-            if rule is not None:
-                return rule
+        rule = _from_room(kind, name.partition(".")[0])
+        if rule is not None:
+            return rule
     return instances.rule_for(kind)
+
+
+def _from_room(kind: type, library: str) -> Rule | None:
+    if library not in _ROOMS or library not in sys.modules:
+        return None
+    room_for: Callable[[type], Rule | None] = import_module(f"cas_engine.values.{_ROOMS[library]}").rule_for
+    try:
+        return room_for(kind)
+    except AttributeError:  # a module of the user's that has the library's name
+        return None
 
 
 def _by_content(content: Callable[[Any], object]) -> Rule:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import sys
 from itertools import chain
+from types import ModuleType
 from typing import Any
 
 from cas_engine.values.pieces import (
@@ -28,11 +29,8 @@ CODE = frozenset(
     f"builtins.{name}"
     for name in (
         "function",
-        "builtin_function_or_method",
-        "method",
         "module",
         "code",
-        "method-wrapper",
         "wrapper_descriptor",
         "method_descriptor",
         "classmethod_descriptor",
@@ -43,6 +41,18 @@ CODE = frozenset(
         "classmethod",
     )
 ) | {"functools._lru_cache_wrapper", "functools.cached_property", "functools.singledispatchmethod"}
+
+
+def _method(value: Any) -> Branch:
+    # In pieces, so that an object that holds one of its own methods is a cycle like others.
+    return listed("method", CodeOf(value.__func__), value.__self__)
+
+
+def _builtin(value: Any) -> Unfolded:
+    owner = value.__self__
+    if owner is None or isinstance(owner, (type, ModuleType)):
+        return CodeOf(value)
+    return listed("builtin method", value.__name__, owner)
 
 
 def _cell(value: Any) -> Branch:
@@ -130,6 +140,9 @@ def _generic(value: Any) -> Branch:
 
 # Qualified name -> rule.
 STDLIB: dict[str, Rule] = {
+    "builtins.method": _method,
+    "builtins.builtin_function_or_method": _builtin,
+    "builtins.method-wrapper": _builtin,
     "builtins.cell": _cell,
     "builtins.mappingproxy": lambda value: listed("mappingproxy", dict(value)),
     "types.SimpleNamespace": _namespace,
