@@ -13,10 +13,12 @@ from typing import Any
 
 from cas_engine.values.pieces import (
     Branch,
+    CodeOf,
     Digested,
     Order,
     Refusal,
     Rule,
+    Unfolded,
     by_field,
     by_index,
     by_key,
