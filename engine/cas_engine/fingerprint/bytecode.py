@@ -7,15 +7,12 @@ line numbers, leave no trace. Inner functions are written in place.
 
 from __future__ import annotations
 
-import marshal
 import re
 from dataclasses import dataclass
 from types import CodeType
 
-from cas_store.digest import digest_of
-
 from cas_engine.fingerprint import opcodes as O  # noqa: N812
-from cas_engine.fingerprint.constants import FORMAT, SIMPLE, plain
+from cas_engine.fingerprint.constants import SIMPLE, dumped, plain
 from cas_engine.fingerprint.idioms import called_with, is_counted, is_of_class, is_way_out, landing, stores_name, ways
 from cas_engine.fingerprint.instructions import CO_OPTIMIZED, Instructions, decode
 from cas_engine.fingerprint.readings import (
@@ -38,6 +35,7 @@ from cas_engine.fingerprint.references import (
     imports_of,
 )
 from cas_engine.fingerprint.rewrites import rewrite
+from cas_store.digest import digest_of
 
 __all__ = ["MODULE_READERS", "Canonical", "Parameter", "canonical"]
 
@@ -121,7 +119,7 @@ class _Writer:
             for name in sorted(mentioned):
                 self.out.append(self._slot(Ref(OPTIONAL, name)))
         return Canonical(
-            digest=digest_of(marshal.dumps(self.out, FORMAT)),
+            digest=digest_of(dumped(self.out)),
             parameters=tuple(_parameters(code, scope.numbers)),
             refs=tuple(self.slots),
             writes=tuple(self.writes),
@@ -208,7 +206,7 @@ class _Writer:
                     at += 1
                 elif kind == O.GLOBAL:
                     at = self._global(found, at, op, scope, seen)
-                elif kind == O.BRANCH or kind == O.OR_POP:
+                elif kind in {O.BRANCH, O.OR_POP}:
                     at = self._branch(found, at, op, pending)
                 elif kind == O.END:
                     out += (op, args[at])
@@ -327,11 +325,10 @@ class _Writer:
             if self.names & LOCALS_READERS:
                 self.out.append(tuple(sorted(inner.numbers.items(), key=lambda item: item[1])))
             return at + 1
-        if found.has_import and at + 2 < len(found.kinds):
-            if found.kinds[at + 2] == O.IMPORT:  # the level and the names of an import: told by its references
-                seen[at + 1] = self.written
-                self.written += 1
-                return at + 2
+        if found.has_import and at + 2 < len(found.kinds) and found.kinds[at + 2] == O.IMPORT:
+            seen[at + 1] = self.written  # the level and the names of an import: told by its references
+            self.written += 1
+            return at + 2
         if type(value) is str:
             self.strings.append(value)
             self.keywords.add(value)

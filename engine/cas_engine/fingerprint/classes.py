@@ -70,10 +70,10 @@ def describe_class(node: Node, reach: Reach) -> None:
 def _describe_kind(node: Node, reach: Reach, cls: type, said: list[object]) -> frozenset[str]:
     """Describe what the standard library made of a class statement; the members that this covers."""
     if isinstance(cls, enum.EnumMeta):
-        members = list(cls.__members__.items())
+        members: list[tuple[str, enum.Enum]] = list(cls.__members__.items())
         said.append(("enum", *((name, member.name) for name, member in members)))
         for name, member in members:
-            node.children.append(reach.node(member._value_, ("enum", id(cls), name), f"{node.name}.{name}"))  # noqa: SLF001
+            node.children.append(reach.node(member._value_, ("enum", id(cls), name), f"{node.name}.{name}"))
         made = _ENUM_MADE | set(cls.__members__)
         new = vars(cls).get("__new_member__")
         return frozenset(made if new is None else made - {"__new_member__"})
@@ -88,7 +88,8 @@ def _describe_kind(node: Node, reach: Reach, cls: type, said: list[object]) -> f
         _describe_dataclass(node, reach, cls, said)
     if "__attrs_attrs__" in vars(cls):
         _describe_attrs(node, reach, cls, said)
-        return frozenset(name for name in vars(cls) if name.startswith("__attrs_")) | {"__slots__", "__getstate__", "__setstate__"}
+        own = {name for name in vars(cls) if name.startswith("__attrs_")}
+        return frozenset(own | {"__slots__", "__getstate__", "__setstate__"})
     if "__pydantic_fields__" in vars(cls) or "__pydantic_core_schema__" in vars(cls):
         return _describe_pydantic(node, reach, cls, said)
     return frozenset()
@@ -142,9 +143,7 @@ def _describe_pydantic(node: Node, reach: Reach, cls: type, said: list[object]) 
             if type(value).__name__ == "PydanticUndefinedType":
                 value = None
                 said.append("required")
-            node.children.append(
-                reach.node(value, ("pydantic", id(cls), name, what), f"{node.name}.{name} {what}")
-            )
+            node.children.append(reach.node(value, ("pydantic", id(cls), name, what), f"{node.name}.{name} {what}"))
     made = {name for name in vars(cls) if name.startswith(("__pydantic_", "__fields", "__signature"))}
     decorators = vars(cls).get("__pydantic_decorators__")
     for group in sorted(vars(decorators)) if hasattr(decorators, "__dict__") else ():
@@ -169,7 +168,7 @@ def _reads_annotations(cls: type) -> bool:
     made = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__", "__total__")
     if any(name in own for name in made) or ("_fields" in own and issubclass(cls, tuple)):
         return True
-    return any(owner_of_class(kind).kind is Kind.PACKAGE for kind in type(cls).__mro__)
+    return any(owner_of_class(kind).kind is Kind.PACKAGE for kind in type.mro(type(cls)))
 
 
 def _generated(value: object) -> bool:

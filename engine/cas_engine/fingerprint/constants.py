@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import marshal
+from typing import Any
 
 # Marshal's second format knows no sharing and no interning: equal constants, equal bytes, with their types.
-FORMAT = 2
+_FORMAT = 2
 SIMPLE = frozenset({int, str, float, bool, type(None), bytes, complex, type(...)})
+
+
+def dumped(value: Any) -> bytes:
+    """The bytes of a structure of plain types."""
+    return marshal.dumps(value, _FORMAT)
 
 
 def plain(value: object) -> object:
@@ -17,7 +23,7 @@ def plain(value: object) -> object:
     if kind is tuple:
         return ("tuple", *map(plain, value))  # type: ignore[call-overload]
     if kind is frozenset:
-        return ("frozenset", *sorted(marshal.dumps(plain(item), FORMAT) for item in value))  # type: ignore[attr-defined]
+        return ("frozenset", *sorted(dumped(plain(item)) for item in value))  # type: ignore[attr-defined]
     if kind is slice:
         return ("slice", plain(value.start), plain(value.stop), plain(value.step))  # type: ignore[attr-defined]
     return ("constant", repr(value))

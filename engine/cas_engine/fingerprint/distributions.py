@@ -1,5 +1,7 @@
 """Which installed distribution a file belongs to, found without reading the metadata of all of them where possible."""
 
+# ruff: noqa: PTH116, PTH118, PTH119, PTH123, PTH206, PTH208 - paths are cut up here, not opened
+
 from __future__ import annotations
 
 import os

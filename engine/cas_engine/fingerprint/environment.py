@@ -1,6 +1,6 @@
 """The versions of packages here, and the fingerprint with them: what a node's key takes from the machine it runs on."""
 
-# ruff: noqa: PTH - as texts
+# ruff: noqa: PTH112, PTH118, PTH123 - as texts
 
 from __future__ import annotations
 

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import inspect
-import marshal
 from types import FunctionType
 
 from cas_engine.fingerprint.annotations import annotations_of
+from cas_engine.fingerprint.constants import dumped
 from cas_engine.fingerprint.graph import Node
 from cas_store.digest import digest_of
+
+_TOLD = frozenset({"code", "class"})
 
 
 def facets_of(nodes: list[Node]) -> list[bytes]:
     """The facets that are read by one of these nodes, of all of them; empty when none is."""
-    read = frozenset().union(*(node.reflects for node in nodes)) if nodes else frozenset()
-    if not read:
-        return []
     # A set: the same code may be met as two objects, one live and one loaded from a capsule.
-    told = {digest_of(marshal.dumps(_facets(node, read), 2)) for node in nodes if node.kind in {"code", "class"}}
-    return sorted(told)
-
-
-_TOLD = frozenset({"code", "class"})
+    found: set[bytes] = set()
+    read: frozenset[str] = frozenset().union(*(node.reflects for node in nodes))
+    if read:
+        found = {digest_of(dumped(_facets(node, read))) for node in nodes if node.kind in _TOLD}
+    hidden = {name for node in nodes for name in node.hidden}
+    if hidden:
+        keywords: frozenset[str] = frozenset().union(*(node.keywords for node in nodes))
+        passed = hidden & keywords
+        found |= {digest_of(node.local, dumped(node.hidden)) for node in nodes if passed & {*node.hidden}}
+    return sorted(found)
 
 
 def _facets(node: Node, read: frozenset[str]) -> tuple[object, ...]:

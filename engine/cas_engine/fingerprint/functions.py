@@ -189,7 +189,7 @@ class _Reader:
 def all_subclasses(cls: type) -> list[type]:
     """All classes below one, in an order that doesn't depend on which was defined first."""
     found: dict[int, type] = {}
-    row = list(type.__subclasses__(cls))
+    row: list[type] = list(type.__subclasses__(cls))
     for each in row:
         if id(each) not in found:
             found[id(each)] = each

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cas_store.digest import digest_of
-
 from cas_engine.fingerprint.model import ComponentKind
+from cas_store.digest import digest_of
 
 DigestOf = Callable[["Node"], bytes]
 
@@ -101,9 +100,7 @@ def settle(root: Node, describe: Callable[[Node], None]) -> None:
         raise
 
 
-def _climb(
-    work: list[tuple[Node, Iterator[Node]]], stack: list[Node], enter: Callable[[Node], None]
-) -> None:
+def _climb(work: list[tuple[Node, Iterator[Node]]], stack: list[Node], enter: Callable[[Node], None]) -> None:
     while work:
         node, children = work[-1]
         for child in children:

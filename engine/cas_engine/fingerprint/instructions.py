@@ -12,7 +12,7 @@ CO_OPTIMIZED = 0x1  # a function; class bodies and modules have no fast locals
 # What a class body stores about where it was written, and not about what it is.
 _PLACES = frozenset({"__doc__", "__module__", "__qualname__", "__firstlineno__", "__static_attributes__"})
 
-Handler = tuple[int, int]  # the instruction that handles, and (depth of the stack, keep the offset) as packed by CPython
+Handler = tuple[int, int]  # the instruction that handles; depth of the stack and more, as packed by CPython
 
 
 class Instructions:
@@ -101,7 +101,7 @@ def decode(code: CodeType) -> Instructions:
         else:
             if kind == O.MAKE and not O.V311:
                 _forget_last(found)  # the qualified name of the function, a constant up to 3.10
-            elif kind != O.END and kind != O.MAKE:
+            elif kind not in {O.END, O.MAKE}:
                 jumps.append((len(ops), _target(op, arg, len(at))))
             kinds.append(kind)
             ops.append(op)

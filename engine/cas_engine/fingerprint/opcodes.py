@@ -1,4 +1,4 @@
-"""What each opcode of the running Python means to a fingerprint: the one place where versions of CPython differ. Pure."""
+"""What each opcode of the running Python means to a fingerprint: where versions of CPython differ. Pure."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ V311 = sys.version_info >= (3, 11)
 V312 = sys.version_info >= (3, 12)
 V313 = sys.version_info >= (3, 13)
 
-_SKIPPED = frozenset(
-    {"NOP", "CACHE", "RESUME", "PRECALL", "MAKE_CELL", "COPY_FREE_VARS", "GEN_START", "NOT_TAKEN"}
-)
+_SKIPPED = frozenset({"NOP", "CACHE", "RESUME", "PRECALL", "MAKE_CELL", "COPY_FREE_VARS", "GEN_START", "NOT_TAKEN"})
 _JUMPS = frozenset(
     {"JUMP_FORWARD", "JUMP_ABSOLUTE", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "JUMP_NO_INTERRUPT"}
 )

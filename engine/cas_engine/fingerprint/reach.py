@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import marshal
 from collections.abc import Callable
 from types import ModuleType
 
+from cas_engine.fingerprint.constants import dumped
 from cas_engine.fingerprint.graph import DigestOf, Node, settle
 from cas_engine.fingerprint.origin import Kind, Owner
 from cas_engine.values import Digester
@@ -86,7 +86,7 @@ class Reach:
 
 def says(node: Node, *what: object) -> None:
     """Fix what a node says of itself. Only plain types: text, numbers, bytes, None and tuples of them."""
-    node.local = digest_of(marshal.dumps(what, 2))
+    node.local = digest_of(dumped(what))
 
 
 def belongs(node: Node, owner: Owner) -> None:

@@ -1,5 +1,7 @@
 """What a reference stands for at this moment: the objects behind names, attribute chains and imports."""
 
+# ruff: noqa: PTH100, PTH120 - as texts, asked for every module
+
 from __future__ import annotations
 
 import builtins

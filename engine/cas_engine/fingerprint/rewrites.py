@@ -87,7 +87,7 @@ def _leave_out_annotations(found: Instructions, at: int) -> None:
 
 
 def _start_of_value(found: Instructions, last: int) -> int | None:
-    """The first of the instructions that make the value that `last` leaves on the stack; None for what is not simple."""
+    """The first of the instructions that make the value that `last` leaves; None for what is not simple."""
     needed, at = 1, last
     while True:
         if at < 0 or (needed and at + 1 in found.landings and at != last):

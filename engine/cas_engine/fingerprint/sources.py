@@ -11,7 +11,7 @@ from cas_engine.fingerprint.graph import Node
 
 
 def sources_of(nodes: list[Node], names: frozenset[str]) -> dict[str, str]:
-    """name -> text, for the functions and classes among the nodes."""
+    """Name -> text, for the functions and classes among the nodes."""
     linecache.checkcache()
     compiled: dict[str, dict[tuple[str, int], CodeType]] = {}
     found: dict[str, str] = {}
