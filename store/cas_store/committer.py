@@ -7,6 +7,7 @@ reaches whoever waits for the future instead.
 from __future__ import annotations
 
 import atexit
+import sys
 import threading
 import time
 import weakref
@@ -58,7 +59,7 @@ class Committer:
         self._asleep = False
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._alone = False  # no thread to be had any more: whoever submits writes
+        self._alone = _ended  # no thread to be had any more: whoever submits writes
 
     def submit(self, writes: Sequence[Write], weight: int, *, urgent: bool) -> Future[None]:
         """Queue a batch that takes so many bytes. Urgent: somebody waits, so don't linger for company."""
@@ -106,6 +107,7 @@ class Committer:
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="cas-run-committer", daemon=True)
         self._thread = thread
+        _finish_with_multiprocessing()
         try:
             thread.start()
         except RuntimeError:  # the interpreter is on its way out
@@ -191,11 +193,24 @@ class Committer:
 
 
 _committers: weakref.WeakSet[Committer] = weakref.WeakSet()
+_ended = False
 
 
 def _finish_all() -> None:
+    global _ended  # noqa: PLW0603
+    _ended = True
     for committer in list(_committers):
         committer.finish()
+
+
+def _finish_with_multiprocessing() -> None:
+    """Its children, when forked, end without the interpreter's exit hooks, but with hooks of their own."""
+    if "multiprocessing" not in sys.modules:
+        return
+    from multiprocessing import parent_process, util  # noqa: PLC0415
+
+    if parent_process() is not None:
+        util.Finalize(None, _finish_all, exitpriority=0)
 
 
 # After all threads that keep the process alive have ended: until then batches may come.

@@ -29,7 +29,7 @@ MAP_SIZE = 64 << 30  # bytes of address space, not of disk
 _SMALLEST_MAP = 16 << 20
 _READERS = 2048  # at once, over all processes; fixed by whoever opens first
 _REST_BEFORE_FORK_S = 10.0
-_CHECK_READERS_EACH = 500  # commits: a killed reader makes the file grow until then
+_CHECK_READERS_EACH = 100  # commits: a killed reader makes the file grow until then
 
 
 class Database:

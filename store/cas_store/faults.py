@@ -46,6 +46,8 @@ def translate(error: Exception, path: Path, doing: str) -> StoreError:
             f"{what}\n  -> stop what uses the store and restore a backup, or move the folder away and start afresh",
             path,
         )
+    if code in (errno.EMFILE, errno.ENFILE):
+        return StoreError(f"{what}\n  -> let go of some results, or raise the limit of open files (ulimit -n)", path)
     if code in _NO_ROOM or _is_full(path):
         # LMDB reports a write that was cut short for want of room as an input/output error.
         return StoreFull(

@@ -116,10 +116,14 @@ def test_four_processes_compute_each_key_once_though_two_of_them_are_killed(stor
     seen = [[worker.stdout.readline() for _ in range(9)] for worker in workers[:2]]
     for worker in workers[:2]:
         worker.kill()
-    outputs = [worker.communicate(timeout=60) for worker in workers]
+    # Not by communicate(), which forgets what readline() has read ahead.
+    outputs = [worker.stdout.read() for worker in workers[:2]]
+    outputs += [worker.communicate(timeout=60)[0] for worker in workers[2:]]
+    for worker in workers[:2]:
+        worker.wait()
     assert [worker.returncode for worker in workers] == [-9, -9, 0, 0], outputs
     lines = [line.strip() for some in seen for line in some]
-    lines += [line for out, _ in outputs for line in out.splitlines()]
+    lines += [line for out in outputs for line in out.splitlines()]
     runs = collections.Counter(lines)
     ran = {line.split()[1]: count for line, count in runs.items() if line.startswith("ran")}
     done = {line.split()[1] for line in runs if line.startswith("done")}

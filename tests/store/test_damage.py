@@ -161,6 +161,16 @@ def test_a_damaged_row_is_kept_aside_and_can_be_written_again(store: Store) -> N
     assert store.get(Table.RECORDS, b"a") == b"2"
 
 
+def test_of_many_rows_only_the_damaged_are_missing(store: Store) -> None:
+    keys = [b"%05d" % n for n in range(2500)]
+    store.commit([Put(Table.RECORDS, key, key) for key in keys])
+    raw(store, Table.RECORDS, lambda transaction, table: flip(transaction, table, b"01234"))
+    with store.snapshot() as snap:
+        found = snap.get_many(Table.RECORDS, [*keys, b"", b"x" * 600])
+    assert found == [None if key == b"01234" else key for key in keys] + [None, None]
+    assert [damage.key for damage in store.damage] == [b"01234"]
+
+
 def test_an_insert_does_not_spare_a_damaged_row(store: Store) -> None:
     store.commit([Put(Table.RECORDS, b"a", b"1")])
     raw(store, Table.RECORDS, flip)

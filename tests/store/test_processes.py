@@ -58,17 +58,17 @@ def test_four_processes_grow_a_tiny_map_while_they_read(tmp_path: Path, start: A
     reader = threading.Thread(target=read, args=(store,))
     reader.start()
     with store.snapshot() as held:
-        for n in range(250):
+        for n in range(100):
             key = b"%d-%06d" % (number, n)
             store.commit([Put(Table.RECORDS, key, key * 500)])
             assert held.get(Table.RECORDS, key) in (None, key * 500)
-            if n % 25 == 0:
+            if n % 10 == 0:
                 store.close()
     stop = True
     reader.join()
     """, 4)  # fmt: skip
     with Store.open(tmp_path / "store") as store, store.snapshot() as snap:
-        assert len(list(snap.scan(Table.RECORDS))) == 1000
+        assert len(list(snap.scan(Table.RECORDS))) == 400
 
 
 def test_many_found_one_store_at_once(tmp_path: Path, start: Any) -> None:
