@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from cas_engine.lattice import Lattice
 from cas_engine.ledger import Status
 from cas_engine.live import refuse_while_importing
 from cas_engine.location import StoreChoice, open_store
-from cas_engine.options import ExecutorChoice, checked_executor
+from cas_engine.options import ExecutorChoice, checked_executor, checked_share
 from cas_engine.policy import checked_policy
 from cas_engine.preparation import prepare, prepare_again
 from cas_engine.result import Result, result_of
@@ -29,23 +30,26 @@ def dispatch(
     store: StoreChoice = None,
     executor: ExecutorChoice = None,
     observer: Observer | None = None,
+    audit: float | str | None = None,
 ) -> Callable[..., str]:
     """A function that takes the lattice's inputs, starts its evaluation in the background and returns its id.
 
     store     a store or a path; default: CAS_RUN_STORE, else the user's data folder
-    executor  "thread" (default), "inline" or a `concurrent.futures.Executor`, for electrons that do not say so themselves
+    executor  "thread" (default), "inline" or a `concurrent.futures.Executor`, where electrons do not say so themselves
     observer  called with each event, from the thread that coordinates
+    audit     share of the hits (0 to 1, or "1%") that is run again and compared; default: CAS_RUN_AUDIT, else none
 
     Inputs that do not bind, and values without a stable content, raise before anything runs; what the lattice function
     itself raises comes through.
     """
     made = checked_lattice(lattice)
     checked_executor(executor, "dispatch")
+    share = _share(audit)
 
     def start(*args: Any, **kwargs: Any) -> str:
         refuse_while_importing()
         opened = open_store(store)
-        return running.start(opened, prepare(opened, made, args, kwargs), executor, observer)
+        return running.start(opened, prepare(opened, made, args, kwargs), executor, observer, share)
 
     return start
 
@@ -56,9 +60,10 @@ def dispatch_sync(
     store: StoreChoice = None,
     executor: ExecutorChoice = None,
     observer: Observer | None = None,
+    audit: float | str | None = None,
 ) -> Callable[..., Result]:
     """As `dispatch`, but waits, and returns the Result."""
-    start = dispatch(lattice, store=store, executor=executor, observer=observer)
+    start = dispatch(lattice, store=store, executor=executor, observer=observer, audit=audit)
 
     def start_and_wait(*args: Any, **kwargs: Any) -> Result:
         return get_result(start(*args, **kwargs), wait=True, store=store)
@@ -75,6 +80,7 @@ def redispatch(
     store: StoreChoice = None,
     executor: ExecutorChoice = None,
     observer: Observer | None = None,
+    audit: float | str | None = None,
 ) -> Callable[..., str]:
     """A function that evaluates a recorded dispatch again, with new inputs if it is given any, and returns a new id.
 
@@ -87,11 +93,12 @@ def redispatch(
     recompute               "all"; "stochastic": the stochastic ones, then what hangs on their new samples;
                             or a list of names: those, and what then changed
 
-    Inputs left out keep the values of the dispatch. Raises UnknownDispatch, UnknownElectron, AmbiguousElectron, BindError,
-    BadOption before anything runs.
+    Inputs left out keep the values of the dispatch. Before anything runs, raises UnknownDispatch, UnknownElectron,
+    AmbiguousElectron, BindError, BadOption.
     """
     policy = checked_policy(recompute, reuse_previous_results)
     checked_executor(executor, "redispatch")
+    share = _share(audit)
     opened = open_store(store)
     parent = ledger.resolve(opened, dispatch_id)
 
@@ -99,7 +106,7 @@ def redispatch(
         refuse_while_importing()
         entry = ledger.get(opened, parent)
         prepared = prepare_again(opened, entry, replace_electrons, policy, args, kwargs)
-        return running.start(opened, prepared, executor, observer)
+        return running.start(opened, prepared, executor, observer, share)
 
     return start
 
@@ -156,6 +163,10 @@ def checked_lattice(lattice: object) -> Lattice[..., Any]:
         )
     name = getattr(lattice, "__name__", repr(lattice))
     raise BadOption(f"`{name}` is not a lattice\n  -> decorate it with @ct.lattice")
+
+
+def _share(audit: float | str | None) -> float:
+    return checked_share(os.environ.get("CAS_RUN_AUDIT") or 0.0 if audit is None else audit)
 
 
 def _wait_here(here: running.Running, deadline: float | None, timeout: float | None) -> None:

@@ -49,5 +49,14 @@ class Finished:
     status: str
 
 
-Event = Planned | NodeStarted | NodeFinished | Finished
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """A share of the hits was run again: how many, and the labels of those that did not come out as recorded."""
+
+    dispatch_id: str
+    checked: int
+    different: tuple[str, ...]
+
+
+Event = Planned | NodeStarted | NodeFinished | Finished | Audited
 Observer = Callable[[Event], None]

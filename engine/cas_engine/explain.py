@@ -28,12 +28,18 @@ class Baseline:
 
 
 class Reasons:
-    """Tells why nodes of a graph miss. Looks at nothing before it is asked: most dispatches never ask."""
+    """Tells why nodes of a graph miss. Looks at nothing before it is asked: most dispatches never ask.
 
-    def __init__(self, store: Store, graph: Graph, baseline: Baseline | None) -> None:
+    `environment` are the versions of packages where the graph was evaluated, if that was not here and now.
+    """
+
+    def __init__(
+        self, store: Store, graph: Graph, baseline: Baseline | None, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._store = store
         self._graph = graph
         self._baseline = baseline
+        self._environment = environment or {}
         self._labels: list[str] | None = None
         self._before: dict[str, int] = {}
         self._memo: dict[int, str] = {}
@@ -79,7 +85,7 @@ class Reasons:
         assert self._baseline is not None  # noqa: S101 - asked only with one
         versions = dict(self._baseline.manifest.environment)
         for package in row.packages:
-            was, here = versions.get(package), version_of(package)
+            was, here = versions.get(package), self._environment.get(package) or version_of(package)
             if was is None or was == here:
                 continue
             if package.startswith(FILE):

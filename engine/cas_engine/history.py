@@ -113,7 +113,7 @@ def diff(a: str, b: str, store: StoreChoice = None) -> Diff:
     """Two dispatches side by side: inputs, packages, and node by node code, results, durations. Raises UnknownDispatch."""
     opened = open_store(store)
     first, second = (result_of(opened, ledger.resolve(opened, one)) for one in (a, b))
-    reasons = Reasons(opened, second.manifest.graph, Baseline(first.manifest, ()))
+    reasons = Reasons(opened, second.manifest.graph, Baseline(first.manifest, ()), dict(second.manifest.environment))
     in_a = {node.label: node for node in first.nodes}
     in_b = {node.label: node for node in second.nodes}
     nodes = []

@@ -71,6 +71,18 @@ def checked_options(
     )
 
 
+def checked_share(audit: object) -> float:
+    """A share of hits to check, from 0 to 1, given so or as "1%". Raises BadOption."""
+    text = audit[:-1] if isinstance(audit, str) and audit.endswith("%") else audit
+    try:
+        share = float(text) / (100 if text is not audit else 1)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        share = -1.0
+    if isinstance(audit, bool) or not 0 <= share <= 1:
+        raise BadOption(f'audit={audit!r} is not a share\n  -> give a number from 0 to 1, or a text such as "1%"')
+    return share
+
+
 def checked_executor(executor: ExecutorChoice, who: str) -> ExecutorChoice:
     """The executor as given, or BadOption naming those there are."""
     if executor is None or isinstance(executor, Executor) or executor in EXECUTORS:

@@ -12,12 +12,13 @@ from typing import Any
 
 from cas_engine import capsule, codec, keys, ledger, outcome
 from cas_engine import manifest as manifests
+from cas_engine.accepted import Accepted
 from cas_engine.bindings import Binding, Const, Template, template_digest
 from cas_engine.electron import Electron, as_electron
 from cas_engine.errors import AmbiguousElectron, BadOption, Undigestible, UnknownElectron, Unstorable
 from cas_engine.explain import Baseline, Reasons
 from cas_engine.files import are_not_edited, are_unchanged, from_json
-from cas_engine.fingerprint import effective, version_of
+from cas_engine.fingerprint import version_of
 from cas_engine.graph import Graph, Row
 from cas_engine.handles import Handle
 from cas_engine.journal import EPOCH
@@ -62,11 +63,12 @@ class Prepared:
     recorder: Recorder
     parent: str
     executors: Mapping[str, Any]
+    effective: Accepted
 
     def prefixes(self) -> list[bytes]:
         """What the keys of each electron's nodes begin with, here and now."""
         replaced = self.manifest.replaced
-        return [keys.prefix_of(row, effective, replaced) for row in self.manifest.graph.rows]
+        return [keys.prefix_of(row, self.effective, replaced) for row in self.manifest.graph.rows]
 
     def reasons(self, store: Store) -> Reasons:
         """Why nodes miss."""
@@ -88,10 +90,10 @@ def prepare(
     store: Store, lattice: Lattice[..., Any], args: Sequence[object], kwargs: Mapping[str, object]
 ) -> Prepared | Answered:
     """A lattice of this process with its inputs. Raises UsageError, Undigestible, Unstorable, CapsuleError."""
-    recorder = Recorder(store)
+    recorder, accepted = Recorder(store), Accepted(store)
     row = recorder.lattice_row(lattice)
     inputs, previews = bind_inputs(recorder, row, args, kwargs)
-    key = keys.lattice_key(row, effective, (), inputs.digest)
+    key = keys.lattice_key(row, accepted, (), inputs.digest)
     by = answer_of(store, key)
     if by is not None:
         return Answered(lattice.name, key, by, dict(previews), {}, "")
@@ -105,6 +107,7 @@ def prepare(
         recorder=recorder,
         parent="",
         executors=recorder.executors,
+        effective=accepted,
     )
 
 
@@ -118,7 +121,7 @@ def prepare_again(
 ) -> Prepared | Answered:
     """A recorded dispatch with what is new about it. Raises UsageError, CapsuleError, Undigestible, Unstorable."""
     recorded = before = load_manifest(store, parent)
-    recorder = Recorder(store)
+    recorder, accepted = Recorder(store), Accepted(store)
     replaced = {row.slot: row for row in before.replaced}
     new = _replacements(recorder, before, replace_electrons or {})
     replaced.update((row.slot, row) for row, _ in new)
@@ -136,7 +139,7 @@ def prepare_again(
     # Bound even if the lattice is traced anew: what does not bind must be found before anything runs.
     graph = substitute(before.graph, replaced, default_of)
     rows = tuple(replaced.values())
-    key = keys.lattice_key(before.lattice, effective, rows, inputs.digest)
+    key = keys.lattice_key(before.lattice, accepted, rows, inputs.digest)
     names = {row.slot: row.name for row in rows}
     if policy.forces_nothing:
         by = _answer_again(store, parent, before, key)
@@ -162,6 +165,7 @@ def prepare_again(
         recorder=recorder,
         parent=parent.id,
         executors=recorder.executors,
+        effective=accepted,
     )
 
 

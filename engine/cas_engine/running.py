@@ -13,15 +13,16 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cas_engine import executors, files, ledger, outcome
+from cas_engine import executors, files, ledger, outcome, verification
 from cas_engine import manifest as manifests
 from cas_engine.evaluation import Evaluation, Setting
-from cas_engine.events import Finished, Observer, Planned
+from cas_engine.events import Audited, Finished, Observer, Planned
 from cas_engine.graph import Row
 from cas_engine.ledger import Entry, Status
 from cas_engine.options import ExecutorChoice
 from cas_engine.outcome import NodeOutcome, NodeStatus
 from cas_engine.preparation import Answered, Prepared, epoch, latest_key
+from cas_engine.sublattice import Sublattices
 from cas_store.errors import CasRunError
 from cas_store.store import Store
 from cas_store.tables import Table
@@ -69,7 +70,6 @@ class Running:
     entry: Entry
     cancel: CancelFlag
     evaluation: Evaluation | None = None
-    thread: threading.Thread | None = None
     over: threading.Event = field(default_factory=threading.Event)
     problem: CasRunError | None = None  # what kept it from being written down
 
@@ -84,18 +84,62 @@ def here(dispatch_id: str) -> Running | None:
     return _running.get(dispatch_id)
 
 
-def start(store: Store, prepared: Prepared | Answered, executor: ExecutorChoice, observer: Observer | None) -> str:
-    """Write a dispatch down and evaluate it in the background; its id. What is answered already is done at once."""
+def start(
+    store: Store,
+    prepared: Prepared | Answered,
+    executor: ExecutorChoice,
+    observer: Observer | None,
+    audit: float = 0.0,
+) -> str:
+    """Write a dispatch down and evaluate it in the background; its id. What is answered already is done at once.
+
+    `audit` is the share of its hits that is run again and compared once it is done.
+    """
     if isinstance(prepared, Answered):
-        return _answer(store, prepared, observer).id
-    running = begin(store, prepared, outer="", cancel=None)
+        entry = _answer(store, prepared, observer)
+        if not audit:
+            return entry.id
+        running = _register(Running(store, entry, CancelFlag(store, entry.id)))
+    else:
+        running = begin(store, prepared, outer="", cancel=None)
+
+    def work() -> None:
+        try:
+            if isinstance(prepared, Prepared):
+                carry_out(running, prepared, executor, observer)
+            if audit and running.entry.status is Status.COMPLETED:
+                _audit(running, audit, observer)
+        finally:
+            unregister(running)
+
     # Not a daemon: a script that ends while a dispatch runs waits for it.
-    running.thread = threading.Thread(
-        target=carry_out, args=(running, prepared, executor, observer), name=f"cas-run {running.entry.id[:8]}"
-    )
     _hook_exit()
-    running.thread.start()
+    threading.Thread(target=work, name=f"cas-run {running.entry.id[:8]}").start()
     return running.entry.id
+
+
+def _audit(running: Running, share: float, observer: Observer | None) -> None:
+    try:
+        checks = verification.audit(running.store, running.entry.id, share)
+    except CasRunError as problem:
+        running.problem = problem
+        return
+    if observer is not None:
+        different = tuple(check.label for check in checks if check.verdict == "different")
+        observer(Audited(running.entry.id, len(checks), different))
+
+
+def _register(running: Running) -> Running:
+    with _lock:
+        _running[running.entry.id] = running
+    return running
+
+
+def unregister(running: Running) -> None:
+    """Let those who wait for a dispatch of this process go on: nothing more will come of it."""
+    with _lock:
+        _running.pop(running.entry.id, None)
+    running.over.set()
 
 
 def begin(store: Store, prepared: Prepared, *, outer: str, cancel: CancelFlag | None) -> Running:
@@ -127,19 +171,26 @@ def begin(store: Store, prepared: Prepared, *, outer: str, cancel: CancelFlag | 
         whole_hit=False,
     )
     store.commit([*prepared.recorder.writes, PutBlob(blob), *ledger.put(entry)])
-    running = Running(store, entry, CancelFlag(store, dispatch_id, cancel))
-    with _lock:
-        _running[dispatch_id] = running
-    return running
+    return _register(Running(store, entry, CancelFlag(store, dispatch_id, cancel)))
 
 
 def carry_out(
     running: Running, prepared: Prepared, executor: ExecutorChoice, observer: Observer | None
 ) -> list[NodeOutcome]:
     """Evaluate a dispatch that has begun, and write down what came of it."""
-    from cas_engine.sublattice import Sublattices
-
     store, entry = running.store, running.entry
+
+    def evaluate_inner(inside: Prepared, begun: Callable[[str], None]) -> tuple[Entry, list[NodeOutcome]]:
+        inner = begin(store, inside, outer=entry.id, cancel=running.cancel)
+        begun(inner.entry.id)
+        try:
+            inner_nodes = carry_out(inner, inside, executor, None)
+        finally:
+            unregister(inner)
+        if inner.problem is not None:
+            raise inner.problem
+        return inner.entry, inner_nodes
+
     status, error, nodes = Status.FAILED, "", list[NodeOutcome]()
     try:
         setting = Setting(
@@ -152,7 +203,7 @@ def carry_out(
             kept=prepared.kept,
             live=prepared.recorder.live,
             runner_for=_runners(prepared, executor),
-            nested=Sublattices(running, prepared, executor),
+            nested=Sublattices(store, prepared, evaluate_inner),
             why=prepared.reasons(store).why,
             times=prepared.times,
             observer=observer,
@@ -209,9 +260,6 @@ def _finish(running: Running, prepared: Prepared, status: Status, error: str, no
         running.problem = running.problem or problem
     running.entry = entry
     store.clear_signal(cancel_signal(entry.id))
-    with _lock:
-        _running.pop(entry.id, None)
-    running.over.set()
 
 
 def _verdict(nodes: Sequence[NodeOutcome], prepared: Prepared, *, cancelled: bool) -> tuple[Status, str]:

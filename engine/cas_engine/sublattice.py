@@ -14,28 +14,28 @@ from cas_engine.bindings import Const, Template, materialize
 from cas_engine.errors import UnknownDispatch
 from cas_engine.executors import Answer, finished
 from cas_engine.explain import Baseline
-from cas_engine.fingerprint import effective
 from cas_engine.graph import Row
 from cas_engine.kept import kept_samples, outcomes_of
 from cas_engine.manifest import Manifest
-from cas_engine.options import ExecutorChoice
-from cas_engine.outcome import NodeStatus
+from cas_engine.outcome import NodeOutcome, NodeStatus
 from cas_engine.preparation import Prepared, as_lattice, bind_inputs, environment_of, load_manifest
 from cas_engine.recorder import Recorder
-from cas_engine.running import Running, begin, carry_out
 from cas_engine.tracing import trace
 from cas_engine.worker import InputGone, Raised, Task, returned
 from cas_store.errors import BlobDamaged, BlobMissing, CasRunError
+from cas_store.store import Store
+
+# Evaluates a lattice as a dispatch within another; the second argument hears its id as soon as it has one.
+EvaluateInner = Callable[[Prepared, Callable[[str], None]], tuple[ledger.Entry, list[NodeOutcome]]]
 
 
 class Sublattices:
     """The sublattices of one dispatch. Replacements and what is forced hold in them too."""
 
-    def __init__(self, outer: Running, prepared: Prepared, executor: ExecutorChoice) -> None:
-        self._outer = outer
-        self._store = outer.store
-        self._prepared = prepared
-        self._executor = executor
+    def __init__(self, store: Store, outer: Prepared, evaluate_inner: EvaluateInner) -> None:
+        self._store = store
+        self._prepared = outer
+        self._evaluate_inner = evaluate_inner
         self._dispatches: dict[int, str] = {}
         self._before: dict[str, str] | None = None
 
@@ -64,13 +64,9 @@ class Sublattices:
             return finished(Raised(str(problem), 0.0), self._store)
         except Exception:  # noqa: BLE001 - the user's lattice function may raise anything
             return finished(Raised(traceback.format_exc(), 0.0), self._store)
-        inner = begin(self._store, prepared, outer=self._outer.entry.id, cancel=self._outer.cancel)
-        self._dispatches[node] = inner.entry.id
-        nodes = carry_out(inner, prepared, self._executor, None)
-        if inner.problem is not None:
-            raise inner.problem
-        if inner.entry.status is not ledger.Status.COMPLETED:
-            return finished(Raised(inner.entry.error, time.perf_counter() - started), self._store)
+        entry, nodes = self._evaluate_inner(prepared, lambda begun: self._dispatches.update({node: begun}))
+        if entry.status is not ledger.Status.COMPLETED:
+            return finished(Raised(entry.error, time.perf_counter() - started), self._store)
         graph = prepared.manifest.graph
         blobs = [nodes[parent].blob for parent in graph.output_parents]
         value = materialize(
@@ -79,7 +75,7 @@ class Sublattices:
             lambda slot: codec.decode(self._store.get_blob(blobs[slot])),
         )
         reply = returned(value, time.perf_counter() - started)
-        named = files.from_json([*inner.entry.files, *inner.entry.made])
+        named = files.from_json([*entry.files, *entry.made])
         return finished(replace(reply, files=tuple({*reply.files, *named})), self._store)
 
     def _prepare(self, node: int, row: Row, task: Task) -> Prepared:
@@ -114,13 +110,14 @@ class Sublattices:
                 kept, baseline = {}, None  # removed since: nothing to compare with, nothing to keep
         rows = tuple(replaced.values())
         return Prepared(
-            lattice_key=keys.lattice_key(row, effective, rows, inputs.digest),
+            lattice_key=keys.lattice_key(row, self._prepared.effective, rows, inputs.digest),
             manifest=Manifest(row, inputs, previews, graph, rows, environment_of(row, graph), tuple(recorder.files)),
             policy=self._prepared.policy,
             kept=kept,
             baseline=baseline,
             recorder=recorder,
             parent=before,
+            effective=self._prepared.effective,
             executors={**self._prepared.executors, **recorder.executors},
         )
 

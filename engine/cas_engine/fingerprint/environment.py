@@ -10,7 +10,7 @@ import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from cas_engine.values import content_of
 from cas_store.digest import digest_of
@@ -51,19 +51,23 @@ def _version_of(package: str) -> str:
 
 def effective(code: bytes, packages: Sequence[str]) -> bytes:
     """The fingerprint that goes into keys: the code, and the versions found here of the packages that it reaches."""
-    files = sorted(version_of(package) for package in packages if package.startswith(FILE))
-    fingerprint = _effective(code, tuple(package for package in packages if not package.startswith(FILE)))
-    # By content alone: where a file lies does not matter.
-    return digest_of(b"".join([fingerprint, *(text.encode() for text in files)])) if files else fingerprint
+    return _effective(code, tuple((package, version_of(package)) for package in packages))
+
+
+def effective_with(code: bytes, packages: Sequence[str], versions: Mapping[str, str]) -> bytes:
+    """The same where the packages have these versions; those not named, as here."""
+    return _effective(code, tuple((package, versions.get(package) or version_of(package)) for package in packages))
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _effective(code: bytes, packages: tuple[str, ...]) -> bytes:
+def _effective(code: bytes, versions: tuple[tuple[str, str], ...]) -> bytes:
     # Lengths first: ("ab", "c") and ("a", "bc") must differ.
     parts = [code]
-    for text in (part for package in packages for part in (package, version_of(package))):
+    for text in (text for name, version in versions if not name.startswith(FILE) for text in (name, version)):
         encoded = text.encode("utf-8", "surrogatepass")
         parts += (len(encoded).to_bytes(4, "little"), encoded)
+    # A file by content alone: where it lies does not matter.
+    parts += sorted(version.encode() for name, version in versions if name.startswith(FILE))
     return digest_of(b"".join(parts))
 
 

@@ -1,0 +1,114 @@
+"""What the user has accepted as the same though its code differs: data in the store, with who, when and the diff.
+
+An acceptance maps the fingerprint of new code to that of the old, so that keys are made as if nothing had changed, and
+the old results answer.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from cas_engine import ledger
+from cas_engine.accepted import PREFIX
+from cas_engine.errors import BadOption
+from cas_engine.explanation import earlier_than, source_diff
+from cas_engine.fingerprint.environment import effective_with
+from cas_engine.location import StoreChoice, open_store
+from cas_engine.result import Result, result_of
+from cas_store.digest import Digest
+from cas_store.store import Store
+from cas_store.tables import Table
+from cas_store.writes import Delete, Put
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """One decision: `new` counts as `old` (fingerprints in hex). `when` in seconds since 1970."""
+
+    electron: str
+    new: str
+    old: str
+    dispatch: str
+    against: str
+    who: str
+    when: float
+    results: str  # whether the two results were equal: "equal", "changed" or "unknown"
+    diff: str
+
+
+def accept(dispatch_id: str, node: str, *, store: StoreChoice = None) -> Acceptance:
+    """Record that an electron's change, seen in a dispatch, means the same as what it was in the one before.
+
+    From then on its nodes are keyed as before, and the earlier results answer; what the changed code computed meanwhile
+    stays in the history. `against` is the dispatch's parent, or the nearest earlier one of the same lattice.
+
+    Raises UnknownDispatch, UnknownNode, and BadOption when nothing differs or there is nothing to compare with.
+    """
+    opened = open_store(store)
+    result = result_of(opened, ledger.resolve(opened, dispatch_id))
+    before = earlier_than(opened, result)
+    if before is None:
+        raise BadOption(
+            f"dispatch {result.dispatch_id[:12]} is the first of `{result.lattice}`, so there is nothing that it could be "
+            "the same as\n  -> accept a change in a later dispatch"
+        )
+    new_node, old_node = result.node(node), before.node(node)
+    new, old = _fingerprint(result, new_node.index), _fingerprint(before, old_node.index)
+    if new == old:
+        raise BadOption(
+            f"the code and packages of `{node}` are the same in {result.dispatch_id[:12]} and {before.dispatch_id[:12]}\n"
+            f"  -> `cas-run explain {result.dispatch_id[:12]} {node}` says why it ran"
+        )
+    rows = (before.manifest.graph.row_of(old_node.index), result.manifest.graph.row_of(new_node.index))
+    digests = (old_node.value_digest, new_node.value_digest)
+    made = Acceptance(
+        electron=new_node.electron,
+        new=new.hex(),
+        old=old.hex(),
+        dispatch=result.dispatch_id,
+        against=before.dispatch_id,
+        who=_who(),
+        when=time.time(),
+        results="unknown" if "" in digests else "equal" if digests[0] == digests[1] else "changed",
+        diff=source_diff(opened, *rows),
+    )
+    opened.commit([Put(Table.META, PREFIX + new, json.dumps(asdict(made)).encode())])
+    return made
+
+
+def acceptances(*, store: StoreChoice = None) -> list[Acceptance]:
+    """All that was accepted, the oldest first."""
+    return sorted(_all(open_store(store)), key=lambda one: one.when)
+
+
+def withdraw(fingerprint: str, *, store: StoreChoice = None) -> bool:
+    """Take an acceptance back, named by its `new` fingerprint; False if there is none."""
+    opened = open_store(store)
+    key = PREFIX + bytes.fromhex(fingerprint)
+    found = opened.get(Table.META, key) is not None
+    opened.commit([Delete(Table.META, key)])
+    return found
+
+
+def _all(store: Store) -> Iterator[Acceptance]:
+    with store.snapshot() as snapshot:
+        rows = [row for _, row in snapshot.scan(Table.META, PREFIX)]
+    for row in rows:
+        yield Acceptance(**json.loads(row))
+
+
+def _fingerprint(result: Result, node: int) -> Digest:
+    """The effective fingerprint as it was where the dispatch ran."""
+    row = result.manifest.graph.row_of(node)
+    return effective_with(row.code, row.packages, dict(result.manifest.environment))
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user may have no name
+        return "unknown"

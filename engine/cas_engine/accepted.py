@@ -1,0 +1,36 @@
+"""The fingerprints that go into keys, with what the user accepted as the same followed to what it is the same as."""
+
+from __future__ import annotations
+
+import json
+
+from cas_engine.fingerprint import effective
+from cas_store.digest import Digest
+from cas_store.store import Store
+from cas_store.tables import Table
+
+PREFIX = b"accepted:"  # in META, before a fingerprint: what it counts as, with who said so
+
+
+class Accepted:
+    """The effective fingerprint of code, here and now, with what was accepted followed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[tuple[Digest, tuple[str, ...]], Digest] = {}
+
+    def __call__(self, code: Digest, packages: tuple[str, ...]) -> Digest:
+        """As `effective`, but that of the code which this is accepted to be the same as."""
+        found = self._known.get((code, packages))
+        if found is None:
+            found = self._known[code, packages] = self._followed(effective(code, packages))
+        return found
+
+    def _followed(self, fingerprint: Digest) -> Digest:
+        seen = {fingerprint}
+        while (row := self._store.get(Table.META, PREFIX + fingerprint)) is not None:
+            fingerprint = bytes.fromhex(json.loads(row)["old"])
+            if fingerprint in seen:
+                break
+            seen.add(fingerprint)
+        return fingerprint
