@@ -8,8 +8,10 @@ puts right.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+import resource
 import sys
 import threading
 from collections.abc import Iterable, Sequence
@@ -32,6 +34,7 @@ from cas_store.rows import Seal
 
 SMALL = 64 << 10  # up to this many bytes a blob is a row
 _PIECE = 1 << 20
+_FILES = 1 << 16  # open at once, if the system allows
 _LARGE = b"\x01"
 _TABLE = "blobs"
 
@@ -74,7 +77,7 @@ class Blobs:
         self._verified: dict[Digest, tuple[int, int, int]] = {}
         self._coming: dict[Digest, tuple[PreparedBlob, int]] = {}  # submitted, not yet durable; with a count
         self._lock = threading.Lock()
-        self._folders: set[str] = set()
+        self._folders: set[Path] = set()
         forks.watch(self)
 
     # --- writing
@@ -114,9 +117,10 @@ class Blobs:
                 else:
                     self._coming[blob.digest] = known, count - 1
 
-    def publish(self, transaction: lmdb.Transaction[bytes], blobs: Iterable[PreparedBlob]) -> None:
+    def publish(self, transaction: lmdb.Transaction[bytes], blobs: Sequence[PreparedBlob]) -> None:
         """Inside a write transaction. May be repeated."""
         handle = self._database.handles[_TABLE]
+        self._make_folders({self._layout.blob(blob.digest).parent for blob in blobs if blob.temporary is not None})
         folders: set[Path] = set()
         for blob in blobs:
             if blob.content is not None:
@@ -142,21 +146,28 @@ class Blobs:
             return False
         return True
 
+    def _make_folders(self, wanted: set[Path]) -> None:
+        """Those not seen yet by this process; synced also where they were there before, as below."""
+        wanted -= self._folders
+        if not wanted:
+            return
+        for folder in wanted:
+            with suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+        sync_folder(self._layout.blobs)
+        self._folders |= wanted
+
     def _move(self, blob: PreparedBlob) -> Path:
         assert blob.temporary is not None  # noqa: S101
         path = self._layout.blob(blob.digest)
         folder = path.parent
-        if folder.name not in self._folders:
-            with suppress(FileExistsError):
-                folder.mkdir(mode=0o700)
-            sync_folder(self._layout.blobs)
-            self._folders.add(folder.name)
         # Over an equal one that came there meanwhile; if it is a link to the one there, nothing happens.
         try:
             blob.temporary.path.rename(path)
         except FileNotFoundError as error:
-            if not folder.is_dir():
-                self._folders.discard(folder.name)
+            if not folder.is_dir():  # somebody removed it since we made it
+                self._folders.discard(folder)
+                self._make_folders({folder})
                 return self._move(blob)
             # The job is run again, or the blob was published by an earlier batch.
             if not path.is_file() or path.stat().st_size != blob.size:
@@ -218,19 +229,25 @@ class Blobs:
             return False
 
     def _map(self, digest: Digest) -> memoryview:
+        while True:
+            try:
+                return memoryview(self._mapping(digest))
+            except OSError as error:
+                # Before Python 3.13 each mapping keeps a descriptor for as long as somebody holds the value.
+                if error.errno == errno.EMFILE and _allow_more_files():
+                    continue
+                raise translate(error, self._layout.root, f"reading blob {digest.hex()[:12]}") from error
+
+    def _mapping(self, digest: Digest) -> mmap.mmap:
         descriptor = self._open_file(digest)
         try:
             self._verify(digest, descriptor)
             size = os.fstat(descriptor).st_size
             if sys.version_info >= (3, 13):
-                mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY, trackfd=False)
-            else:
-                mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY)
-        except OSError as error:
-            raise translate(error, self._layout.root, f"reading blob {digest.hex()[:12]}") from error
+                return mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY, trackfd=False)
+            return mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY)
         finally:
             os.close(descriptor)
-        return memoryview(mapping)
 
     def _open_file(self, digest: Digest) -> int:
         places = [self._layout.blob(digest)]
@@ -243,8 +260,6 @@ class Blobs:
                 return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             except FileNotFoundError:
                 continue
-            except OSError as error:
-                raise translate(error, self._layout.root, f"opening blob {digest.hex()[:12]}") from error
         raise BlobMissing(digest, self._layout.root)
 
     def _is_intact(self, digest: Digest) -> bool:
@@ -261,7 +276,7 @@ class Blobs:
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
         if self._verified.get(digest) == stamp:
             return
-        if _digest_of_file(descriptor) != digest:
+        if not _has_digest(descriptor, digest):
             self._quarantine.file(digest, (found.st_dev, found.st_ino), digest + _LARGE)
             raise BlobDamaged(digest, self._layout.root)
         self._verified[digest] = stamp
@@ -277,13 +292,27 @@ class Blobs:
         self._lock = threading.Lock()
 
 
-def _digest_of_file(descriptor: int) -> Digest:
+def _has_digest(descriptor: int, digest: Digest) -> bool:
     state = xxh3_128()
     offset = 0
-    while piece := os.pread(descriptor, _PIECE, offset):
-        state.update(piece)
-        offset += len(piece)
-    return state.digest()
+    try:
+        while piece := os.pread(descriptor, _PIECE, offset):
+            state.update(piece)
+            offset += len(piece)
+    except OSError as error:
+        if error.errno == errno.EIO:
+            return False  # the disk has lost it
+        raise
+    return state.digest() == digest
+
+
+def _allow_more_files() -> bool:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, _FILES) if hard != resource.RLIM_INFINITY else _FILES
+    if soft >= wanted:
+        return False
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return True
 
 
 def _write_synced(path: Path, views: Sequence[memoryview]) -> None:

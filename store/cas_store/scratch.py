@@ -6,10 +6,7 @@ in a folder named for the boot, and never opens another's.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +30,7 @@ class Scratch:
         here.mkdir(mode=0o700, parents=True, exist_ok=True)
         for other in folder.iterdir():
             if other != here:
-                shutil.rmtree(other, ignore_errors=True)
+                _remove(other)
         self._database = Database(here, (_CLAIMS, _SIGNALS), root=root, lasting=False, map_size=map_size)
         self._claim_seal = Seal(store_id, _CLAIMS)
         self._signal_seal = Seal(store_id, _SIGNALS)
@@ -116,7 +113,16 @@ def boot_name() -> str:
     return digest_of(text.strip().encode()).hex()
 
 
+def _remove(folder: Path) -> None:
+    import shutil  # noqa: PLC0415  (once in a boot)
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _boot_name_elsewhere() -> str:
+    import subprocess  # noqa: PLC0415  (not on Linux)
+    import uuid  # noqa: PLC0415
+
     if sys.platform == "darwin":
         command = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
         return subprocess.run(command, capture_output=True, check=True, text=True).stdout  # noqa: S603

@@ -195,6 +195,21 @@ def test_a_batch_whose_temporary_file_is_gone_fails_alone(store: Store) -> None:
     assert store.find_missing([good.digest, bad.digest, digest_of(SMALL)]) == {bad.digest}
 
 
+def test_more_large_blobs_can_be_held_than_files_may_be_open(run: Any) -> None:
+    run("""
+        import resource
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (50, hard))
+        store = Store.open(sys.argv[1])
+        blobs = [store.prepare([b"%d," % n * 40_000]) for n in range(60)]
+        store.commit([PutBlob(blob) for blob in blobs])
+        held = [store.get_blob(blob.digest) for blob in blobs]
+        assert all(view[:3] == b"%d," % n for n, view in enumerate(held) if 10 <= n)
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, soft))
+    """)
+
+
 def test_a_symbolic_link_is_no_blob(store: Store, tmp_path: Path) -> None:
     digest = stored(store, LARGE)
     (tmp_path / "elsewhere").write_bytes(LARGE)
