@@ -39,7 +39,8 @@ class CapsuleHeader:
     """What is known of recorded code without loading it.
 
     `packages` are versions by distribution, `sources` texts by component; `script` is the module name of a file that
-    ran as `__main__`. `fault` says why the code can only be had by importing it unchanged, "" if it can be loaded anywhere.
+    ran as `__main__`. `fault` says why the code can only be had by importing it unchanged, "" if it can be
+    loaded anywhere.
     """
 
     name: str
@@ -102,7 +103,7 @@ def load(blob: bytes | memoryview, session: Fingerprinter | None = None) -> Call
         shown = f"{head.module}.{head.qualname or head.name}"
         if head.fault:
             raise CapsuleError(
-                f"the recorded code of `{shown}` can only run where its module can be imported unchanged: {head.fault}\n"
+                f"the recorded code of `{shown}` only runs where its module can be imported unchanged: {head.fault}\n"
                 "  -> make that inside the function that needs it, or run where the source is as it was recorded"
             )
         found = load_by_value(frame.stream, session, shown, head.python, dict(head.packages))

@@ -1,8 +1,8 @@
-"""Classes made again from their recorded parts: an empty class first, so that its methods can refer to it, then its contents.
+"""Classes made again from their recorded parts: an empty class first, for its methods to refer to, then its contents.
 
 The state that a class had when it was recorded is put back; what the user's code does when a class is defined
-(`__init_subclass__`, a metaclass's `__new__`, `__set_name__`, an enum's `__init__`) is not run again, as all that it did
-is part of that state. Metaclasses of installed packages do run: they keep books that only they know.
+(`__init_subclass__`, a metaclass's `__new__`, `__set_name__`, an enum's `__init__`) is not run again, as all that it
+did is part of that state. Metaclasses of installed packages do run: they keep books that only they know.
 """
 
 from __future__ import annotations

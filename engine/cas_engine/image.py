@@ -1,8 +1,8 @@
 """A recorded program in memory: the user's modules as they were, beside those of the running program.
 
-Each stream of code loaded by value gets an Image. The functions in it have the recorded modules as their globals, and an
-import inside one of their bodies finds the recorded module first, whatever the source has become and whether it is still
-there. Nothing of this enters `sys.modules`: the user's live program never meets it.
+Each stream of code loaded by value gets an Image. The functions in it have the recorded modules as their globals, and
+an import inside one of their bodies finds the recorded module first, whatever the source has become and whether it is
+still there. Nothing of this enters `sys.modules`: the user's live program never meets it.
 
 The methods in `Image` that a stream may name are its vocabulary: `by_value` writes references to them, `ImageUnpickler`
 binds these to the Image being made. Their names and arguments are part of the format.
@@ -99,7 +99,7 @@ class Image:
             vars(space).update(attributes)
 
     def skeleton(self, named: Sequence[Any], shape: Sequence[Any], members: Mapping[str, Any] | None) -> type:
-        """The class itself if it lives here with the recorded code, or one that another stream made; else an empty one."""
+        """The class itself if it lives here with the recorded code, or what another stream made; or an empty one."""
         key = ClassKey(*named)
         found = find_class_of(key, self.session)
         if found is None:

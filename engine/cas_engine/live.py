@@ -1,4 +1,4 @@
-"""The user's own classes and functions in the running program, found by name and taken only if their code is the recorded.
+"""The user's own code in the running program: found by name, taken only if its fingerprint is the recorded one.
 
 By reference where importing here gives the recorded fingerprint: so a class keeps its identity for a caller who has the
 same code. A module is imported for this only when nothing stands against it; whatever goes wrong in that import means
@@ -74,7 +74,7 @@ def importing() -> bool:
 
 
 def refuse_while_importing() -> None:
-    """For whatever starts work: a script without `if __name__ == "__main__"` must not run again when it is looked into."""
+    """For whatever starts work: a script without `if __name__ == "__main__"` must not run when looked into."""
     if importing():
         raise DispatchWhileImporting
 
@@ -89,7 +89,7 @@ def _importing() -> Iterator[None]:
 
 
 def find(name: Name, code: bytes, session: Session, fits: Callable[[Any], bool] | None = None) -> Any | None:
-    """The live object of this name whose fingerprint is `code`, or None. `fits` says whether it is of the right kind."""
+    """The live object of this name whose fingerprint is `code`, or None. `fits` says whether its kind is right."""
     if "<" in name.qualname:
         return None
     for module in _modules_for(name):
@@ -181,7 +181,7 @@ def _is_initializing(module: object) -> bool:
 
 
 def _unwrapped(found: Any | None) -> Iterator[tuple[Any, Sequence[object]]]:
-    """What the name gives, then what decorators have wrapped. With an electron's function, what it depends on besides."""
+    """What the name gives, then what decorators have wrapped; with an electron's function, what it depends on."""
     depends_on: Sequence[object] = ()
     for _ in range(16):
         if found is None:

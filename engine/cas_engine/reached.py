@@ -1,4 +1,4 @@
-"""Which globals, modules and parts of modules a function reaches: as its fingerprint sees it, for those who record it."""
+"""Which globals, modules and parts of modules a function reaches: as its fingerprint sees it, for recording it."""
 
 from __future__ import annotations
 
