@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import re
 import sys
 import typing
@@ -87,11 +86,9 @@ def _describe(node: Node, reach: Reach, annotation: Any, names: dict[str, Any], 
 
 
 def _named(text: str, names: dict[str, Any]) -> Any:
-    """What a text names: so that `from __future__ import annotations` changes nothing. The text where that fails."""
-    found: Any = None
-    for at, part in enumerate(text.split(".")):
-        try:
-            found = (names[part] if part in names else getattr(builtins, part)) if at == 0 else vars(found)[part]
-        except (AttributeError, KeyError, TypeError):
-            return text
-    return found if found is not None else "None"
+    """What a text stands for: so that `from __future__ import annotations` changes nothing; itself where that fails."""
+    try:
+        found = eval(text, {**names})  # noqa: S307 - as typing.get_type_hints does; the text is the user's own code
+    except Exception:  # noqa: BLE001 - whatever it raises, it is no type
+        return text
+    return "None" if found is None else found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import enum
 import types
+from importlib import import_module
 from types import FunctionType
 
 from cas_engine.fingerprint.annotations import describe_annotations
@@ -60,6 +62,8 @@ def describe_class(node: Node, reach: Reach) -> None:
         elif not (isinstance(value, types.MemberDescriptorType) and value.__objclass__ is cls):
             said.append((name,))
             node.children.append(reach.node(value, ("member", id(cls), name), f"{node.name}.{name}"))
+    if isinstance(cls, abc.ABCMeta):
+        node.children += [reach.node(each) for each in _registered(cls)]
     if _reads_annotations(cls):
         describe_annotations(node, reach, cls, said)
     if any("__subclasses__" in canonical(fn.__code__).names for fn in _own_functions(cls)):
@@ -169,6 +173,15 @@ def _reads_annotations(cls: type) -> bool:
     if any(name in own for name in made) or ("_fields" in own and issubclass(cls, tuple)):
         return True
     return any(owner_of_class(kind).kind is Kind.PACKAGE for kind in type.mro(type(cls)))
+
+
+def _registered(cls: abc.ABCMeta) -> list[type]:
+    """What `cls.register` was called with: instances of it are instances of `cls` from then on."""
+    try:
+        found = [ref() for ref in import_module("_abc")._get_dump(cls)[0]]
+    except (ImportError, AttributeError, TypeError):
+        return []
+    return sorted((each for each in found if each is not None), key=lambda each: (each.__qualname__, each.__module__))
 
 
 def _generated(value: object) -> bool:

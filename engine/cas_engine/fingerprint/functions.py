@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import PurePath
 from types import FunctionType, ModuleType
@@ -11,7 +12,7 @@ from cas_engine.fingerprint.bytecode import Canonical, Parameter, canonical
 from cas_engine.fingerprint.graph import DigestOf, Node
 from cas_engine.fingerprint.origin import Kind, is_builtin, is_importable, owner_of_function, owner_of_namespace
 from cas_engine.fingerprint.reach import Reach, belongs, says
-from cas_engine.fingerprint.readings import LOCALS_READERS, MODULE_READERS, REFLECTIVE
+from cas_engine.fingerprint.readings import IMPORTERS, LOCALS_READERS, MODULE_READERS, REFLECTIVE
 from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, LITERAL, OPTIONAL, Ref
 from cas_engine.fingerprint.resolve import Foreign, Found, Missing, folder_of, name_of_function, resolve, shown_module
 from cas_store.digest import digest_of
@@ -130,6 +131,8 @@ class _Reader:
         if found.place[1] in {"__name__", "__file__"} and isinstance(obj, str) and not rest:
             self._of_place(obj, found)
             return
+        if obj is importlib.import_module and ref.name not in IMPORTERS:
+            self.computed_imports(tuple(sorted(self.form.keywords)))  # under another name: its argument isn't known
         if isinstance(obj, FunctionType) and obj.__name__ in REFLECTIVE and not owner_of_function(obj).is_user:
             self._reflect((obj.__name__,))
         self.said.append(("found", *self._told(obj, rest)))

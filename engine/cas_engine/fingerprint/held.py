@@ -11,6 +11,7 @@ import marshal
 import os
 import re
 import reprlib
+import sys
 import threading
 import weakref
 from pathlib import PurePath
@@ -57,8 +58,9 @@ def describe_value(node: Node, reach: Reach) -> None:
     if isinstance(value, logging.Logger):
         says(node, "logger", value.name)
         return
-    if isinstance(value, _INERT):
-        says(node, "inert", type(value).__qualname__)
+    if isinstance(value, _INERT) or any(value is stream for stream in _streams()):
+        # A notebook and a test runner put streams of their own in the place of Python's.
+        says(node, "inert", type(value).__qualname__ if isinstance(value, _INERT) else "stream")
         return
     _note_packages(node, value)
     if _is_ours(type(value)):
@@ -161,6 +163,10 @@ def _below(path: str, base: str) -> str | None:
     seen = os.path.relpath(path, base).replace(os.sep, "/")
     ups = seen.split("/").count("..")
     return seen if ups == 0 or (ups <= 2 and set(seen.split("/")) == {".."}) else None
+
+
+def _streams() -> tuple[object, ...]:
+    return sys.stdin, sys.stdout, sys.stderr, sys.__stdin__, sys.__stdout__, sys.__stderr__
 
 
 def _is_ours(cls: type) -> bool:
