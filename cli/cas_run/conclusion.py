@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cas_engine.planning import Plan
     from cas_engine.result import Result
     from cas_run.session import Session
+    from cas_run.terminal import Stream
 
 
 def conclude(session: Session, result: Result) -> Exit:
@@ -33,8 +34,7 @@ def conclude(session: Session, result: Result) -> Exit:
             *report.node_lines(result.nodes, out, each=session.verbose),
         ]
         lines += ["", report.sum_line(result)]
-        if done:
-            lines += ["", *report.value_lines(result.result, out)]
+        lines += value_lines(result, out)
         session.say("\n".join(lines))
     if not done:
         repaired = " --replace NAME=FILE.py:FUNCTION" if result.failed else ""
@@ -45,8 +45,24 @@ def conclude(session: Session, result: Result) -> Exit:
 def result_json(result: Result) -> dict[str, Any]:
     """A dispatch for `--json`: what the engine tells, with the value of a completed one."""
     found = dict(result.to_json())
-    found["result"] = as_json(result.result) if result.status.value == "COMPLETED" else None
+    found["result"] = None
+    if result.status.value == "COMPLETED":
+        try:
+            found["result"] = as_json(result.result)
+        except Exception as error:  # noqa: BLE001 - as in value_lines
+            found["result"] = {"type": None, "preview": None, "error": f"{type(error).__name__}: {error}"}
     return found
+
+
+def value_lines(result: Result, out: Stream) -> list[str]:
+    """The result of a completed dispatch. One that can't be loaded any more takes nothing from the rest."""
+    if result.status.value != "COMPLETED":
+        return []
+    try:
+        value = result.result
+    except Exception as error:  # noqa: BLE001 - a blob that is gone, or a user's class that refuses to come back
+        return ["", f"{out.paint('result', 'dim')}  can't be loaded: {error}"]
+    return ["", *report.value_lines(value, out)]
 
 
 def show_plan(session: Session, plan: Plan, *, check: bool = False) -> Exit:

@@ -25,7 +25,7 @@ UNIONS = (typing.Union, types.UnionType)
 ANYTHING = (typing.Any, object)
 
 
-class Inconvertible(Exception):  # noqa: N818 - a finding, told in the words of its caller
+class Inconvertible(Exception):
     """The text does not give such a value; the message says what would."""
 
 

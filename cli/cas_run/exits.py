@@ -19,7 +19,7 @@ class Exit(IntEnum):
     PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 
-class Stopped(Exception):  # noqa: N818 - an ending, not a fault
+class Stopped(Exception):
     """Ctrl-C ended a dispatch. `unfinished`: electrons are still running in threads that nobody can stop."""
 
     def __init__(self, message: str, dispatch_id: str, *, unfinished: bool) -> None:

@@ -21,7 +21,7 @@ _STYLES = {
 }
 
 
-class Unwritable(Exception):  # noqa: N818 - an ending that has its own line
+class Unwritable(Exception):
     """stdout takes no more."""
 
 

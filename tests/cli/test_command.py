@@ -324,3 +324,16 @@ def test_what_a_lattice_raises_is_the_users_and_status_1(space: Space) -> None:
     assert "raises.py" in done.err
     assert "cas_engine" not in done.err
     assert "fault of cas-run" not in done.err
+
+
+def test_a_result_that_can_not_be_loaded_takes_nothing_from_the_rest(space: Space) -> None:
+    space.write(
+        "moody.py",
+        "import cas_run as ct\nclass Moody:\n    def __setstate__(self, state): raise OSError('not today')\n"
+        "    def __getstate__(self): return {'a': 1}\n"
+        "@ct.electron\ndef make(): return Moody()\n@ct.lattice\ndef moody(): return make()\n",
+    )
+    done = space.run("run", "moody.py")
+    assert done.status == 0
+    assert "can't be loaded" in done.out
+    assert "not today" in space.run("show", "@last", "--json").json["result"]["error"]

@@ -25,7 +25,7 @@ cas-run show @last --json | jq -r .status
 def show(session: Session, dispatch_id: str) -> None:
     """Show a dispatch: its inputs, what ran and why, what failed, the result."""
     backend = session.backend()
-    from cas_run.conclusion import result_json
+    from cas_run.conclusion import result_json, value_lines
 
     result = backend.result(backend.resolve(dispatch_id))
     if session.as_json:
@@ -39,8 +39,7 @@ def show(session: Session, dispatch_id: str) -> None:
     lines += ["", *report.node_lines(result.nodes, out, each=session.verbose), "", report.sum_line(result)]
     failures = report.failure_lines(result, out)
     lines += ["", *failures[:-1]] if failures else []
-    if result.status.value == "COMPLETED":
-        lines += ["", *report.value_lines(result.result, out)]
+    lines += value_lines(result, out)
     session.say("\n".join(lines))
 
 
