@@ -23,7 +23,7 @@ _SMALL = 16  # parts; digesting so few leaves again costs no more than rememberi
 _Memo = dict[int, tuple[Digest, object]]
 
 
-class _TooDeep(Exception):  # noqa: N818 - goes no further than this module
+class _TooDeep(Exception):  # goes no further than this module
     """Deeper than the quick pass goes, perhaps without end."""
 
 

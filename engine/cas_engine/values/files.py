@@ -6,7 +6,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -42,7 +42,7 @@ class File:
         return f"File({str(self.path)!r})"
 
 
-class _Stamp(NamedTuple):
+class Stamp(NamedTuple):
     """What the folder says of a file: changes with its content, unless within one tick of the clock."""
 
     device: int
@@ -52,13 +52,72 @@ class _Stamp(NamedTuple):
     ctime_ns: int
 
 
-class _Read(NamedTuple):
-    stamp: _Stamp
-    at_ns: int  # when reading began
+class _Reading(NamedTuple):
+    stamp: Stamp
+    at_ns: int  # when it began
     digest: Digest
 
 
-_reads: dict[str, _Read] = {}
+class Readings:
+    """The digests of files' contents, read again unless a file's stamp proves that this would tell nothing new.
+
+    What writes through a memory map and has not flushed may show in no stamp.
+    """
+
+    def __init__(self, stamp_of: Callable[[str], Stamp], digest_content: Callable[[str], Digest]) -> None:
+        self._stamp_of = stamp_of
+        self._digest_content = digest_content
+        self._known: dict[str, _Reading] = {}
+
+    def digest(self, path: str) -> Digest:
+        """The digest of what is in the file now. Raises OSError, Refusal."""
+        known = self._known.get(path)
+        stamp = self._stamp_of(path)
+        if known is not None and known.stamp == stamp and _is_settled(known):
+            return known.digest
+        for _ in range(_ATTEMPTS):
+            reading = _Reading(stamp, time.time_ns(), self._digest_content(path))
+            stamp = self._stamp_of(path)
+            if stamp == reading.stamp:
+                self._known[path] = reading
+                return reading.digest
+        raise Refusal("it is being written to; wait until it is complete", f"File at {path}")
+
+
+def _is_settled(reading: _Reading) -> bool:
+    """Whether a later change must show in the stamp. A time in the future is never settled."""
+    return max(reading.stamp.mtime_ns, reading.stamp.ctime_ns) + _GRAIN_NS < reading.at_ns
+
+
+def stamp_of(path: str) -> Stamp:
+    entry = os.stat(path)  # noqa: PTH116 - the hot path of an unchanged file
+    if not (stat.S_ISREG(entry.st_mode) or stat.S_ISDIR(entry.st_mode)):
+        raise Refusal("it is a pipe or a device, which can be read only once", f"File at {path}")
+    return Stamp(entry.st_dev, entry.st_ino, entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns)
+
+
+def digest_content(path: str) -> Digest:
+    # As the digests of its chunks, so that neither memory nor a running state is needed for a large file.
+    digests = [b"file\0"]
+    buffer = memoryview(bytearray(_CHUNK))
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - unbuffered, into one buffer
+        while size := _fill(file, buffer):
+            digests.append(digest_of(buffer[:size]))
+    return digest_of(b"".join(digests))
+
+
+def _fill(file: FileIO, buffer: memoryview) -> int:
+    """Read until the buffer is full or the file ends: how reads come in must not decide the chunks."""
+    filled = 0
+    while filled < len(buffer):
+        size = file.readinto(buffer[filled:])
+        if not size:
+            break
+        filled += size
+    return filled
+
+
+_readings = Readings(stamp_of, digest_content)
 
 
 FileContent = tuple[str, Digest]  # a path, and the digest of what was in the file there
@@ -85,7 +144,7 @@ def content_of(path: str) -> Digest | None:
 
 
 def file_rule(value: File) -> Digested:
-    """The digest of a file's content, read unless its stamp proves that this would tell nothing new."""
+    """A file as the digest of its content."""
     path = str(value.path)
     digest = _content(path)
     met = getattr(_met, "files", None)
@@ -95,52 +154,9 @@ def file_rule(value: File) -> Digested:
 
 
 def _content(path: str) -> Digest:
-    known = _reads.get(path)
     try:
-        stamp = _stamp(path)
-        if known is not None and known.stamp == stamp and _is_settled(known):
-            return known.digest
-        for _ in range(_ATTEMPTS):
-            read = _Read(stamp, time.time_ns(), _digest_content(path))
-            stamp = _stamp(path)
-            if stamp == read.stamp:
-                _reads[path] = read
-                return read.digest
+        return _readings.digest(path)
     except IsADirectoryError:
         raise Refusal("it is a folder; pass its files", f"File at {path}") from None
     except OSError as error:
         raise Refusal(f"it cannot be read ({error.strerror}); check the path", f"File at {path}") from None
-    raise Refusal("it is being written to; wait until it is complete", f"File at {path}")
-
-
-def _stamp(path: str) -> _Stamp:
-    entry = os.stat(path)  # noqa: PTH116 - the hot path of an unchanged file
-    if not (stat.S_ISREG(entry.st_mode) or stat.S_ISDIR(entry.st_mode)):
-        raise Refusal("it is a pipe or a device, which can be read only once", f"File at {path}")
-    return _Stamp(entry.st_dev, entry.st_ino, entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns)
-
-
-def _is_settled(read: _Read) -> bool:
-    """Whether a later change must show in the stamp. A time in the future is never settled."""
-    return max(read.stamp.mtime_ns, read.stamp.ctime_ns) + _GRAIN_NS < read.at_ns
-
-
-def _digest_content(path: str) -> Digest:
-    # As the digests of its chunks, so that neither memory nor a running state is needed for a large file.
-    digests = [b"file\0"]
-    buffer = memoryview(bytearray(_CHUNK))
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - unbuffered, into one buffer
-        while size := _fill(file, buffer):
-            digests.append(digest_of(buffer[:size]))
-    return digest_of(b"".join(digests))
-
-
-def _fill(file: FileIO, buffer: memoryview) -> int:
-    """Read until the buffer is full or the file ends: how reads come in must not decide the chunks."""
-    filled = 0
-    while filled < len(buffer):
-        size = file.readinto(buffer[filled:])
-        if not size:
-            break
-        filled += size
-    return filled

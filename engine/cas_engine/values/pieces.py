@@ -51,7 +51,7 @@ Unfolded: TypeAlias = "Branch | CodeOf | Digested"
 Rule: TypeAlias = Callable[[Any], Unfolded]
 
 
-class Refusal(Exception):  # noqa: N818 - not an error yet: it becomes Undigestible where the path is known
+class Refusal(Exception):  # not an error yet: it becomes Undigestible where the path is known
     """The value has no stable content. ``called``: a better name for its type than the type's own."""
 
     def __init__(self, advice: str = "", called: str = "") -> None:

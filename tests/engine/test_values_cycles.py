@@ -1,0 +1,149 @@
+"""Values that contain themselves, or are very deep, have digests, and those say what the values look like."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import pickle
+import time
+
+from cas_engine.values import Digester
+from cas_store.digest import digest_of
+
+
+def code(thing, where):
+    return digest_of(f"{thing.__module__}:{thing.__qualname__}".encode())
+
+
+digest = Digester(code).digest
+
+
+class Node:
+    def __init__(self, mark=0):
+        self.mark = mark
+        self.next = None
+        self.previous = None
+
+
+class Hashed(Node):
+    """Nodes that can be in sets of each other."""
+
+    friends = None
+
+
+def ring(*marks):
+    nodes = [Node(mark) for mark in marks]
+    for i, node in enumerate(nodes):
+        node.next = nodes[(i + 1) % len(nodes)]
+        node.previous = nodes[i - 1]
+    return nodes
+
+
+def line(count, mark_at=None):
+    nodes = [Node() for _ in range(count)]
+    for one, other in itertools.pairwise(nodes):
+        one.next, other.previous = other, one
+    if mark_at is not None:
+        nodes[mark_at].mark = 1
+    return nodes[0]
+
+
+def nested(levels, leaf=None):
+    value = [leaf]
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_a_list_that_contains_itself_has_a_digest():
+    one, other = [1], [1]
+    one.append(one)
+    other.append(other)
+    assert digest(one) == digest(other)
+    other[0] = 2
+    assert digest(one) != digest(other)
+
+
+def test_a_copy_of_a_cycle_has_its_digest():
+    nodes = ring(1, 2, 3)
+    assert digest(copy.deepcopy(nodes[0])) == digest(nodes[0])
+    assert digest(pickle.loads(pickle.dumps(nodes[0]))) == digest(nodes[0])
+
+
+def test_where_a_cycle_is_entered_counts_just_as_far_as_it_shows():
+    alike = ring(1, 1, 1)
+    assert len({digest(node) for node in alike}) == 1
+    different = ring(1, 1, 2)
+    assert len({digest(node) for node in different}) == 3
+
+
+def test_a_walk_cannot_tell_how_often_a_ring_repeats_itself():
+    assert digest(ring(1, 2)[0]) == digest(ring(1, 2, 1, 2)[0])
+    assert digest(ring(1, 2)[0]) != digest(ring(1, 2, 1, 1)[0])
+
+
+def test_the_members_of_a_cycle_can_be_in_sets():
+    def friends(*marks):
+        people = [Hashed(mark) for mark in marks]
+        for one in people:
+            one.friends = {other for other in people if other is not one}
+        return people
+
+    assert {digest(one) for one in friends(1, 2, 3)} == {digest(one) for one in friends(3, 1, 2)}
+    assert digest(friends(1, 2, 3)[0]) != digest(friends(1, 2, 4)[0])
+
+
+def test_a_shared_member_of_a_cycle_and_two_equal_ones_are_the_same():
+    def family(*, twins):
+        parent = Node("parent")
+        child, other = Node("child"), Node("child")
+        child.previous = other.previous = parent
+        parent.next = [child, other if twins else child]
+        return parent
+
+    assert digest(family(twins=True)) == digest(family(twins=False))
+
+
+def test_two_cycles_that_touch_are_told_apart_from_one():
+    a, b = [], []
+    a += [a, b]
+    b += [a]
+    c = []
+    c += [c, c]
+    assert digest(a) != digest(b)
+    assert digest(a) != digest(c)
+
+
+def test_an_object_that_holds_its_own_method_is_a_cycle_like_others():
+    def bound(mark):
+        node = Node(mark)
+        node.callback = node.__repr__
+        node.append = [].append
+        return node
+
+    assert digest(bound(1)) == digest(bound(1))
+    assert digest(bound(1)) != digest(bound(2))
+
+
+def test_ten_thousand_levels_are_no_trouble():
+    assert digest(nested(20_000)) == digest(nested(20_000))
+    assert digest(nested(20_000)) != digest(nested(19_999))
+    assert digest(nested(20_000, 1)) != digest(nested(20_000, 2))
+
+
+def test_the_depth_at_which_the_pass_changes_does_not_show():
+    for levels in range(55, 70):
+        assert digest([nested(levels)]) == digest(nested(levels + 1))
+
+
+def test_every_place_in_a_long_chain_counts():
+    count = 1_000
+    plain, marked = digest(line(count)), digest(line(count, mark_at=700))
+    assert len({plain, marked, digest(line(count, mark_at=701)), digest(line(count - 1))}) == 4
+    assert marked == digest(line(count, mark_at=700))
+
+
+def test_a_long_chain_with_links_both_ways_takes_time_in_proportion():
+    started = time.process_time()
+    digest(line(10_000))
+    assert time.process_time() - started < 8  # about 0.3 s; in proportion to the square it would be 20 s
