@@ -34,13 +34,13 @@ READING_ORDER = {
             opening quarantine scratch snapshot blobs writes committer store
         """,
         "cas_engine": """
-            errors options signatures values bindings graph handles tracing electron lattice substitution
+            errors options signatures values files bindings graph handles tracing electron lattice substitution
             program fingerprint reached
             live classes image oddities by_value frames unstorable definitions codec capsule unchanged
             records keys policy plan outcome manifest board
-            location ledger journal kept previews explain recorder preparation
-            seeding worker executors events evaluation running sublattice result
-            dispatch planning history
+            location ledger accepted journal kept previews explain recorder preparation
+            seeding worker executors events evaluation sublattice result verification running
+            dispatch planning history explanation acceptance
         """,
         "cas_run": """
             phrases ids table exits terminal conversion tracebacks
@@ -54,7 +54,6 @@ READING_ORDER = {
 # Where a function imports what stands after its module, and why that is the lesser evil.
 LATE = {
     ("cas_engine.tracing", "electron"): "an operator on a handle becomes an electron, made while a lattice is traced",
-    ("cas_engine.running", "sublattice"): "a dispatch evaluates sublattices, and a sublattice is a dispatch",
 }
 
 # A module that says "Pure." in its docstring decides, and does nothing: no clock, file, process or store.
@@ -108,10 +107,12 @@ def imports_of(package: str) -> list[Import]:
         ]
         for_types = {id(inner) for block in typing_blocks for inner in ast.walk(block)}
         for node in ast.walk(tree):
-            targets = []
+            targets: list[str] = []
+            if not isinstance(node, ast.Import | ast.ImportFrom):
+                continue
             if isinstance(node, ast.Import):
                 targets = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
+            else:
                 assert node.level == 0, f"{importer}:{node.lineno} is a relative import"
                 targets = [f"{node.module}.{alias.name}" for alias in node.names]
             found += [Import(importer, target, node.lineno, id(node) in for_types) for target in targets]
