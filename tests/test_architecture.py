@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -93,11 +94,13 @@ def module_name(package: str, file: Path) -> str:
     return ".".join((package, *(part for part in parts if part != "__init__")))
 
 
+@cache
 def syntax_of(package: str) -> dict[str, ast.Module]:
     files = sorted(FOLDER[package].rglob("*.py"))
     return {module_name(package, file): ast.parse(file.read_bytes()) for file in files}
 
 
+@cache
 def imports_of(package: str) -> list[Import]:
     """Every import anywhere in the package, inside functions too."""
     found = []
