@@ -20,7 +20,6 @@ def rule_for(kind: type) -> Rule | None:
         (pd.DataFrame, _frame),
         (pd.Series, _series),
         (pd.MultiIndex, _multi_index),
-        (pd.RangeIndex, _range_index),
         (pd.Index, _index),
         (type(pd.NaT), lambda _value: listed("pandas.NaT")),
         (type(pd.NA), lambda _value: listed("pandas.NA")),
@@ -88,11 +87,8 @@ def _is_numpy_extension(array: Any) -> bool:
 
 
 def _index(value: Any) -> Branch:
+    # A RangeIndex too: pandas calls it a memory-saving special case, and turns one into the other as it sees fit.
     return listed("pandas.Index", value.name, getattr(value, "freqstr", None), _held(value))
-
-
-def _range_index(value: Any) -> Branch:
-    return listed("pandas.RangeIndex", value.name, value.start, value.stop, value.step)
 
 
 def _multi_index(value: Any) -> Branch:
