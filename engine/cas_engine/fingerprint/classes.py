@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import enum
+import re
 import types
 from importlib import import_module
 from types import FunctionType
@@ -15,7 +16,7 @@ from cas_engine.fingerprint.functions import all_subclasses
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.origin import Kind, is_importable, owner_of_class
 from cas_engine.fingerprint.reach import Reach, belongs, says
-from cas_engine.fingerprint.resolve import shown_module
+from cas_engine.fingerprint.resolve import is_users_code, shown_module
 
 # Where it was written, caches of the interpreter and of pickle, what follows from other members.
 _SKIPPED = frozenset(
@@ -37,6 +38,9 @@ _NAMEDTUPLE_MADE = frozenset(
 )
 
 
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
 def describe_class(node: Node, reach: Reach) -> None:
     """A class of the user's whole, with what it inherits; another's by name."""
     cls: type = node.obj
@@ -44,7 +48,10 @@ def describe_class(node: Node, reach: Reach) -> None:
     belongs(node, owner)
     node.name = _shown(cls)
     if not owner.is_user:
-        says(node, owner.kind.value, str(cls.__module__), cls.__qualname__)
+        # Methods of the user's that were put into it.
+        patched = sorted(name for name, value in vars(cls).items() if is_users_code(value))
+        node.children = [reach.node(vars(cls)[name]) for name in patched]
+        says(node, owner.kind.value, str(cls.__module__), cls.__qualname__, tuple(patched))
         return
     node.kind = "class"
     node.modules.add(str(cls.__module__))
@@ -149,21 +156,18 @@ def _describe_pydantic(node: Node, reach: Reach, cls: type, said: list[object]) 
                 said.append("required")
             node.children.append(reach.node(value, ("pydantic", id(cls), name, what), f"{node.name}.{name} {what}"))
     made = {name for name in vars(cls) if name.startswith(("__pydantic_", "__fields", "__signature"))}
+    for name, private in (vars(cls).get("__private_attributes__") or {}).items():
+        said.append(("private", str(name)))
+        for what in ("default", "default_factory"):
+            value = getattr(private, what, None)
+            value = None if type(value).__name__ == "PydanticUndefinedType" else value
+            node.children.append(reach.node(value, ("private", id(cls), name, what), f"{node.name}.{name} {what}"))
     decorators = vars(cls).get("__pydantic_decorators__")
-    for group in sorted(vars(decorators)) if hasattr(decorators, "__dict__") else ():
-        registered = getattr(decorators, group)
-        said.append((group, *map(str, registered)))
-        for name, each in registered.items():
-            said.append(re_address(repr(getattr(each, "info", ""))))
-            del name
-    return frozenset(made | {"__class_vars__", "model_fields", "model_computed_fields"})
-
-
-def re_address(text: str) -> str:
-    """A repr without addresses."""
-    import re  # noqa: PLC0415
-
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+    for group in dataclasses.fields(decorators) if dataclasses.is_dataclass(decorators) else ():
+        registered = getattr(decorators, group.name)
+        infos = [_ADDRESS.sub("", repr(getattr(each, "info", ""))) for each in registered.values()]
+        said.append((group.name, *map(str, registered), *infos))
+    return frozenset(made | {"__class_vars__", "__private_attributes__", "model_fields", "model_computed_fields"})
 
 
 def _reads_annotations(cls: type) -> bool:
@@ -178,7 +182,7 @@ def _reads_annotations(cls: type) -> bool:
 def _registered(cls: abc.ABCMeta) -> list[type]:
     """What `cls.register` was called with: instances of it are instances of `cls` from then on."""
     try:
-        found = [ref() for ref in import_module("_abc")._get_dump(cls)[0]]
+        found = [ref() for ref in import_module("_abc")._get_dump(cls)[0]]  # noqa: SLF001 - it has no other face
     except (ImportError, AttributeError, TypeError):
         return []
     return sorted((each for each in found if each is not None), key=lambda each: (each.__qualname__, each.__module__))

@@ -14,7 +14,16 @@ from cas_engine.fingerprint.origin import Kind, is_builtin, is_importable, owner
 from cas_engine.fingerprint.reach import Reach, belongs, says
 from cas_engine.fingerprint.readings import IMPORTERS, LOCALS_READERS, MODULE_READERS, REFLECTIVE
 from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, LITERAL, OPTIONAL, Ref
-from cas_engine.fingerprint.resolve import Foreign, Found, Missing, folder_of, name_of_function, resolve, shown_module
+from cas_engine.fingerprint.resolve import (
+    Foreign,
+    Found,
+    Missing,
+    folder_of,
+    name_of_function,
+    registered_with,
+    resolve,
+    shown_module,
+)
 from cas_store.digest import digest_of
 
 _BUILTIN = type(len)
@@ -113,6 +122,7 @@ class _Reader:
             self.said.append(("compiled", foreign.rest))
         else:
             self.said.append((foreign.owner.kind.value, foreign.module, foreign.rest))
+        self.node.children += [self.reach.node(each) for each in foreign.held]
         self._reflect(foreign.rest)
         if foreign.module == "sys" and foreign.rest[:1] == ("modules",):
             self.computed_imports(self.form.literals)
@@ -239,6 +249,7 @@ def _describe_foreign(node: Node, reach: Reach) -> None:
     if told is not None and not owner_of_namespace(vars(told)).is_user and is_importable(fn, told, fn.__qualname__):
         belongs(node, owner_of_namespace(vars(told)))
         node.name = f"{fn.__module__}.{fn.__qualname__}"
+        node.children = [reach.node(each) for each in registered_with(fn)]
         says(node, owner.kind.value, fn.__module__, fn.__qualname__)
         return
     module = str(fn.__globals__.get("__name__"))

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import contextvars
-import gc
 import logging
 import marshal
 import os
@@ -13,16 +11,15 @@ import re
 import reprlib
 import sys
 import threading
-import weakref
 from pathlib import PurePath
-from types import FunctionType
+from typing import Any
 
 from cas_engine.errors import Undigestible
 from cas_engine.fingerprint.annotations import annotated
 from cas_engine.fingerprint.graph import Node
+from cas_engine.fingerprint.opaque import code_in, content, known_parts
 from cas_engine.fingerprint.origin import Kind, owner_of_class
 from cas_engine.fingerprint.reach import Reach, belongs, says
-from cas_engine.fingerprint.resolve import is_users_code
 from cas_store.digest import digest_of
 
 _SCALARS = frozenset({int, str, float, bool, bytes, complex, type(None)})
@@ -35,12 +32,10 @@ _INERT = (
     threading.Event,
     threading.Semaphore,
     threading.Barrier,
-    threading.local,
     logging.Handler,
     logging.LoggerAdapter,
 )
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_WRAPPED = ("__wrapped__", "py_func", "pyfunc", "func", "_func", "fn", "_fn", "function", "_function", "callback")
 
 
 def describe_value(node: Node, reach: Reach) -> None:
@@ -64,7 +59,13 @@ def describe_value(node: Node, reach: Reach) -> None:
         return
     _note_packages(node, value)
     if _is_ours(type(value)):
-        _describe_opaque(node, reach, told=True)
+        says(node, "ours", type(value).__qualname__)
+        return
+    parts = known_parts(value)
+    if parts is not None:
+        _children(node, reach, parts)
+        node.children += [reach.node(each, ("annotated", id(each.fn))) for each in annotated(node.children)]
+        says(node, "known", type(value).__qualname__)
         return
     try:
         digest, inside = reach.read_value(value)
@@ -83,7 +84,7 @@ def describe_value(node: Node, reach: Reach) -> None:
 
 def _describe_in_pieces(node: Node, reach: Reach) -> None:
     """A container or an object of the user's that holds something without content: the rest of it still counts."""
-    value = _content(node.obj)
+    value = content(node.obj)
     kind = type(value)
     if isinstance(value, (list, tuple)):
         _children(node, reach, [(f"[{at}]", item) for at, item in enumerate(value)])
@@ -100,40 +101,15 @@ def _describe_in_pieces(node: Node, reach: Reach) -> None:
         _children(node, reach, [(f".{name}", part) for name, part in state])
         says(node, "pieces of an object", tuple(name for name, _ in state))
     else:
-        _describe_opaque(node, reach, told=False)
+        _describe_opaque(node, reach)
 
 
-def _content(value: object) -> object:
-    """What is in a container that holds weakly, or that holds one thing for each context."""
-    if isinstance(value, (weakref.WeakValueDictionary, weakref.WeakKeyDictionary)):
-        return dict(value)
-    if isinstance(value, weakref.WeakSet):
-        return list(value)
-    if isinstance(value, weakref.ref):
-        return [value()]
-    if isinstance(value, contextvars.ContextVar):
-        try:
-            return [value.get()]
-        except LookupError:
-            return []
-    return value
-
-
-def _describe_opaque(node: Node, reach: Reach, *, told: bool) -> None:
+def _describe_opaque(node: Node, reach: Reach) -> None:
     """Something that can't be looked into: its type, and the user's code that it holds."""
-    value = node.obj
-    kind = type(value)
-    held = [getattr(value, name, None) for name in _WRAPPED] if not told else []
-    try:
-        held += [each for _, each in sorted(vars(value).items())] if not told else []
-    except TypeError:
-        held += gc.get_referents(value) if not told else []
-    code = {id(each): each for each in held if is_users_code(each) or isinstance(each, FunctionType)}
-    code.pop(id(kind), None)
-    node.children = [reach.node(each) for each in code.values()]
-    if not told:
-        node.unresolved.append(f"{node.name}: {kind.__qualname__} has no stable content")
-    says(node, "opaque", kind.__module__ if not owner_of_class(kind).is_user else "", kind.__qualname__)
+    kind = type(node.obj)
+    node.children = [reach.node(kind), *(reach.node(each) for each in code_in(node.obj))]
+    node.unresolved.append(f"{node.name}: {kind.__qualname__} has no stable content")
+    says(node, "opaque")
 
 
 def _children(node: Node, reach: Reach, parts: list[tuple[str, object]]) -> None:
@@ -191,7 +167,18 @@ def _note_packages(node: Node, value: object) -> None:
             row += list(each.values())[:64]
 
 
-_shorten = reprlib.Repr()
+class _Shortener(reprlib.Repr):
+    """As reprlib does it, without running any code of the user's and of packages."""
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        kind = type(x)
+        if owner_of_class(kind).kind is Kind.PYTHON:
+            return super().repr_instance(x, level)
+        shape = getattr(x, "shape", None)
+        return f"<{kind.__qualname__} {shape}>" if isinstance(shape, tuple) else f"<{kind.__qualname__}>"
+
+
+_shorten = _Shortener()
 _shorten.maxother = _shorten.maxstring = _shorten.maxlong = 80  # an address must not be cut in half
 
 

@@ -17,7 +17,7 @@ from cas_engine.fingerprint.distributions import distribution_of, site_of
 
 OURS = frozenset({"cas_store", "cas_engine", "cas_run", "cloudpickle"})
 _MAINS = frozenset({"__main__", "__mp_main__"})
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made while running, by a class statement or a call
+HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made while running, by a class statement or a call
 
 
 class Kind(Enum):
@@ -89,7 +89,7 @@ def owner_of_function(fn: FunctionType) -> Owner:
 
 def owner_of_class(cls: type) -> Owner:
     """The owner of a class. One that its module doesn't have under its name was made while running: the user's."""
-    if not cls.__flags__ & _HEAP_TYPE:
+    if not cls.__flags__ & HEAP_TYPE:
         owner = owner_of_module(_text(cls.__module__))
         return _PYTHON if owner.is_user and not owner.file else owner
     module = sys.modules.get(_text(cls.__module__))

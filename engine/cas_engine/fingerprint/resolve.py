@@ -8,10 +8,12 @@ import builtins
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 
 from cas_engine.fingerprint.origin import (
+    HEAP_TYPE,
     Owner,
     owner_of_class,
     owner_of_function,
@@ -22,6 +24,7 @@ from cas_engine.fingerprint.readings import WHOLE_MODULE
 from cas_engine.fingerprint.references import FREE, IMPORT, LITERAL, Ref
 from cas_engine.program import program_of, stood_for
 
+_MOST_REGISTERED = 1000
 MISSING = object()  # no such name, now
 
 
@@ -43,6 +46,7 @@ class Foreign:
     owner: Owner
     module: str
     rest: tuple[str, ...]
+    held: tuple[object, ...] = ()  # code of the user's that was registered with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +184,18 @@ def _foreign(module: ModuleType, owner: Owner, attrs: tuple[str, ...]) -> Resolu
             break
         place = (id(vars(base)), attr)
         base = vars(base).get(attr, MISSING)
-        if is_users_code(base):
+        if is_users_code(base) or (isinstance(base, type) and base.__flags__ & HEAP_TYPE):
             return Found(base, attrs[at + 1 :], place, f"{module.__name__}.{attr}")
-    return Foreign(owner, module.__name__, attrs)
+    held = tuple(registered_with(base)) if isinstance(base, FunctionType) else ()
+    return Foreign(owner, module.__name__, attrs, held)
+
+
+def registered_with(fn: FunctionType) -> Iterator[object]:
+    """The user's code in the tables that a function of a package reads: registries of plugins, of converters."""
+    for name in fn.__code__.co_names:
+        table = fn.__globals__.get(name)
+        if isinstance(table, (dict, list)) and len(table) <= _MOST_REGISTERED and "__builtins__" not in table:
+            yield from filter(is_users_code, table.values() if isinstance(table, dict) else table)
 
 
 def is_users_code(thing: object) -> bool:
