@@ -77,4 +77,6 @@ class Quarantine:
         kept = None
         with suppress(StoreError):  # it is a miss for the reader even so; the next one tries again
             kept = self._database.write(job, "putting something damaged into quarantine")
-        self._found.append(Damage(damage.table, damage.key, damage.why, kept))
+        damage = Damage(damage.table, damage.key, damage.why, kept)
+        if damage not in self._found:  # one that cannot be moved away is found again and again
+            self._found.append(damage)

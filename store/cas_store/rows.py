@@ -34,9 +34,11 @@ class Seal:
     def open(self, key: bytes, row: bytes) -> bytes | None:
         """The value in a row, or None when the row is damaged or not this key's."""
         value = row[DIGEST_SIZE:]
-        if xxh3_128_digest(b"".join((self._prefix, _LENGTHS[len(key)], key, value))) == row[:DIGEST_SIZE]:
-            return value
-        return None
+        try:
+            digest = xxh3_128_digest(b"".join((self._prefix, _LENGTHS[len(key)], key, value)))
+        except IndexError:  # a scan came upon a key whose length is damaged
+            return None
+        return value if digest == row[:DIGEST_SIZE] else None
 
     def open_many(
         self, keys: Sequence[bytes], rows: Sequence[bytes | None], damaged: Callable[[bytes], None]
