@@ -27,7 +27,7 @@ import cloudpickle
 from cas_engine import classes, live, oddities, reached
 from cas_engine.fingerprint.origin import is_importable, owner_of_class, owner_of_namespace
 from cas_engine.image import Image
-from cas_engine.live import Session
+from cas_engine.live import Name, Session
 from cas_engine.program import Importlib, program_of, stood_for
 
 PROTOCOL = 5
@@ -277,10 +277,11 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
             return by_name(cls)
         shape, contents, registered = classes.parts_of(cls, is_users_class)
         members = classes.members_of(cls) if isinstance(cls, enum.EnumMeta) else None
-        key = key_of(cls, self.session)
-        live.remember(key, cls)
+        name = Name.of(cls.__module__, cls.__qualname__)
+        code = code_of_class(cls, self.session)
+        live.remember(name, code, cls)
         whole = (shape.maker, shape.metaclass, shape.quiet, shape.name, shape.bases, shape.namespace)
-        args = ((key.module, key.qualname, key.script, key.code), whole, members)
+        args = ((name.module, name.qualname, name.script, code), whole, members)
         return Image.skeleton, args, (contents, registered), None, None, Image.set_class
 
     def _instance(self, obj: Any) -> Any:
@@ -303,7 +304,9 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
             return Image.absent, (f"{kind.__name__}: {_first_line(error)}",)
 
     def _reduced(self, obj: Any, kind: type) -> Any:
-        special = oddities.REDUCERS.get(kind) or oddities.NAMED.get(kind)
+        special = oddities.REDUCERS.get(kind)
+        if special is None and kind in oddities.NAMED and not is_installed(obj, obj.__name__):
+            special = oddities.NAMED[kind]
         if special is not None:
             return special(obj)
         reduce = self.dispatch_table.get(kind)
@@ -332,12 +335,12 @@ def is_users_class(cls: type) -> bool:
     return False
 
 
-def is_installed(fn: Any) -> bool:
-    """Whether an installed module has this very function under its name, so that the name is enough."""
+def is_installed(fn: Any, name: str = "") -> bool:
+    """Whether an installed module has this very thing under its name, so that the name is enough."""
     if _installed.get(id(fn)) is fn:
         return True
     module = sys.modules.get(fn.__module__) if isinstance(fn.__module__, str) else None
-    if module is None or is_users_module(module) or not is_importable(fn, module, fn.__qualname__):
+    if module is None or is_users_module(module) or not is_importable(fn, module, name or fn.__qualname__):
         return False
     _installed[id(fn)] = fn
     return True
@@ -349,13 +352,9 @@ def by_name(cls: type) -> Any:
     return NotImplemented if name is None else (getattr, (types, name))
 
 
-def key_of(cls: type, session: Session) -> live.ClassKey:
-    """The name under which the class is one, wherever it is loaded."""
-    code = live.code_of(cls, session)
-    if code is None:
-        code = _unnamed.setdefault(cls, uuid.uuid4().bytes)
-    module = cls.__module__
-    return live.ClassKey(module, cls.__qualname__, live.script_name() if module == "__main__" else "", code)
+def code_of_class(cls: type, session: Session) -> bytes:
+    """The fingerprint's digest; for a class that has none, an id that lasts as long as the class."""
+    return live.code_of(cls, session) or _unnamed.setdefault(cls, uuid.uuid4().bytes)
 
 
 def _is_dispatcher(fn: types.FunctionType) -> bool:

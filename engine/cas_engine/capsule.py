@@ -69,9 +69,9 @@ def pack(fn: Callable[..., Any], fp: Fingerprint, session: Fingerprinter) -> byt
     header = CapsuleHeader(
         name=name if isinstance(name, str) else type(fn).__name__,
         type=_type_of(fn),
-        module=module,
+        module=Name.of(module, "").module,
         qualname=qualname if isinstance(qualname, str) else "",
-        script=live.script_name() if module == "__main__" else "",
+        script=Name.of(module, "").script,
         code=fp.code.hex(),
         python=PYTHON,
         packages={package: version_of(package) for package in fp.packages},
@@ -89,11 +89,12 @@ def header(blob: bytes | memoryview) -> CapsuleHeader:
     return _header(_frame(blob))
 
 
-def load(blob: bytes | memoryview, session: Fingerprinter | None = None) -> Callable[..., Any]:
+def load(blob: bytes | memoryview, session: Fingerprinter | None = None, *, fresh: bool = False) -> Callable[..., Any]:
     """The function: the live one if its code is the recorded, else that of the capsule.
 
     The live one is looked at anew each time, as what it reaches may have changed since; a session shares this among the
-    capsules of one dispatch. Raises CapsuleError, EnvironmentMismatch, FrameError.
+    capsules of one dispatch. `fresh`: recorded code is loaded anew, with its globals as they were recorded.
+    Raises CapsuleError, EnvironmentMismatch, FrameError.
     """
     frame = _frame(blob)
     head = _header(frame)
@@ -106,7 +107,7 @@ def load(blob: bytes | memoryview, session: Fingerprinter | None = None) -> Call
                 f"the recorded code of `{shown}` only runs where its module can be imported unchanged: {head.fault}\n"
                 "  -> make that inside the function that needs it, or run where the source is as it was recorded"
             )
-        found = load_by_value(frame.stream, session, shown, head.python, dict(head.packages))
+        found = load_by_value(frame.stream, session, shown, head.python, dict(head.packages), fresh=fresh)
     function: Callable[..., Any] = found
     return function
 

@@ -26,10 +26,10 @@ from cas_engine.by_value import (
     PROTOCOL,
     Stream,
     by_name,
+    code_of_class,
     is_installed,
     is_users_class,
     is_users_module,
-    key_of,
     write_code,
 )
 from cas_engine.errors import CapsuleError, EnvironmentMismatch
@@ -48,27 +48,22 @@ class Definition:
 
     name: Name
     code: bytes
+    is_class: bool
     python: str
     fault: str
     stream: bytes
 
     def to_bytes(self) -> bytes:
         """A line of JSON, then the stream."""
-        head = [
-            self.name.module,
-            self.name.qualname,
-            self.name.script,
-            self.code.hex(),
-            self.python,
-            self.fault,
-        ]
+        name = (self.name.module, self.name.qualname, self.name.script)
+        head = [*name, self.code.hex(), self.is_class, self.python, self.fault]
         return json.dumps(head).encode() + b"\n" + self.stream
 
     @staticmethod
     def from_bytes(section: bytes | memoryview) -> Definition:
         head, _, stream = bytes(section).partition(b"\n")
-        module, qualname, script, code, python, fault = json.loads(head)
-        return Definition(Name(module, qualname, script), bytes.fromhex(code), python, fault, stream)
+        module, qualname, script, code, is_class, python, fault = json.loads(head)
+        return Definition(Name(module, qualname, script), bytes.fromhex(code), is_class, python, fault, stream)
 
     @property
     def shown(self) -> str:
@@ -78,16 +73,15 @@ class Definition:
 def define(thing: Any, session: Session) -> bytes:
     """The section for one class, function or module of the user's."""
     if isinstance(thing, types.ModuleType):
-        name = Name(thing.__name__, "")
+        name = Name.of(thing.__name__, "")
     else:
-        module = str(thing.__module__)
-        name = Name(module, thing.__qualname__, live.script_name() if module == "__main__" else "")
-    code = key_of(thing, session).code if isinstance(thing, type) else code_of(thing, session) or b""
+        name = Name.of(str(thing.__module__), thing.__qualname__)
+    code = code_of_class(thing, session) if isinstance(thing, type) else code_of(thing, session) or b""
     known = _written.get(thing)
     if known is not None and known[0] == code:
         return known[1]
     stream = write_code(thing, session)
-    section = Definition(name, code, PYTHON, told(stream), stream.content).to_bytes()
+    section = Definition(name, code, isinstance(thing, type), PYTHON, told(stream), stream.content).to_bytes()
     _written[thing] = code, section
     return section
 
@@ -103,7 +97,8 @@ def told(stream: Stream) -> str:
 def recall(section: bytes | memoryview, session: Session) -> Any:
     """The class, function or module that the section defines. Raises CapsuleError, EnvironmentMismatch."""
     wanted = Definition.from_bytes(section)
-    found = live.find(wanted.name, wanted.code, session) if wanted.code else None
+    look_for = live.find_class if wanted.is_class else live.find
+    found = look_for(wanted.name, wanted.code, session) if wanted.code else None
     if found is not None:
         return found
     if wanted.fault:
@@ -120,11 +115,16 @@ def load_by_value(
     shown: str,
     python: str,
     versions: dict[str, str] | None = None,
+    *,
+    fresh: bool = False,
 ) -> Any:
-    """The root of a stream, loaded once for a process as long as it is among the last ones used."""
+    """The root of a stream, loaded once for a process as long as it is among the last ones used.
+
+    `fresh`: loaded anew, with globals that nobody has changed since they were recorded.
+    """
     digest = digest_of(stream)
     with _lock:
-        if digest in _loaded:
+        if digest in _loaded and not fresh:
             _loaded.move_to_end(digest)
             return _loaded[digest]
     if python != PYTHON:

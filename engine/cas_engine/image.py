@@ -23,7 +23,7 @@ from typing import Any
 
 from cas_engine import classes
 from cas_engine.errors import CapsuleError
-from cas_engine.live import ClassKey, Session, agree_on, find_class_of
+from cas_engine.live import ClassKey, Name, Session, agree_on, find_class, key_of
 from cas_engine.program import MODULES, STANDS_FOR, Importlib, RecordedModule, absolute_name
 
 
@@ -100,12 +100,13 @@ class Image:
 
     def skeleton(self, named: Sequence[Any], shape: Sequence[Any], members: Mapping[str, Any] | None) -> type:
         """The class itself if it lives here with the recorded code, or what another stream made; or an empty one."""
-        key = ClassKey(*named)
-        found = find_class_of(key, self.session)
+        *parts, code = named
+        name = Name(*parts)
+        found = find_class(name, code, self.session)
         if found is None:
             whole = classes.Shape(*shape)
             found = classes.skeleton(whole) if members is None else classes.enum_skeleton(whole, members)
-            self._made[id(found)] = key, found, whole
+            self._made[id(found)] = key_of(name, code), found, whole
         return found
 
     def set_class(self, cls: type, state: tuple[Mapping[str, Any], list[type]]) -> None:

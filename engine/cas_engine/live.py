@@ -40,19 +40,17 @@ class Name:
     qualname: str
     script: str = ""
 
+    @staticmethod
+    def of(module: str, qualname: str) -> Name:
+        """The name of a thing that says this of itself."""
+        if module in {"__main__", "__mp_main__"}:
+            return Name("__main__", qualname, script_name())
+        return Name(module, qualname)
 
-@dataclass(frozen=True, slots=True)
-class ClassKey:
-    """A recorded class: two with the same key are one class wherever they are loaded."""
 
-    module: str
-    qualname: str
-    script: str
-    code: bytes
-
-    @property
-    def name(self) -> Name:
-        return Name(self.module, self.qualname, self.script)
+# A recorded class: its module, as it is or would be imported, its qualified name, and its fingerprint. Two with the
+# same key are one class, wherever they were recorded.
+ClassKey = tuple[str, str, bytes]
 
 
 class DispatchWhileImporting(BaseException):
@@ -63,9 +61,13 @@ class DispatchWhileImporting(BaseException):
 
 
 _state = threading.local()
-_classes: weakref.WeakValueDictionary[ClassKey, type] = weakref.WeakValueDictionary()
+# Loaded by value; and the running program's own, which may have been changed since.
+_loaded: weakref.WeakValueDictionary[ClassKey, type] = weakref.WeakValueDictionary()
+_own: weakref.WeakValueDictionary[ClassKey, type] = weakref.WeakValueDictionary()
 _classes_lock = threading.Lock()
 _unfit: set[str] = set()
+# What a session has looked for in vain: looking costs a few hundred microseconds.
+_absent: weakref.WeakKeyDictionary[Session, set[str]] = weakref.WeakKeyDictionary()
 
 
 def importing() -> bool:
@@ -92,7 +94,7 @@ def find(name: Name, code: bytes, session: Session, fits: Callable[[Any], bool] 
     """The live object of this name whose fingerprint is `code`, or None. `fits` says whether its kind is right."""
     if "<" in name.qualname:
         return None
-    for module in _modules_for(name):
+    for module in _modules_for(name, session):
         for candidate, depends_on in _unwrapped(attribute(module, name.qualname)):
             if (fits is None or fits(candidate)) and code_of(candidate, session, depends_on) == code:
                 return candidate
@@ -107,28 +109,43 @@ def code_of(thing: object, session: Session, depends_on: Sequence[object] = ()) 
         return None
 
 
-def find_class_of(key: ClassKey, session: Session) -> type | None:
+def find_class(name: Name, code: bytes, session: Session) -> type | None:
     """The class for a recorded one: the live one with the same code, or one already loaded by value."""
-    found = find(key.name, key.code, session)
+    found = find(name, code, session)
     if isinstance(found, type):
         return found
-    return _classes.get(key)
+    key = key_of(name, code)
+    known = _loaded.get(key)
+    if known is None:
+        known = _own.get(key)
+        if known is not None and code_of(known, session) not in {code, None}:
+            return None
+    return known
+
+
+def key_of(name: Name, code: bytes) -> ClassKey:
+    return name.script or name.module, name.qualname, code
 
 
 def agree_on(made: list[tuple[ClassKey, type]]) -> bool:
     """Make classes known to later streams; False if another thread was first with one of them."""
     with _classes_lock:
-        if any(_classes.get(key, cls) is not cls for key, cls in made):
+        if any(_loaded.get(key, cls) is not cls for key, cls in made):
             return False
         for key, cls in made:
-            _classes[key] = cls
+            _loaded[key] = cls
     return True
 
 
-def remember(key: ClassKey, cls: type) -> None:
-    """A class with no importable name that this process has: what it stored comes back as its own."""
+def remember(name: Name, code: bytes, cls: type) -> None:
+    """A class of the running program that is being recorded: what it stores comes back as its own.
+
+    For classes that have no importable name, and those whose module has another class under it by now.
+    """
+    key = key_of(name, code)
     with _classes_lock:
-        _classes[key] = cls
+        if _loaded.get(key) is not cls:
+            _own[key] = cls
 
 
 def script_name() -> str:
@@ -141,7 +158,7 @@ def script_name() -> str:
     return path.replace("\\", "/").rpartition("/")[2].removesuffix(".py") if isinstance(path, str) else ""
 
 
-def _modules_for(name: Name) -> Iterator[types.ModuleType]:
+def _modules_for(name: Name, session: Session) -> Iterator[types.ModuleType]:
     """Loaded modules first; one that would have to be imported last."""
     main = sys.modules.get("__main__")
     if name.module == "__main__":
@@ -157,8 +174,13 @@ def _modules_for(name: Name) -> Iterator[types.ModuleType]:
     if main is not None and name.module == script_name():
         # Importing it would run the running script a second time.
         yield main
-    elif loaded is None and (imported := _imported(name.module)) is not None:
-        yield imported
+    elif loaded is None:
+        absent = _absent.setdefault(session, set())
+        imported = None if name.module in absent else _imported(name.module)
+        if imported is None:
+            absent.add(name.module)
+        else:
+            yield imported
 
 
 def _imported(name: str) -> types.ModuleType | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
+import sys
 import threading
 import types
 import typing
@@ -25,7 +26,7 @@ _LOCKS: dict[type, str] = {
 }
 
 
-class Refused(Exception):  # noqa: N818 - not an error of the user's yet: the caller says where it stands
+class Refused(Exception):
     """A value that has no lasting content, and why."""
 
 
@@ -41,6 +42,8 @@ def _view(content: bytes, form: str, shape: tuple[int, ...]) -> memoryview:
 
 def _type_variable(variable: Any) -> Any:
     keywords = {"covariant": variable.__covariant__, "contravariant": variable.__contravariant__}
+    if getattr(variable, "__infer_variance__", False):
+        keywords = {"infer_variance": True}
     if variable.__bound__ is not None:
         keywords["bound"] = variable.__bound__
     return functools.partial(typing.TypeVar, **keywords), (variable.__name__, *variable.__constraints__)
@@ -75,6 +78,10 @@ NAMED: dict[type, Callable[[Any], Any]] = {
     typing.ParamSpec: lambda p: (typing.ParamSpec, (p.__name__,)),
     typing.NewType: lambda n: (typing.NewType, (n.__name__, n.__supertype__)),
 }
+if sys.version_info >= (3, 11):
+    NAMED[typing.TypeVarTuple] = lambda t: (typing.TypeVarTuple, (t.__name__,))
+if sys.version_info >= (3, 12):
+    NAMED[typing.TypeAliasType] = lambda t: (typing.TypeAliasType, (t.__name__, t.__value__))
 
 
 def sentinel_name(value: object) -> str | None:

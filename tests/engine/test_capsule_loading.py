@@ -258,6 +258,12 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         sys.modules.pop(name, None)
 
 
+def forget_classes() -> None:
+    """As in another process."""
+    live._own.clear()
+    live._loaded.clear()
+
+
 def packed(fn: Any) -> bytes:
     session = Fingerprinter()
     return capsule.pack(fn, session.of(fn), session)
@@ -278,6 +284,7 @@ def test_code_loaded_by_value_leaves_the_globals_of_the_live_program_alone(packa
     del sys.modules["counting"]
     live._unfit.add("counting")
     assert [capsule.load(blob)(), capsule.load(blob)()] == [1, 2]
+    assert [capsule.load(blob, fresh=True)(), capsule.load(blob, fresh=True)()] == [1, 1]
     assert module.COUNT == 0
 
 
@@ -286,7 +293,7 @@ def test_two_streams_that_hold_one_class_load_to_one_class(package: Any) -> None
         "shared", "class P:\n    def go(self): return 1\ndef f(): return P()\ndef g(p): return isinstance(p, P)"
     )
     f, g, value = packed(module.f), packed(module.g), b"".join(codec.encode(module.P()).pieces)
-    live._classes.clear()
+    forget_classes()
     del sys.modules["shared"]
     live._unfit.add("shared")
     made = capsule.load(f)()
@@ -298,7 +305,7 @@ def test_two_streams_that_hold_one_class_load_to_one_class(package: Any) -> None
 def test_threads_that_load_one_class_at_once_get_one_class(package: Any) -> None:
     module = package("raced", "class P:\n    pass\n" + "\n".join(f"def f{i}(): return P()" for i in range(8)))
     blobs = [packed(getattr(module, f"f{i}")) for i in range(8)]
-    live._classes.clear()
+    forget_classes()
     del sys.modules["raced"]
     live._unfit.add("raced")
     barrier = threading.Barrier(len(blobs))
