@@ -20,7 +20,8 @@ Further headers:
     allowed: names -- why   another verdict that can be defended
     value: same|changes     where the value does not do what `runs` suggests
     again: names            what may run even when nothing is edited
-    args: inputs of main; entry: the module that holds main; how: import, script or cells of a notebook
+    args: inputs of main; entry: the module that holds main; how: import, script, cells of a notebook, or
+                            capsule: the second run redispatches the first one, beside the edited project
     dist: name version, ... fake installed distributions
     place: same             edited in place, with the file times restored
     python: 3.12; needs: m  the least version; modules that must be there
@@ -100,6 +101,11 @@ class Case:
         needs = self.headers.get("needs", "").split()
         missing = [name for name in needs if not importlib.util.find_spec(name)]
         return f"needs {missing[0]}" if missing else ""
+
+    @property
+    def truth_side(self) -> int:
+        """What lies in the project after the edit is true, unless the recorded code runs again."""
+        return 0 if self.header("how", 1, "") == "capsule" else 1
 
     def header(self, name: str, side: int, default: str) -> str:
         before, arrow, after = self.headers.get(name, default).partition(" => ")
@@ -262,21 +268,22 @@ class Lane:
             there = elsewhere = here
         store = None if self.plain else root / "store"
         write_project(case, 0, here)
-        write_project(case, 1, aside)
-        two.send(job_for(case, 1, aside, None))
-        one.send(job_for(case, 0, here, store))
+        write_project(case, case.truth_side, aside)
+        two.send(job_for(case, aside, "truth", None))
+        one.send(job_for(case, here, "first", store))
         first, truth = one.receive(), two.receive()
         if self.plain:
             return verdict_on_case(case, first, truth)
         write_project(case, 1, there)
-        two.send(job_for(case, 1, there, store))
+        two.send(job_for(case, there, "second", store))
+        second = two.receive()
+        kind, said = verdict_on_run(case, first, second, truth)
+        if kind not in ("fine", "allowed") or not second.get("ran"):
+            return kind, said
         if not same_place:
-            write_project(case, 1, elsewhere)
-        kind, said = verdict_on_run(case, first, two.receive(), truth)
-        if kind in ("fine", "allowed") and not case.fails:
-            one.send(job_for(case, 1, elsewhere, store))
-            return verdict_on_rerun(case, kind, said, one.receive())
-        return kind, said
+            write_project(case, case.truth_side, elsewhere)
+        one.send(job_for(case, elsewhere, "third", store))
+        return verdict_on_rerun(case, kind, said, one.receive())
 
     def _zygotes_for(self, case: Case) -> tuple[Zygote, Zygote]:
         heavy = "needs" in case.headers
@@ -316,19 +323,23 @@ class Player:
             lane.close()
 
 
-def job_for(case: Case, side: int, folder: Path, store: Path | None) -> dict[str, object]:
+def job_for(case: Case, folder: Path, run: str, store: Path | None) -> dict[str, object]:
+    side = int(run != "first")
+    recorded = case.truth_side == 0 and run != "second"  # elsewhere the recorded code is played from its source
     return {
         "folder": str(folder),
         "root": "" if store is None else str(store.parent),
-        "entry": case.header("entry", side, "workflow"),
-        "how": case.header("how", side, "import"),
+        "run": run,
+        "entry": case.header("entry", 0 if recorded else side, "workflow"),
+        "how": case.header("how", 0 if recorded else side, "import"),
         "args": case.header("args", side, ""),
         "store": None if store is None else str(store),
     }
 
 
 def write_project(case: Case, side: int, folder: Path) -> None:
-    times = {path: path.stat() for path in folder.rglob("*.*")} if folder.exists() else {}
+    folder.mkdir(parents=True, exist_ok=True)
+    times = {path: path.stat() for path in folder.rglob("*.*")}
     for file in case.files:
         written = file.after if side else file.before
         if written is not None:

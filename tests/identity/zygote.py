@@ -8,17 +8,19 @@ starting one.
 
 from __future__ import annotations
 
+import compileall
+import faulthandler
 import importlib
 import importlib.util
 import io
 import json
 import linecache
 import os
-import signal
 import site
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
@@ -79,6 +81,17 @@ def statuses(ct: Any, result: Any, store: str) -> list[tuple[str, str]]:
     return found
 
 
+def trace(frame: FrameType, event: str, _: object) -> Any:
+    return trace if event == "call" and frame.f_globals.get("__name__") == "workflow" else None
+
+
+def again(ct: Any, store: str) -> Callable[..., Any]:
+    """The latest dispatch once more, from what is recorded."""
+    (latest,) = ct.list_dispatches(store=store)
+    redispatch = ct.redispatch(latest.dispatch_id, store=store, executor="inline")
+    return lambda *args, **kwargs: ct.get_result(redispatch(*args, **kwargs), wait=True, store=store)
+
+
 def play(job: dict[str, Any]) -> dict[str, Any]:
     folder = Path(job["folder"])
     os.chdir(folder)
@@ -92,15 +105,22 @@ def play(job: dict[str, Any]) -> dict[str, Any]:
         assert spec.loader is not None
         sys.modules["cas_run"] = plain = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(plain)
+    if job["run"] == "third":  # as if run before, and under a debugger or coverage
+        compileall.compile_dir(folder, quiet=2)
+        threading.settrace(trace)
+        sys.settrace(trace)
     importlib.invalidate_caches()
-    module = load(job["entry"], job["how"], folder)
     ct: Any = sys.modules["cas_run"]
-    call = ct.dispatch_sync(module.main, store=job["store"], executor="inline")
+    if job["how"] == "capsule":
+        call, names = again(ct, job["store"]), {}
+    else:
+        module = load(job["entry"], job["how"], folder)
+        call, names = ct.dispatch_sync(module.main, store=job["store"], executor="inline"), vars(module)
     watch = Watch(job["root"])
     threading.setprofile(watch)
     sys.setprofile(watch)
     try:
-        result = eval(f"__call__({job['args']})", {**vars(module), "__call__": call})  # the case's own text
+        result = eval(f"__call__({job['args']})", {**names, "__call__": call})  # the case's own text
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
@@ -124,7 +144,7 @@ def answer_of(job: dict[str, Any]) -> dict[str, Any]:
         status = 1
         try:
             os.dup2(2, 1)  # what a project prints is not ours
-            signal.alarm(LONGEST)
+            faulthandler.dump_traceback_later(LONGEST, exit=True)
             try:
                 answer = play(job)
             except BaseException as error:  # noqa: BLE001  # SystemExit of a project is an answer too
