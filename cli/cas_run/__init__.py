@@ -10,9 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cas_engine.acceptance import Acceptance, accept, acceptances, withdraw
     from cas_engine.dispatch import cancel, dispatch, dispatch_sync, get_result, redispatch
     from cas_engine.electron import Electron, electron
     from cas_engine.errors import DispatchFailed, NotFound, UsageError
+    from cas_engine.explanation import Explanation, explain
     from cas_engine.history import Diff, diff, list_dispatches, remove, resolve_id
     from cas_engine.lattice import Lattice, lattice
     from cas_engine.ledger import Status
@@ -20,17 +22,21 @@ if TYPE_CHECKING:
     from cas_engine.planning import Plan, PlannedNode, plan
     from cas_engine.result import NodeResult, Result
     from cas_engine.seeding import seed
+    from cas_engine.statistics import Statistics, statistics
     from cas_engine.tracing import wait
     from cas_engine.values import File, register_digest
+    from cas_engine.verification import Trust, Verification, trust, verify
     from cas_store.errors import CasRunError, StoreError
 
     __version__: str
 
 # Where each name is at home. Not asked of `cas_engine` itself: there `plan` and `electron` are modules as well.
 _HOMES = {
+    "cas_engine.acceptance": ("Acceptance", "accept", "acceptances", "withdraw"),
     "cas_engine.dispatch": ("cancel", "dispatch", "dispatch_sync", "get_result", "redispatch"),
     "cas_engine.electron": ("Electron", "electron"),
     "cas_engine.errors": ("DispatchFailed", "NotFound", "UsageError"),
+    "cas_engine.explanation": ("Explanation", "explain"),
     "cas_engine.history": ("Diff", "diff", "list_dispatches", "remove", "resolve_id"),
     "cas_engine.lattice": ("Lattice", "lattice"),
     "cas_engine.ledger": ("Status",),
@@ -38,17 +44,21 @@ _HOMES = {
     "cas_engine.planning": ("Plan", "PlannedNode", "plan"),
     "cas_engine.result": ("NodeResult", "Result"),
     "cas_engine.seeding": ("seed",),
+    "cas_engine.statistics": ("Statistics", "statistics"),
     "cas_engine.tracing": ("wait",),
     "cas_engine.values": ("File", "register_digest"),
+    "cas_engine.verification": ("Trust", "Verification", "trust", "verify"),
     "cas_store.errors": ("CasRunError", "StoreError"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Acceptance",
     "CasRunError",
     "Diff",
     "DispatchFailed",
     "Electron",
+    "Explanation",
     "File",
     "Lattice",
     "NodeResult",
@@ -56,15 +66,21 @@ __all__ = [
     "Plan",
     "PlannedNode",
     "Result",
+    "Statistics",
     "Status",
     "StoreError",
+    "Trust",
     "UsageError",
+    "Verification",
     "__version__",
+    "accept",
+    "acceptances",
     "cancel",
     "diff",
     "dispatch",
     "dispatch_sync",
     "electron",
+    "explain",
     "get_result",
     "lattice",
     "list_dispatches",
@@ -75,7 +91,11 @@ __all__ = [
     "remove",
     "resolve_id",
     "seed",
+    "statistics",
+    "trust",
+    "verify",
     "wait",
+    "withdraw",
 ]
 
 

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from cas_engine.acceptance import Acceptance
     from cas_engine.events import Observer
+    from cas_engine.explanation import Explanation
     from cas_engine.history import Diff
     from cas_engine.lattice import Lattice
     from cas_engine.planning import Plan
     from cas_engine.result import Result
+    from cas_engine.statistics import Statistics
+    from cas_engine.verification import Check, Verification
     from cas_run.arguments import Input
     from cas_store.store import Store
 
@@ -35,6 +39,14 @@ class Call:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class How:
+    """Where electrons run that do not say so themselves, and the share of the hits that is checked."""
+
+    executor: str | None = None
+    audit: str | None = None
+
+
 class Backend(Protocol):
     """What a store here, or a server elsewhere, does for the commands. Ids are full, except in `resolve`."""
 
@@ -43,16 +55,16 @@ class Backend(Protocol):
     def result(self, dispatch_id: str) -> Result: ...
     def finished(self, dispatch_id: str) -> Result: ...
     def inputs(self, dispatch_id: str) -> tuple[str, tuple[Input, ...]]: ...
-    def dispatch(
-        self, lattice: Lattice[..., Any], call: Call, executor: str | None, observer: Observer | None
-    ) -> str: ...
-    def redispatch(
-        self, dispatch_id: str, edits: Edits, call: Call, executor: str | None, observer: Observer | None
-    ) -> str: ...
+    def dispatch(self, lattice: Lattice[..., Any], call: Call, how: How, observer: Observer | None) -> str: ...
+    def redispatch(self, dispatch_id: str, edits: Edits, call: Call, how: How, observer: Observer | None) -> str: ...
     def plan(self, what: str | Lattice[..., Any], edits: Edits, call: Call) -> Plan: ...
     def diff(self, one: str, other: str) -> Diff: ...
     def cancel(self, dispatch_id: str) -> bool: ...
     def remove(self, dispatch_id: str) -> None: ...
+    def explain(self, dispatch_id: str, node: str | None) -> Explanation: ...
+    def accept(self, dispatch_id: str, node: str) -> Acceptance: ...
+    def verify(self, dispatch_id: str, sample: int | None, told: Callable[[Check], None]) -> Verification: ...
+    def stats(self) -> Statistics: ...
 
 
 class Local:
@@ -95,15 +107,13 @@ class Local:
         lattice = as_lattice(capsule.load(self.store.get_blob(recorded.capsule)))
         return lattice.name, inputs_of(lattice.fn)
 
-    def dispatch(self, lattice: Lattice[..., Any], call: Call, executor: str | None, observer: Observer | None) -> str:
+    def dispatch(self, lattice: Lattice[..., Any], call: Call, how: How, observer: Observer | None) -> str:
         from cas_engine.dispatch import dispatch
 
-        start = dispatch(lattice, store=self.store, executor=executor, observer=observer)
+        start = dispatch(lattice, store=self.store, executor=how.executor, observer=observer, audit=how.audit)
         return start(*call.args, **call.kwargs)
 
-    def redispatch(
-        self, dispatch_id: str, edits: Edits, call: Call, executor: str | None, observer: Observer | None
-    ) -> str:
+    def redispatch(self, dispatch_id: str, edits: Edits, call: Call, how: How, observer: Observer | None) -> str:
         from cas_engine.dispatch import redispatch
 
         start = redispatch(
@@ -112,8 +122,9 @@ class Local:
             reuse_previous_results=edits.reuse,
             recompute=edits.recompute,
             store=self.store,
-            executor=executor,
+            executor=how.executor,
             observer=observer,
+            audit=how.audit,
         )
         return start(*call.args, **call.kwargs)
 
@@ -143,3 +154,23 @@ class Local:
         from cas_engine.history import remove
 
         remove(dispatch_id, store=self.store)
+
+    def explain(self, dispatch_id: str, node: str | None) -> Explanation:
+        from cas_engine.explanation import explain
+
+        return explain(dispatch_id, node, store=self.store)
+
+    def accept(self, dispatch_id: str, node: str) -> Acceptance:
+        from cas_engine.acceptance import accept
+
+        return accept(dispatch_id, node, store=self.store)
+
+    def verify(self, dispatch_id: str, sample: int | None, told: Callable[[Check], None]) -> Verification:
+        from cas_engine.verification import verify
+
+        return verify(dispatch_id, sample, store=self.store, on_check=told)
+
+    def stats(self) -> Statistics:
+        from cas_engine.statistics import statistics
+
+        return statistics(store=self.store)

@@ -35,13 +35,24 @@ def input_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def executor_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Where electrons run that do not say so themselves."""
-    return click.option(
-        "--executor",
-        type=click.Choice(["thread", "inline"]),
-        help="Where electrons run: side by side in threads (default), or one after the other.",
-    )(function)
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--executor`, `--audit`: how to run, as `how_of` takes it."""
+    for decorate in reversed(
+        (
+            click.option(
+                "--executor",
+                type=click.Choice(["thread", "inline"]),
+                help="Where electrons run: side by side in threads (default), or one after the other.",
+            ),
+            click.option(
+                "--audit",
+                metavar="SHARE",
+                help="Run this share of the hits again and compare, as in 1% (else CAS_RUN_AUDIT, else none).",
+            ),
+        )
+    ):
+        function = decorate(function)
+    return function
 
 
 def edit_options(function: Callable[..., Any]) -> Callable[..., Any]:

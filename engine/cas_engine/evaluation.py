@@ -97,6 +97,7 @@ class Evaluation:
         self._calls: dict[int, _Call] = {}
         self._awaited: set[int] = set()  # somebody else computes their key
         self._again: set[int] = set()  # their blob is gone, so no look-up can help
+        self._to_start: deque[int] = deque()
         self._nested_queue: deque[int] = deque()
         self._nested_running = 0
         self._next_look = 0.0
@@ -147,11 +148,17 @@ class Evaluation:
         while board.unsettled:
             if self._s.cancelled.is_set():
                 self._calls.clear()
+                self._to_start.clear()
                 board.cancel()
                 return
-            if board.ready and len(self._calls) < _IN_FLIGHT:
+            has_room = len(self._calls) < _IN_FLIGHT
+            if self._to_start and has_room:
+                # One by one: a runner may make the call at once, and its answer is to be written down before the next.
+                self._start(self._to_start.popleft())
+            elif board.ready and has_room:
                 self._take([board.ready.popleft() for _ in range(min(_BATCH, len(board.ready)))])
-            self._read_inbox(wait=bool(board.unsettled) and (not board.ready or len(self._calls) >= _IN_FLIGHT))
+            is_busy = has_room and (self._to_start or board.ready)
+            self._read_inbox(wait=bool(board.unsettled) and not is_busy)
             self._journal.release_durable()
             self._look_around()
 
@@ -176,7 +183,7 @@ class Evaluation:
         if self._awaited:
             again, self._awaited = sorted(self._awaited), set()
             self._take(again)
-        idle = not (self._calls or self._awaited or self._nested_queue or self._board.ready)
+        idle = not (self._calls or self._to_start or self._awaited or self._nested_queue or self._board.ready)
         if idle and self._board.unsettled and self._inbox.empty():
             raise CasRunError("nodes are left that nothing will settle\n  -> this is a mistake of cas-run: report it")
 
@@ -197,7 +204,7 @@ class Evaluation:
                 case Same():
                     self._follow(node, decision)
                 case Miss() if decision.forced is not None:
-                    self._start(node)
+                    self._to_start.append(node)
                 case Miss():
                     if not self._take_by_content(node, decision):
                         to_claim.append((node, decision))
@@ -214,7 +221,7 @@ class Evaluation:
             # Between the look-up and the claim somebody may have finished it.
             record = None if node in self._again else self._journal.lookup(miss.key)
             if record is None:
-                self._start(node)
+                self._to_start.append(node)
             else:
                 self._journal.unclaim(miss.key)
                 self._take_hit(node, miss.key, record, "computed meanwhile by another dispatch")

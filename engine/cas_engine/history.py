@@ -9,7 +9,6 @@ from typing import Any
 from cas_engine import ledger
 from cas_engine.bindings import Const
 from cas_engine.errors import BadOption
-from cas_engine.explain import Baseline, Reasons
 from cas_engine.ledger import Status
 from cas_engine.location import StoreChoice, open_store
 from cas_engine.result import Result, result_of
@@ -110,7 +109,12 @@ class Diff:
 
 
 def diff(a: str, b: str, store: StoreChoice = None) -> Diff:
-    """Two dispatches side by side: inputs, packages, and node by node code, results, durations. Raises UnknownDispatch."""
+    """Two dispatches side by side: inputs, packages, and node by node code, results, durations.
+
+    Raises UnknownDispatch.
+    """
+    from cas_engine.explain import Baseline, Reasons  # noqa: PLC0415 - a list of dispatches needs no code to be looked at
+
     opened = open_store(store)
     first, second = (result_of(opened, ledger.resolve(opened, one)) for one in (a, b))
     reasons = Reasons(opened, second.manifest.graph, Baseline(first.manifest, ()), dict(second.manifest.environment))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from cas_engine import codec, kept, ledger, outcome
+from cas_engine import kept, ledger, outcome
 from cas_engine.bindings import Const, materialize
 from cas_engine.errors import UnknownNode
 from cas_engine.ledger import Entry, Status
@@ -92,7 +92,7 @@ class NodeResult:
     @property
     def result(self) -> Any:
         """The value, loaded anew at each access; None if there is none. Raises BlobMissing, BlobDamaged."""
-        return codec.decode(self._store.get_blob(self._one.blob)) if self.has_result else None
+        return _decoded(self._store.get_blob(self._one.blob)) if self.has_result else None
 
     def to_json(self) -> dict[str, Any]:
         """As `cas-run show --json` prints it."""
@@ -189,9 +189,9 @@ class Result:
 
         def const(one: Const) -> Any:
             raw = self._store.get_blob(one.blob) if one.blob is not None else one.encoded or b""
-            return codec.decode(raw)
+            return _decoded(raw)
 
-        return materialize(graph.output, const, lambda slot: codec.decode(self._store.get_blob(blobs[slot])))
+        return materialize(graph.output, const, lambda slot: _decoded(self._store.get_blob(blobs[slot])))
 
     def _count(self, name: str, status: NodeStatus) -> int:
         if name in self._entry.totals:
@@ -294,6 +294,12 @@ class Result:
             f"<dispatch {self.dispatch_id[:12]} of {self.lattice}: {self.status.value}, "
             f"{self.hits} hits, {self.ran} ran>"
         )
+
+
+def _decoded(blob: memoryview | bytes) -> Any:
+    from cas_engine import codec  # noqa: PLC0415 - a list of dispatches loads no values
+
+    return codec.decode(blob)
 
 
 def result_of(store: Store, dispatch_id: str) -> Result:

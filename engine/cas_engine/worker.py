@@ -6,7 +6,6 @@ another process or on another machine.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import time
 import traceback
@@ -89,6 +88,8 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]] | None 
         with seeding.seeded(task.seed):
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
+                import asyncio  # noqa: PLC0415 - costs more than most calls, and few need it
+
                 value = asyncio.run(value)
     except BaseException as error:  # noqa: BLE001 - SystemExit in an electron is its failure, not ours
         return Raised(_trimmed(error), time.perf_counter() - started)

@@ -26,7 +26,7 @@ cas-run redispatch 9f3a -p C=1.5 --plan               only say what would run, a
 @choices.id_argument()
 @choices.input_option
 @choices.edit_options
-@choices.executor_option
+@choices.run_options
 @click.option("--plan", "only_plan", is_flag=True, help="Run nothing: say what would run, why, and for how long.")
 def redispatch(
     session: Session,
@@ -37,6 +37,7 @@ def redispatch(
     recompute: tuple[str, ...],
     no_reuse: bool,
     executor: str | None,
+    audit: str | None,
     only_plan: bool,
 ) -> int:
     """Run an earlier dispatch again, by its id.
@@ -46,6 +47,7 @@ def redispatch(
     that is unchanged is reused. A dispatch that failed or was interrupted is taken up where it stopped.
     """
     backend = session.backend()
+    from cas_run.backend import How
     from cas_run.conclusion import conclude, show_plan
     from cas_run.foreground import follow
 
@@ -54,5 +56,6 @@ def redispatch(
     call = choices.call_of_recorded(backend, parent, pairs)
     if only_plan:
         return show_plan(session, backend.plan(parent, edits, call))
-    result = follow(session, backend, lambda observe: backend.redispatch(parent, edits, call, executor, observe))
+    how = How(executor, audit)
+    result = follow(session, backend, lambda observe: backend.redispatch(parent, edits, call, how, observe))
     return conclude(session, result)

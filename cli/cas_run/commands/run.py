@@ -24,8 +24,8 @@ cas-run redispatch $(cas-run run -q flow.py) -p C=2
 )
 @click.argument("target", metavar="FILE.py:LATTICE", shell_complete=completing.targets)
 @choices.input_option
-@choices.executor_option
-def run(session: Session, target: str, pairs: tuple[str, ...], executor: str | None) -> int:
+@choices.run_options
+def run(session: Session, target: str, pairs: tuple[str, ...], executor: str | None, audit: str | None) -> int:
     """Run a workflow.
 
     The file is imported as Python would, with its folder first on the path; what stands below
@@ -35,11 +35,13 @@ def run(session: Session, target: str, pairs: tuple[str, ...], executor: str | N
     -q, stdout has the id and nothing else.
     """
     backend = session.backend(create=True)
+    from cas_run.backend import How
     from cas_run.conclusion import conclude
     from cas_run.foreground import follow
     from cas_run.loading import load_lattice
 
     lattice = load_lattice(target)
     call = choices.call_of_lattice(lattice, pairs)
-    result = follow(session, backend, lambda observe: backend.dispatch(lattice, call, executor, observe))
+    how = How(executor, audit)
+    result = follow(session, backend, lambda observe: backend.dispatch(lattice, call, how, observe))
     return conclude(session, result)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -43,6 +42,8 @@ def _file_version(path: str) -> str:
 def _version_of(package: str) -> str:
     if package == "python":
         return platform.python_version()
+    import importlib.metadata  # noqa: PLC0415 - a tenth of the start of a command that looks at no code
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

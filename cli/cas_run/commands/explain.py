@@ -1,0 +1,37 @@
+"""`cas-run explain`: why nodes ran, from what was recorded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cas_run import choices
+from cas_run.command import command
+
+if TYPE_CHECKING:
+    from cas_run.session import Session
+
+
+@command(
+    "Look",
+    examples="""
+cas-run explain @last               every node that ran, and what had changed
+cas-run explain @last train         one of them, with the diff of the code and the route to it
+""",
+)
+@choices.id_argument()
+@click.argument("node", required=False, metavar="[NODE]")
+def explain(session: Session, dispatch_id: str, node: str | None) -> None:
+    """Say why nodes ran.
+
+    Compares with the dispatch that this one was made from, or with the nearest earlier one of the same lattice: a
+    diff of the code that changed, the route by which the electron reaches it, inputs, packages. Needs neither the
+    code nor its packages, and runs nothing.
+    """
+    backend = session.backend()
+    found = backend.explain(backend.resolve(dispatch_id), node)
+    if session.as_json:
+        session.answer(found.to_json())
+    else:
+        session.say(str(found))

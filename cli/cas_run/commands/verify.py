@@ -1,0 +1,43 @@
+"""`cas-run verify`: run electrons again and compare."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cas_run import choices
+from cas_run.command import command
+from cas_run.exits import Exit
+
+if TYPE_CHECKING:
+    from cas_engine.verification import Check
+    from cas_run.session import Session
+
+
+@command(
+    "Keep",
+    examples="""
+cas-run verify @last                 all deterministic electrons
+cas-run verify @last --sample 10     ten of them, drawn at random
+""",
+)
+@choices.id_argument()
+@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Run only this many, drawn at random.")
+def verify(session: Session, dispatch_id: str, sample: int | None) -> int:
+    """Run the deterministic electrons of a dispatch again and compare with what was recorded.
+
+    An electron that is random without saying so, or that reads what its key does not know, is found and named.
+    Nothing of the history is changed. Exits with 1 if anything came out different.
+    """
+    backend = session.backend()
+
+    def told(check: Check) -> None:
+        session.note(f"  {check.verdict:<9} {check.label}")
+
+    found = backend.verify(backend.resolve(dispatch_id), sample, told)
+    if session.as_json:
+        session.answer(found.to_json())
+    else:
+        session.say(str(found))
+    return Exit.DONE if found.holds else Exit.FAILED

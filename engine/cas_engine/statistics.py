@@ -1,0 +1,55 @@
+"""What a store has saved so far, by lattice, and the trust that checks have earned."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cas_engine import ledger
+from cas_engine.acceptance import Acceptance, acceptances
+from cas_engine.location import StoreChoice, open_store
+from cas_engine.verification import Trust, trust
+
+
+@dataclass(frozen=True, slots=True)
+class LatticeTotals:
+    """All dispatches of one lattice together; `saved_s` is what the hits took when they ran."""
+
+    lattice: str
+    dispatches: int
+    hits: int
+    ran: int
+    ran_s: float
+    saved_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A store, summed up."""
+
+    dispatches: int
+    lattices: tuple[LatticeTotals, ...]
+    trust: tuple[Trust, ...]
+    acceptances: tuple[Acceptance, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `cas-run stats --json` prints it."""
+        return asdict(self)
+
+
+def statistics(*, store: StoreChoice = None) -> Statistics:
+    """Sum up a store: what was saved by which lattice, most first."""
+    opened = open_store(store)
+    totals: dict[str, list[float]] = {}
+    for entry in ledger.newest_first(opened):
+        sums = totals.setdefault(entry.lattice, [0.0] * 5)
+        found = (1, *(entry.totals.get(name, 0) for name in ("hits", "ran", "ran_s", "saved_s")))
+        for i, amount in enumerate(found):
+            sums[i] += amount
+    lattices = [LatticeTotals(name, int(n), int(h), int(r), rs, ss) for name, (n, h, r, rs, ss) in totals.items()]
+    return Statistics(
+        dispatches=sum(one.dispatches for one in lattices),
+        lattices=tuple(sorted(lattices, key=lambda one: -one.saved_s)),
+        trust=tuple(trust(store=opened)),
+        acceptances=tuple(acceptances(store=opened)),
+    )
