@@ -41,7 +41,7 @@ READING_ORDER = {
             records keys policy plan outcome manifest board
             location ledger accepted journal kept previews explain recorder preparation
             seeding worker executors events evaluation sublattice result verification running
-            dispatch planning history explanation acceptance
+            dispatch planning history explanation acceptance statistics
         """,
         "cas_run": """
             phrases ids table exits terminal conversion tracebacks
