@@ -15,6 +15,7 @@ import enum
 import functools
 import io
 import marshal
+import operator
 import sys
 import types
 import uuid
@@ -123,7 +124,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         if stood_for(fn) is not fn:
             return Image.same, (stood_for(fn),)
         if is_installed(fn):
-            return NotImplemented
+            return function_by_name(fn)
         if _is_dispatcher(fn):
             return self._singledispatch(fn)
         self.functions.append(fn)
@@ -274,7 +275,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _class(self, cls: type) -> Any:
         if not is_users_class(cls):
-            return by_name(cls)
+            return class_by_name(cls)
         shape, contents, registered = classes.parts_of(cls, is_users_class)
         members = classes.members_of(cls) if isinstance(cls, enum.EnumMeta) else None
         name = Name.of(cls.__module__, cls.__qualname__)
@@ -346,7 +347,15 @@ def is_installed(fn: Any, name: str = "") -> bool:
     return True
 
 
-def by_name(cls: type) -> Any:
+def function_by_name(fn: types.FunctionType) -> Any:
+    """An installed function: pickle's own way, but for those that a class method hides."""
+    module = sys.modules[fn.__module__]
+    if live.attribute(module, fn.__qualname__) is fn:
+        return NotImplemented
+    return operator.attrgetter(f"{fn.__qualname__}.__func__"), (module,)
+
+
+def class_by_name(cls: type) -> Any:
     """An installed class: pickle's own way, but for types of Python's that only `types` has a name for."""
     name = _TYPES.get(cls)
     return NotImplemented if name is None else (getattr, (types, name))

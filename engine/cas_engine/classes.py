@@ -22,6 +22,7 @@ _MADE_BY_ENUM = frozenset({
 })  # fmt: skip
 # Slots decide the layout of instances; typing asks for the original bases while the class is made.
 _NEEDED_FIRST = frozenset({"__slots__", "__orig_bases__"})
+_FIXED = _NEEDED_FIRST | {"__qualname__", "__module__"}
 _PLAIN = (str, bytes, int, float, complex, bool, type(None))
 
 
@@ -114,8 +115,9 @@ def fill(cls: type, shape: Shape, contents: Mapping[str, Any], registered: list[
         known = shape.namespace.keys() | contents.keys() | _MADE_ANEW
         for name in [name for name, value in vars(cls).items() if name not in known and not _is_slot_of(cls, value)]:
             type.__delattr__(cls, name)
-    for name, value in contents.items():
-        type.__setattr__(cls, name, value)
+    for name, value in (*shape.namespace.items(), *contents.items()):
+        if name not in _FIXED and vars(cls).get(name, _QuietWithoutDict) is not value:
+            type.__setattr__(cls, name, value)
     for other in registered:
         abc.ABCMeta.register(cls, other)  # type: ignore[arg-type]
 

@@ -25,8 +25,9 @@ from cas_engine import live, oddities
 from cas_engine.by_value import (
     PROTOCOL,
     Stream,
-    by_name,
+    class_by_name,
     code_of_class,
+    function_by_name,
     is_installed,
     is_users_class,
     is_users_module,
@@ -197,9 +198,9 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         if reduce is not None:
             return reduce(obj)
         if issubclass(kind, type):
-            return self._define(obj) if is_users_class(obj) else by_name(obj)
+            return self._define(obj) if is_users_class(obj) else class_by_name(obj)
         if kind is types.FunctionType:
-            return NotImplemented if is_installed(obj) else self._define(obj)
+            return function_by_name(obj) if is_installed(obj) else self._define(obj)
         if issubclass(kind, types.ModuleType):
             return self._define(obj) if is_users_module(obj) else (importlib.import_module, (obj.__name__,))
         if _reduces_itself(kind) and is_users_class(kind):
