@@ -6,6 +6,7 @@ import copy
 import itertools
 import pickle
 import time
+from typing import Any
 
 from cas_engine.values import Digester
 from cas_store.digest import digest_of
@@ -28,7 +29,7 @@ class Node:
 class Hashed(Node):
     """Nodes that can be in sets of each other."""
 
-    friends = None
+    friends: object = None
 
 
 def ring(*marks):
@@ -56,7 +57,8 @@ def nested(levels, leaf=None):
 
 
 def test_a_list_that_contains_itself_has_a_digest():
-    one, other = [1], [1]
+    one: list[Any] = [1]
+    other: list[Any] = [1]
     one.append(one)
     other.append(other)
     assert digest(one) == digest(other)
@@ -105,10 +107,11 @@ def test_a_shared_member_of_a_cycle_and_two_equal_ones_are_the_same():
 
 
 def test_two_cycles_that_touch_are_told_apart_from_one():
-    a, b = [], []
+    a: list[Any] = []
+    b: list[Any] = []
     a += [a, b]
     b += [a]
-    c = []
+    c: list[Any] = []
     c += [c, c]
     assert digest(a) != digest(b)
     assert digest(a) != digest(c)
@@ -116,7 +119,7 @@ def test_two_cycles_that_touch_are_told_apart_from_one():
 
 def test_an_object_that_holds_its_own_method_is_a_cycle_like_others():
     def bound(mark):
-        node = Node(mark)
+        node: Any = Node(mark)
         node.callback = node.__repr__
         node.append = [].append
         return node

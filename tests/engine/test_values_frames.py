@@ -54,7 +54,7 @@ def table():
     return pd.DataFrame(copy.deepcopy(COLUMNS))
 
 
-class Extended(pd.DataFrame):  # type: ignore[misc]
+class Extended(pd.DataFrame):
     _metadata = ["unit"]  # noqa: RUF012 - as pandas asks for it
 
     @property

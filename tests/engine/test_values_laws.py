@@ -11,6 +11,7 @@ import random
 import subprocess
 import sys
 from decimal import Decimal
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -161,7 +162,7 @@ def test_a_change_in_a_cycle_reaches_whoever_can_walk_to_it(seed, marks, data):
 
 def graph(luck, marks, order):
     """Dicts that refer to each other at random."""
-    nodes = {i: {} for i in order}
+    nodes: dict[int, dict[str, Any]] = {i: {} for i in order}
     for i, mark in enumerate(marks):
         nodes[i]["mark"] = mark
         nodes[i]["to"] = [nodes[luck.randrange(len(marks))] for _ in range(luck.randrange(3))]

@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,8 +19,8 @@ from cas_engine.errors import Undigestible
 from cas_engine.values import Digester
 from cas_store.digest import digest_of
 
-np = pytest.importorskip("numpy")
-numpy_strategies = pytest.importorskip("hypothesis.extra.numpy")
+np: Any = pytest.importorskip("numpy")
+numpy_strategies: Any = pytest.importorskip("hypothesis.extra.numpy")
 
 
 def code(thing, where):

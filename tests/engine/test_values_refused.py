@@ -20,6 +20,8 @@ import tempfile
 import threading
 import types
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -82,7 +84,7 @@ def a_future():
     return concurrent.futures.Future()
 
 
-UNSTABLE = {
+UNSTABLE: dict[str, Callable[[], Any]] = {
     "Lock": threading.Lock,
     "RLock": threading.RLock,
     "Event": threading.Event,
@@ -192,13 +194,13 @@ def test_the_path_leads_to_it(value, where):
 
 
 def test_a_deep_or_cyclic_value_is_refused_with_its_path_too():
-    deep = threading.Lock()
+    deep: Any = threading.Lock()
     for _ in range(100):
         deep = [deep]
     with pytest.raises(Undigestible) as caught:
         digest(deep, "x")
     assert caught.value.where == "x" + "[0]" * 100
-    cyclic = Holder(lock=threading.Lock())
+    cyclic: Any = Holder(lock=threading.Lock())
     cyclic.me = cyclic
     with pytest.raises(Undigestible) as caught:
         digest(cyclic, "x")

@@ -118,7 +118,7 @@ def test_an_estimator_of_the_users_own_is_one_like_others():
     pytest.importorskip("sklearn")
     from sklearn.base import BaseEstimator
 
-    class Mine(BaseEstimator):  # type: ignore[misc]
+    class Mine(BaseEstimator):
         def __init__(self, a=1):
             self.a = a
 
