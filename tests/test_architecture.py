@@ -36,8 +36,8 @@ READING_ORDER = {
         """,
         "cas_engine": """
             errors options signatures values files bindings graph handles tracing electron lattice substitution
-            program fingerprint reached
-            live classes image oddities by_value frames unstorable definitions codec capsule unchanged
+            program fingerprint live installed reached
+            classes image oddities by_value streams frames unstorable definitions codec capsule unchanged
             records keys policy plan outcome manifest board
             location ledger accepted journal kept previews explain recorder preparation
             seeding worker executors events evaluation sublattice result verification running

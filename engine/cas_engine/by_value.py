@@ -15,7 +15,6 @@ import enum
 import functools
 import io
 import marshal
-import operator
 import sys
 import types
 import uuid
@@ -26,8 +25,17 @@ from typing import Any
 import cloudpickle
 
 from cas_engine import classes, live, oddities, reached
-from cas_engine.fingerprint.origin import is_importable, owner_of_class, owner_of_namespace
 from cas_engine.image import Image
+from cas_engine.installed import (
+    DISPATCH_ATTRIBUTES,
+    class_by_name,
+    function_by_name,
+    installed_name,
+    is_dispatcher,
+    is_installed,
+    is_users_class,
+    is_users_module,
+)
 from cas_engine.live import Name, Session
 from cas_engine.program import Importlib, program_of, stood_for
 
@@ -40,11 +48,7 @@ _FUNCTION_ATTRIBUTES = (
     "__kwdefaults__",
     "__annotations__",
 )
-_DISPATCH_ATTRIBUTES = frozenset({"registry", "dispatch", "register", "_clear_cache"})
 _FACTS = ("__name__", "__package__", "__file__", "__path__")
-_TYPES = {kind: name for name, kind in vars(types).items() if type(kind) is type}
-# Classes and functions of installed modules, known by identity: they stay as long as the process.
-_installed: dict[int, object] = {}
 # A class without a fingerprint is known by a name of its own, which lasts as long as the class.
 _unnamed: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
 
@@ -125,7 +129,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
             return Image.same, (stood_for(fn),)
         if is_installed(fn):
             return function_by_name(fn)
-        if _is_dispatcher(fn):
+        if is_dispatcher(fn):
             return self._singledispatch(fn)
         self.functions.append(fn)
         cells = None if fn.__closure__ is None else tuple(map(self._cell, fn.__closure__))
@@ -145,7 +149,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _take_globals(self, fn: types.FunctionType, found: _Reached) -> None:
         """The globals that the function reaches and no function before it did."""
-        if _installed_name(fn.__globals__) is not None:
+        if installed_name(fn.__globals__) is not None:
             return
         space = self._space(fn.__globals__)
         for name, paths in reached.globals_of(fn.__code__).items():
@@ -186,7 +190,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Every global that can be written: the code may ask for any of them."""
         taken: dict[str, Any] = {}
         for name, value in list(space.namespace.items()):
-            if name not in space.filled and name not in reached.NOT_CARRIED and self._can_write(value):
+            if name not in space.filled and name not in reached.NOT_CARRIED and self.can_write(value):
                 space.filled.add(name)
                 taken[name] = value
         found.spaces.append((space, taken))
@@ -207,7 +211,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         return contents
 
     def _singledispatch(self, fn: Any) -> Any:
-        own = {name: value for name, value in fn.__dict__.items() if name not in _DISPATCH_ATTRIBUTES}
+        own = {name: value for name, value in fn.__dict__.items() if name not in DISPATCH_ATTRIBUTES}
         special = {name: getattr(fn, name) for name in ("__name__", "__qualname__", "__module__", "__doc__")}
         return Image.singledispatch, (dict(fn.registry),), (own, special), None, None, Image.set_attributes
 
@@ -221,7 +225,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _namespace(self, space: _Space) -> Any:
         namespace = space.namespace
-        installed = _installed_name(namespace)
+        installed = installed_name(namespace)
         if installed is not None:
             return Image.module, (installed,)
         facts = {name: namespace[name] for name in _FACTS if name in namespace}
@@ -239,12 +243,12 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._take_all(space, found)
         return Image.same, (space,), found.spaces, None, None, Image.set_spaces
 
-    def _can_write(self, value: object) -> bool:
+    def can_write(self, value: object) -> bool:
         """Whether the value can be written, found out by trying, once for each value."""
         known = self._trials.get(id(value))
         if known is None:
             self._trials[id(value)] = True  # so that what leads back to it does not try for ever
-            known = self._try([value]) or self._try([*_innermost_first(value), value])
+            known = self._try([value]) or self._try([*reached.innermost_first(value), value])
             self._trials[id(value)] = known
         return known
 
@@ -301,8 +305,8 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         try:
             return self._reduced(obj, kind)
         except Exception as error:  # noqa: BLE001 - any type may refuse in its own way
-            self.faults.append(Fault(kind.__name__, _first_line(error)))
-            return Image.absent, (f"{kind.__name__}: {_first_line(error)}",)
+            self.faults.append(Fault(kind.__name__, first_line(error)))
+            return Image.absent, (f"{kind.__name__}: {first_line(error)}",)
 
     def _reduced(self, obj: Any, kind: type) -> Any:
         special = oddities.REDUCERS.get(kind)
@@ -318,66 +322,9 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         return reduced
 
 
-# --- whose it is
-
-
-def is_users_module(module: types.ModuleType) -> bool:
-    """Whether the module is recorded, not imported where it is needed."""
-    return owner_of_namespace(vars(module)).is_user
-
-
-def is_users_class(cls: type) -> bool:
-    """Whether the class is recorded."""
-    if _installed.get(id(cls)) is cls:
-        return False
-    if owner_of_class(cls).is_user:
-        return True
-    _installed[id(cls)] = cls
-    return False
-
-
-def is_installed(fn: Any, name: str = "") -> bool:
-    """Whether an installed module has this very thing under its name, so that the name is enough."""
-    if _installed.get(id(fn)) is fn:
-        return True
-    module = sys.modules.get(fn.__module__) if isinstance(fn.__module__, str) else None
-    if module is None or is_users_module(module) or not is_importable(fn, module, name or fn.__qualname__):
-        return False
-    _installed[id(fn)] = fn
-    return True
-
-
-def function_by_name(fn: types.FunctionType) -> Any:
-    """An installed function: pickle's own way, but for those that a class method hides."""
-    module = sys.modules[fn.__module__]
-    if live.attribute(module, fn.__qualname__) is fn:
-        return NotImplemented
-    return operator.attrgetter(f"{fn.__qualname__}.__func__"), (module,)
-
-
-def class_by_name(cls: type) -> Any:
-    """An installed class: pickle's own way, but for types of Python's that only `types` has a name for."""
-    name = _TYPES.get(cls)
-    return NotImplemented if name is None else (getattr, (types, name))
-
-
 def code_of_class(cls: type, session: Session) -> bytes:
     """The fingerprint's digest; for a class that has none, an id that lasts as long as the class."""
     return live.code_of(cls, session) or _unnamed.setdefault(cls, uuid.uuid4().bytes)
-
-
-def _is_dispatcher(fn: types.FunctionType) -> bool:
-    """Whether functools.singledispatch made it."""
-    return fn.__globals__ is vars(functools) and fn.__dict__.keys() >= _DISPATCH_ATTRIBUTES
-
-
-def _installed_name(namespace: dict[str, Any]) -> str | None:
-    """The name of the installed module whose globals these are."""
-    name = namespace.get("__name__")
-    module = sys.modules.get(name) if isinstance(name, str) else None
-    if module is None or vars(module) is not namespace or is_users_module(module):
-        return None
-    return name
 
 
 def _is_module(namespace: dict[str, Any], name: str) -> bool:
@@ -395,110 +342,5 @@ def _code(code: types.CodeType) -> Any:
         return cloudpickle.Pickler.dispatch_table[types.CodeType](code)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
-
-
-# --- a stream as a whole
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """Code by value. With a `fault`, it can't be loaded; `where` names the global or the part at fault."""
-
-    content: bytes
-    fault: Fault | None = None
-    where: str = ""
-
-
-def write_code(root: object, session: Session) -> Stream:
-    """The root and all of the user's own that it reaches, as one stream."""
-    try:
-        return _write([root], session)
-    except RecursionError:
-        # A chain of hundreds of functions: from its end, so that each finds the ones it calls already written.
-        try:
-            return _write([*_innermost_first(root), root], session)
-        except RecursionError:
-            return Stream(b"", Fault(type(root).__name__, "it is nested too deeply"))
-
-
-def _write(roots: list[Any], session: Session) -> Stream:
-    out = io.BytesIO()
-    pickler = CodePickler(out, session)
-    try:
-        pickler.dump(len(roots))
-        for root in roots:
-            pickler.dump(root)
-    except (RecursionError, MemoryError):
-        raise
-    except Exception as error:  # noqa: BLE001 - any type may refuse in its own way
-        if isinstance(error.__cause__, RecursionError):  # as cloudpickle tells of it
-            raise error.__cause__ from None
-        pickler.faults.append(Fault(type(roots[-1]).__name__, _first_line(error)))
-    if pickler.faults:
-        return Stream(b"", pickler.faults[0], _place_of_fault(pickler))
-    return Stream(out.getvalue())
-
-
-def _place_of_fault(pickler: CodePickler) -> str:
-    """The first global of the functions met that can't be written by itself. The slow way, for a message."""
-    for fn in reversed(pickler.functions):
-        names = {**reached.globals_of(fn.__code__), **reached.variables_of(fn.__code__)}
-        cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
-        for name in names:
-            try:
-                value = cells[name].cell_contents if name in cells else fn.__globals__[name]
-            except (KeyError, ValueError):
-                continue
-            if isinstance(value, (types.FunctionType, types.ModuleType, type)):
-                continue  # what is in it is told by its own name
-            if not CodePickler(io.BytesIO(), pickler.session)._can_write(value):  # noqa: SLF001 - this very module
-                return f"the global `{name}` of `{fn.__module__}`, read by `{fn.__qualname__}`"
-    return ""
-
-
-def _innermost_first(root: object) -> list[Any]:
-    """The user's functions below the root, each after those that it reaches (but for cycles)."""
-    order: list[Any] = []
-    seen: dict[int, object] = {}
-    pending: list[tuple[Any, bool]] = [(root, False)]
-    while pending:
-        thing, done = pending.pop()
-        if done:
-            if isinstance(thing, types.FunctionType):
-                order.append(thing)
-            continue
-        if id(thing) not in seen:
-            seen[id(thing)] = thing
-            pending.append((thing, True))
-            pending += [(below, False) for below in _below(thing)]
-    return order
-
-
-def _below(thing: Any) -> list[Any]:
-    """What a function, or something that holds functions, leads to."""
-    if isinstance(thing, types.FunctionType):
-        if is_installed(thing):
-            return []
-        if _is_dispatcher(thing):
-            return list(vars(thing)["registry"].values())
-        space = thing.__globals__
-        names = space if reached.reads_any_global(thing.__code__) else reached.globals_of(thing.__code__)
-        return [*(space[name] for name in names if name in space), *(thing.__closure__ or ())]
-    if isinstance(thing, types.CellType):
-        try:
-            return [thing.cell_contents]
-        except ValueError:
-            return []
-    if isinstance(thing, types.ModuleType):
-        return list(vars(thing).values()) if is_users_module(thing) else []
-    if isinstance(thing, type):
-        return list(vars(thing).values()) if is_users_class(thing) else []
-    if type(thing) in {dict, types.MappingProxyType}:
-        return list(thing.values())
-    if type(thing) in {list, tuple, set, frozenset}:
-        return list(thing)
-    if is_users_class(type(thing)):
-        return list(getattr(thing, "__dict__", {}).values())
-    return [inner for name in ("fn", "func", "__wrapped__") if (inner := getattr(thing, name, None)) is not None]

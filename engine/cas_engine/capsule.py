@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cas_engine import live
-from cas_engine.by_value import write_code
 from cas_engine.definitions import PYTHON, load_by_value, told
 from cas_engine.errors import CapsuleError
 from cas_engine.fingerprint import Fingerprint, Fingerprinter
 from cas_engine.fingerprint.environment import version_of
 from cas_engine.frames import Frame, FrameError, Kind, build, take_apart
 from cas_engine.live import Name
+from cas_engine.streams import write_code
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,21 +22,13 @@ from typing import Any
 import cloudpickle
 
 from cas_engine import live, oddities
-from cas_engine.by_value import (
-    PROTOCOL,
-    Stream,
-    class_by_name,
-    code_of_class,
-    function_by_name,
-    is_installed,
-    is_users_class,
-    is_users_module,
-    write_code,
-)
+from cas_engine.by_value import PROTOCOL, code_of_class
 from cas_engine.errors import CapsuleError, EnvironmentMismatch
 from cas_engine.fingerprint import Fingerprinter
 from cas_engine.image import load_code
+from cas_engine.installed import class_by_name, function_by_name, is_installed, is_users_class, is_users_module
 from cas_engine.live import Name, Session, code_of
+from cas_engine.streams import Stream, write_code
 from cas_store.digest import Digest, digest_of
 
 _MEMORY = 512  # streams loaded by value and kept; a class among them lives as long as anything uses it

@@ -155,7 +155,10 @@ def script_name() -> str:
     if spec is not None and isinstance(spec.name, str):
         return str(spec.name).removesuffix(".__main__")
     path = getattr(main, "__file__", None)
-    return path.replace("\\", "/").rpartition("/")[2].removesuffix(".py") if isinstance(path, str) else ""
+    # A file named "<stdin>" is none.
+    if not isinstance(path, str) or path.startswith("<"):
+        return ""
+    return path.replace("\\", "/").rpartition("/")[2].removesuffix(".py")
 
 
 def _modules_for(name: Name, session: Session) -> Iterator[types.ModuleType]:

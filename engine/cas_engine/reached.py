@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Iterator
+from typing import Any
 
 from cas_engine.fingerprint.bytecode import MODULE_READERS, canonical
 from cas_engine.fingerprint.origin import owner_of_module
 from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, IMPORT, LITERAL, OPTIONAL
 from cas_engine.fingerprint.resolve import import_module
+from cas_engine.installed import is_dispatcher, is_installed, is_users_class, is_users_module
 from cas_engine.program import absolute_name, program_of
 
 # The chains of attributes that are read from a thing; () is the thing as a whole.
@@ -107,3 +109,49 @@ def _paths(code: types.CodeType, sources: tuple[str, ...]) -> dict[str, Paths]:
         if ref.source in sources:
             found.setdefault(ref.name, set()).add(ref.attrs)
     return {name: frozenset(paths) for name, paths in found.items()}
+
+
+def innermost_first(root: object) -> list[Any]:
+    """The user's functions below the root, each after those that it reaches (but for cycles)."""
+    order: list[Any] = []
+    seen: dict[int, object] = {}
+    pending: list[tuple[Any, bool]] = [(root, False)]
+    while pending:
+        thing, done = pending.pop()
+        if done:
+            if isinstance(thing, types.FunctionType):
+                order.append(thing)
+            continue
+        if id(thing) not in seen:
+            seen[id(thing)] = thing
+            pending.append((thing, True))
+            pending += [(below, False) for below in _below(thing)]
+    return order
+
+
+def _below(thing: Any) -> list[Any]:
+    """What a function, or something that holds functions, leads to."""
+    if isinstance(thing, types.FunctionType):
+        if is_installed(thing):
+            return []
+        if is_dispatcher(thing):
+            return list(vars(thing)["registry"].values())
+        space = thing.__globals__
+        names = space if reads_any_global(thing.__code__) else globals_of(thing.__code__)
+        return [*(space[name] for name in names if name in space), *(thing.__closure__ or ())]
+    if isinstance(thing, types.CellType):
+        try:
+            return [thing.cell_contents]
+        except ValueError:
+            return []
+    if isinstance(thing, types.ModuleType):
+        return list(vars(thing).values()) if is_users_module(thing) else []
+    if isinstance(thing, type):
+        return list(vars(thing).values()) if is_users_class(thing) else []
+    if type(thing) in {dict, types.MappingProxyType}:
+        return list(thing.values())
+    if type(thing) in {list, tuple, set, frozenset}:
+        return list(thing)
+    if is_users_class(type(thing)):
+        return list(getattr(thing, "__dict__", {}).values())
+    return [inner for name in ("fn", "func", "__wrapped__") if (inner := getattr(thing, name, None)) is not None]
