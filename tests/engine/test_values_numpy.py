@@ -97,7 +97,7 @@ DIFFERENT = {
         np.bytes_(b"a"),
         np.datetime64("2020-01-01"),
         np.datetime64("2020-01-01", "s"),
-        np.datetime64("NaT"),
+        np.datetime64("NaT", "s"),
         np.timedelta64(1, "s"),
         np.void(b"ab"),
         np.ones(1, RECORD)[0],
@@ -311,7 +311,7 @@ FRESH = """
 import numpy as np
 from cas_engine.values import Digester
 from cas_store.digest import digest_of
-digest = Digester(lambda thing, where: digest_of(repr(thing).encode())).digest
+digest = Digester(lambda thing, where: digest_of(getattr(thing, "__qualname__", repr(thing)).encode())).digest
 made = digest([np.arange(5.0), np.array(["a", {"x", "y"}], object), np.float32(1), np.random.default_rng(3), np.add,
     np.ma.array([1, 2], mask=[0, 1]), np.zeros(2, [("a", "i4"), ("b", "U3")]), {np.int64(3): np.str_("a")}]).hex()
 """
