@@ -24,7 +24,7 @@ from cas_engine.plan import Decision, Hit, Miss, Planner, Same, Unknown
 from cas_engine.policy import Policy
 from cas_engine.records import Record
 from cas_engine.seeding import seed_of
-from cas_engine.unchanged import LiveCode
+from cas_engine.unchanged import LiveCode, RecordedCode
 from cas_engine.values import FileContent
 from cas_engine.worker import InputGone, Raised, Returned, Task
 from cas_store.digest import Digest
@@ -97,6 +97,7 @@ class Evaluation:
         self._calls: dict[int, _Call] = {}
         self._awaited: set[int] = set()  # somebody else computes their key
         self._again: set[int] = set()  # their blob is gone, so no look-up can help
+        self._recorded: dict[Digest, RecordedCode] = {}
         self._to_start: deque[int] = deque()
         self._nested_queue: deque[int] = deque()
         self._nested_running = 0
@@ -256,13 +257,14 @@ class Evaluation:
             part = record.parts.at(ref.path[0][1]) if ref.path and ref.path[0][0] == "item" else None
             return keys.part_of(record.value, ref) if part is None else keys.part_of(part, Ref(ref.slot, ref.path[1:]))
 
-        waits = [found[parent] for parent in above[template.slots :]]
+        # By what they are, not what they gave: a child waits for what its parents do to the world.
+        waits = [self._planner.identities[parent] for parent in above[template.slots :]]
         return keys.content_key(
             self._s.prefixes[graph.electron_of[node]],
             template,
             frozenset(graph.row_of(node).ignore),
             digest_of_slot,
-            [record.value for record in waits if record is not None],
+            [identity for identity in waits if identity is not None],
         )
 
     # Running ------------------------------------------------------------------------------------------------
@@ -288,7 +290,11 @@ class Evaluation:
             return
         # A call in this very thread could not be watched.
         runner = shared_threads() if row.timeout is not None else self._s.runner_for(row)
-        runner.start(Job(self._task(node, draw), self._s.store, self._s.live.get(row.capsule)), report)
+        runner.start(Job(self._task(node, draw), self._s.store, self._code_of(row)), report)
+
+    def _code_of(self, row: Row) -> LiveCode | RecordedCode:
+        live = self._s.live.get(row.capsule)
+        return live if live is not None else self._recorded.setdefault(row.capsule, RecordedCode())
 
     def _next_draw(self, node: int, row: Row) -> int:
         """Which draw of its key this is. A sample whose blob is gone is drawn again, not anew."""

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from cas_engine.bindings import consts_in
-from cas_engine.unchanged import LiveCode
+from cas_engine.unchanged import LiveCode, RecordedCode
 from cas_engine.worker import Fetch, InputGone, Raised, Reply, Returned, Task, run
 from cas_store.blobs import PreparedBlob
 from cas_store.digest import Digest
@@ -38,24 +38,20 @@ class Job:
 
     task: Task
     store: Store
-    live: LiveCode | None
+    code: LiveCode | RecordedCode
 
     def run_here(self) -> Done:
         """Make the call in this thread."""
-        fetch, live = self.store.get_blob, self.live
-        if live is None:
-            return finished(run(self.task, fetch), self.store)
-
+        fetch, code = self.store.get_blob, self.code
         used: list[Callable[..., object]] = []
 
         def load() -> Callable[..., object]:
-            used.append(live.function(fetch(self.task.capsule)))
-            return used[0]
+            used.append(code.function(fetch(self.task.capsule)))
+            return used[-1]
 
         reply = run(self.task, fetch, load)
-        if used and live.is_own(used[0]) and live.changed_since(time.monotonic()):
+        if used and isinstance(code, LiveCode) and code.is_own(used[-1]) and code.changed_since(time.monotonic()):
             # It may have read what was not recorded.
-            used.clear()
             reply = run(self.task, fetch, load)
         return finished(reply, self.store)
 

@@ -68,13 +68,29 @@ class LiveCode:
             return not self._is_live
 
 
+class RecordedCode:
+    """The function of a capsule, loaded once for a dispatch, so that what it does to its globals ends with that."""
+
+    def __init__(self) -> None:
+        self._function: Callable[..., Any] | None = None
+        self._lock = threading.Lock()
+
+    def function(self, blob: bytes | memoryview) -> Callable[..., Any]:
+        """The function. Raises CapsuleError, EnvironmentMismatch."""
+        with self._lock:
+            if self._function is None:
+                self._function = capsule.load(blob, fresh=True)
+            return self._function
+
+
 def _by_value(blob: bytes | memoryview) -> Callable[..., Any]:
     head = capsule.header(blob)
     shown = f"{head.module}.{head.qualname or head.name}"
     if head.fault:
         return capsule.load(blob)  # which says what hinders it
     stream = take_apart(blob).stream
-    function: Callable[..., Any] = load_by_value(stream, Fingerprinter(), shown, head.python, dict(head.packages))
+    packages = dict(head.packages)
+    function: Callable[..., Any] = load_by_value(stream, Fingerprinter(), shown, head.python, packages, fresh=True)
     return function
 
 

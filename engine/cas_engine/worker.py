@@ -73,10 +73,11 @@ Reply = Returned | Raised | InputGone
 
 def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]] | None = None) -> Reply:
     """Make the call. `load` gives the function where there is a shorter way to it than through its capsule."""
+    session = Fingerprinter()
     try:
-        function = capsule.load(fetch(task.capsule)) if load is None else load()
-        args = [_load(binding, task, fetch) for binding in task.args]
-        kwargs = {name: _load(binding, task, fetch) for name, binding in task.kwargs}
+        function = capsule.load(fetch(task.capsule), session) if load is None else load()
+        args = [_load(binding, task, fetch, session) for binding in task.args]
+        kwargs = {name: _load(binding, task, fetch, session) for name, binding in task.kwargs}
     except (BlobMissing, BlobDamaged) as gone:
         return InputGone(gone.digest)
     except Exception as error:  # noqa: BLE001 - an input's own __setstate__ may raise anything
@@ -142,12 +143,12 @@ def digests(value: object, session: Fingerprinter) -> tuple[Digest, Parts]:
     return session.digest_value(value), NO_PARTS
 
 
-def _load(binding: Binding, task: Task, fetch: Fetch) -> Any:
+def _load(binding: Binding, task: Task, fetch: Fetch, session: Fingerprinter) -> Any:
     # Decoded anew for each call: what an electron does to its inputs must not reach anybody else.
     def const(one: Const) -> Any:
-        return codec.decode(fetch(one.blob) if one.blob is not None else one.encoded or b"")
+        return codec.decode(fetch(one.blob) if one.blob is not None else one.encoded or b"", session)
 
-    return materialize(binding, const, lambda slot: codec.decode(fetch(task.slots[slot])))
+    return materialize(binding, const, lambda slot: codec.decode(fetch(task.slots[slot]), session))
 
 
 def _trimmed(error: BaseException) -> str:
