@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import linecache
 from types import CodeType, FunctionType
@@ -48,13 +49,13 @@ def _is_current(code: CodeType, compiled: dict[str, dict[tuple[str, int], CodeTy
     """Whether the text that would be found today still compiles to this code."""
     file = code.co_filename
     if file not in compiled:
-        compiled[file] = _codes_in(file)
+        compiled[file] = _codes_in(file, "".join(linecache.getlines(file)))
     today = compiled[file].get((code.co_name, code.co_firstlineno))
     return today is not None and canonical(today).digest == canonical(code).digest
 
 
-def _codes_in(file: str) -> dict[tuple[str, int], CodeType]:
-    text = "".join(linecache.getlines(file))
+@functools.lru_cache(maxsize=64)
+def _codes_in(file: str, text: str) -> dict[tuple[str, int], CodeType]:
     try:
         row = [compile(text, file, "exec", dont_inherit=True)]
     except (SyntaxError, ValueError):
