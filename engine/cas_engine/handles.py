@@ -13,6 +13,8 @@ from cas_engine.errors import TracingError
 if TYPE_CHECKING:
     from cas_engine.tracing import Trace
 
+_DEEPEST = 100
+_NEW_VALUE = "make the new value in an electron: results are never changed"
 _OURS = ("cas_engine.", "cas_run.")
 
 
@@ -33,6 +35,8 @@ class Handle:
         object.__setattr__(self, "_cas_outputs", outputs)
 
     def _cas_step(self, kind: str, key: object) -> Handle:
+        if len(self._cas_path) >= _DEEPEST:
+            self._cas_refuse()  # something follows it without end, taking it for the value
         return Handle(self._cas_trace, self._cas_node, (*self._cas_path, (kind, key)))
 
     def __getattr__(self, name: str) -> Handle:
@@ -42,14 +46,10 @@ class Handle:
         return self._cas_step("attr", name)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise TracingError(
-            f"{self._cas_says('assigns to an attribute of')}\n  -> make the new value in an electron: results are never changed"
-        )
+        raise TracingError(f"{self._cas_says('assigns to an attribute of')}\n  -> {_NEW_VALUE}")
 
     def __setitem__(self, key: object, value: object) -> NoReturn:
-        raise TracingError(
-            f"{self._cas_says('assigns to an item of')}\n  -> make the new value in an electron: results are never changed"
-        )
+        raise TracingError(f"{self._cas_says('assigns to an item of')}\n  -> {_NEW_VALUE}")
 
     def __getitem__(self, key: object) -> Handle:
         step = self._cas_trace.item_step(key)
@@ -59,6 +59,12 @@ class Handle:
 
     def __call__(self, *args: object, **kwargs: object) -> Handle:
         return self._cas_trace.operator(operator_call, (self, *args), kwargs)
+
+    def __delitem__(self, key: object) -> NoReturn:
+        raise TracingError(f"{self._cas_says('deletes an item of')}\n  -> {_NEW_VALUE}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise TracingError(f"{self._cas_says('deletes an attribute of')}\n  -> {_NEW_VALUE}")
 
     def __iter__(self) -> Iterator[Handle]:
         if self._cas_outputs is None or self._cas_path:
@@ -81,10 +87,29 @@ class Handle:
             "  -> do this in an electron, or in a sublattice (@ct.electron over @ct.lattice)"
         )
 
-    __len__ = __int__ = __float__ = __complex__ = __index__ = __contains__ = __round__ = _cas_refuse
+    __int__ = __float__ = __complex__ = __index__ = __contains__ = __round__ = __array__ = _cas_refuse
+    # A text with a name in it, where the value was meant, would go unnoticed. `print(handle)` works.
+    __format__ = _cas_refuse
     __hash__ = object.__hash__
 
+    def __len__(self) -> int:
+        # What takes several values at once, as `[*handle]`, asks for their number first.
+        if self._cas_outputs is None or self._cas_path:
+            self._cas_refuse()
+        return self._cas_outputs
+
+    def __array_ufunc__(self, ufunc: Callable[..., Any], method: str, *args: object, **kwargs: object) -> Handle:
+        """NumPy's functions and operators from the left: one node, not one for each element."""
+        if method != "__call__" or "out" in kwargs:
+            self._cas_refuse()
+        return self._cas_trace.operator(ufunc, args, kwargs)
+
     def __reduce_ex__(self, protocol: object) -> NoReturn:
+        self._cas_refuse()
+
+    def __cas_digest__(self) -> NoReturn:
+        # It hides where no trace looks: in a set, an instance, a closure.
+        self._cas_trace.check_is_current()
         self._cas_refuse()
 
     def _cas_says(self, what: str) -> str:

@@ -101,6 +101,11 @@ class Trace:
             self._mine(parent)
             self._waits.setdefault(self._mine(child), []).append(parent._cas_node)  # noqa: SLF001 - handles are ours
 
+    def check_is_current(self) -> None:
+        """Raise TracingError if what is being traced is another evaluation, or none."""
+        if _current.get() is not self:
+            raise _foreign()
+
     def name_of(self, node: int) -> str:
         """The electron of a node, for messages."""
         return self._rows[self._electron_of[node]].slot
@@ -211,10 +216,7 @@ class Trace:
 
     def _mine(self, handle: Handle) -> int:
         if handle._cas_trace is not self:  # noqa: SLF001 - handles are ours
-            raise TracingError(
-                f"{place()} uses a result of another evaluation of a lattice\n"
-                "  -> pass the value itself: `ct.get_result(dispatch_id).result`"
-            )
+            raise _foreign()
         return handle._cas_node  # noqa: SLF001 - handles are ours
 
     def _append(self, at: int, template: int, parents: tuple[int, ...]) -> int:
@@ -285,6 +287,13 @@ def trace(
     with _recording(recording):
         returned = lattice.fn(*args, **kwargs)
     return recording.finish(returned)
+
+
+def _foreign() -> TracingError:
+    return TracingError(
+        f"{place()} uses a result of another evaluation of a lattice\n"
+        "  -> pass the value itself: `ct.get_result(dispatch_id).result`"
+    )
 
 
 @contextmanager
