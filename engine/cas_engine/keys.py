@@ -55,7 +55,7 @@ def content_key(
     slot_digest: Callable[[Ref], Digest],
     waits: Sequence[Digest],
 ) -> Digest:
-    """The key by the values that a call really gets, however they came about."""
+    """The key by the values that a call really gets, however they came about; `waits` are identities."""
     pieces = [b"content\0", prefix]
     for name, binding in template.params:
         if name.lstrip("*") not in leave_out:
