@@ -13,11 +13,12 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cas_engine import executors, files, ledger, outcome, verification
+from cas_engine import codec, executors, files, ledger, outcome, verification
 from cas_engine import manifest as manifests
+from cas_engine.bindings import Const, follow, refs_in
 from cas_engine.evaluation import Evaluation, Setting
 from cas_engine.events import Audited, Finished, Observer, Planned
-from cas_engine.graph import Row
+from cas_engine.graph import Graph, Row
 from cas_engine.ledger import Entry, Status
 from cas_engine.options import ExecutorChoice
 from cas_engine.outcome import NodeOutcome, NodeStatus
@@ -212,6 +213,8 @@ def carry_out(
         running.evaluation = Evaluation(setting)
         nodes = running.evaluation.run()
         status, error = _verdict(nodes, prepared, cancelled=running.cancel.is_set())
+        if status is Status.COMPLETED and (error := _missing_part(store, prepared.manifest.graph, nodes)):
+            status = Status.FAILED
     except CasRunError as problem:
         running.problem = problem
         error = str(problem)
@@ -271,6 +274,27 @@ def _verdict(nodes: Sequence[NodeOutcome], prepared: Prepared, *, cancelled: boo
     labels = prepared.manifest.graph.labels()
     texts = [f"electron `{labels[i]}` failed:\n{nodes[i].extra['error']}" for i in failed]
     return Status.FAILED, "\n\n".join(texts)
+
+
+def _missing_part(store: Store, graph: Graph, nodes: Sequence[NodeOutcome]) -> str:
+    """What the lattice returns of a result, and the result does not have; "" if all is there."""
+    values: dict[int, Any] = {}
+
+    def load(const: Const) -> Any:
+        return codec.decode(store.get_blob(const.blob) if const.blob is not None else const.encoded or b"")
+
+    for ref in refs_in(graph.output):
+        node = graph.output_parents[ref.slot]
+        if not ref.path:
+            continue
+        if node not in values:
+            values[node] = codec.decode(store.get_blob(nodes[node].blob))
+        try:
+            follow(values[node], ref.path, load)
+        except Exception as problem:  # noqa: BLE001 - the user's own class may raise anything
+            part = f"a part of the result of `{graph.labels()[node]}` that it does not have"
+            return f"the lattice returns {part}\n{type(problem).__name__}: {problem}"
+    return ""
 
 
 def _answer(store: Store, answered: Answered, observer: Observer | None) -> Entry:
