@@ -1,0 +1,51 @@
+"""`python -m benchmarks`: runs the benchmarks, prints what they found, and writes it as JSON if asked."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+
+from benchmarks.harness import Options, Report, machine
+
+BENCHMARKS = {  # name: the module whose `run(options)` gives a Report; imported only when it is run
+    "fingerprint": "benchmarks.fingerprint",
+    "identity": "benchmarks.identity",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What cas-run costs and gets right.")
+    parser.add_argument("--quick", action="store_true", help="a part of the cases, fewer repetitions")
+    parser.add_argument("--only", metavar="NAME", action="append", choices=sorted(BENCHMARKS), help="this one")
+    parser.add_argument(
+        "--peers",
+        metavar="NAMES",
+        nargs="?",
+        const="all",
+        default="",
+        help="the peers too: all that benchmarks/peers/setup made, or some: joblib,redun",
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write what was found")
+    parser.add_argument("--lanes", type=int, default=2, help="projects of the corpus side by side (default 2)")
+    parser.add_argument("--seconds", type=float, default=300.0, help="the most that one peer may take (default 300)")
+    asked = parser.parse_args()
+    options = Options(quick=asked.quick, peers=asked.peers, lanes=asked.lanes, seconds_each=asked.seconds)
+    here = machine()
+    print(", ".join(f"{name} {value}" for name, value in here.items()))
+    found = {}
+    for name in asked.only or BENCHMARKS:
+        print(f"\n== {name}", flush=True)
+        report: Report = importlib.import_module(BENCHMARKS[name]).run(options)
+        print(report.text, flush=True)
+        found[name] = report.found
+        if asked.json:  # after each, so that an interrupted run leaves what it has
+            text = json.dumps({"machine": here, "benchmarks": found}, indent=1)
+            asked.json.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

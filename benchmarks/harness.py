@@ -1,0 +1,99 @@
+"""What every benchmark is given and gives back, and how a figure is shown beside its limit."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    quick: bool = False
+    peers: str = ""  # names with commas, or `all`; empty: none
+    lanes: int = 2  # cases of the corpus side by side
+    seconds_each: float = 300.0  # for one contender; what is not played by then is left out, and the share told
+    say: Callable[[str], None] = field(default=lambda line: print(line, flush=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one benchmark found: for people and for --json."""
+
+    text: str
+    found: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A measured figure; `limit` is what the machine can do, measured in the same run, or what is asked for."""
+
+    what: str
+    unit: str
+    ours: float
+    limit: float | None = None
+    limit_is: str = ""
+    reach: str = ""  # in words: what the ratio or figure should be
+    p90: float | None = None
+    most: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        return self.ours / self.limit if self.limit else None
+
+
+def spread(seconds: Sequence[float]) -> tuple[float, float, float]:
+    """Median, p90 and maximum."""
+    ordered = sorted(seconds)
+    return statistics.median(ordered), ordered[int(0.9 * (len(ordered) - 1))], ordered[-1]
+
+
+def seconds_of(call: Callable[[], object], times: int) -> list[float]:
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return taken
+
+
+def table_of(figures: Sequence[Figure]) -> str:
+    lines = [f"{'':<58}{'limit':>10}{'ours':>10}{'p90':>10}{'max':>10}{'ratio':>7}  reach"]
+    for figure in figures:
+        columns = "".join(f"{shown(each):>10}" for each in (figure.limit, figure.ours, figure.p90, figure.most))
+        ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
+        lines.append(f"{figure.what + ', ' + figure.unit:<58}{columns}{ratio:>7}  {figure.reach}")
+    notes = dict.fromkeys(f"limit of {figure.what}: {figure.limit_is}" for figure in figures if figure.limit_is)
+    return "\n".join([*lines, *notes])
+
+
+def shown(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def json_of(figures: Sequence[Figure]) -> dict[str, Any]:
+    return {"figures": [{**asdict(figure), "ratio": figure.ratio} for figure in figures]}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on; others' work on it is told by the load."""
+    cpu = platform.processor() or platform.machine()
+    listed = Path("/proc/cpuinfo")
+    if listed.exists():
+        names = [line.partition(":")[2].strip() for line in listed.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "load": [round(each, 1) for each in os.getloadavg()],
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+    }
