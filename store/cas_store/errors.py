@@ -3,7 +3,6 @@
 A message says what happened, to which thing, why, and what to do next (after ``->``).
 """
 
-# ruff: noqa: N818 - an error is named for what is the matter; that it is an error shows where it is raised
 from __future__ import annotations
 
 from pathlib import Path
