@@ -327,7 +327,7 @@ def polars_columns(pl):
         "category": pl.Series(["x", "y", None], dtype=pl.Categorical),
         "enum": pl.Series(["a", "b", None], dtype=pl.Enum(["a", "b"])),
         "array": pl.Series([[1, 2], [3, 4], None], dtype=pl.Array(pl.Int64, 2)),
-        "decimal": pl.Series([Decimal("1.50"), None, Decimal(2)], dtype=pl.Decimal(10, 2)),
+        "decimal": pl.Series([Decimal("1.50"), None, Decimal("2.00")], dtype=pl.Decimal(10, 2)),
         "date": [dt.date(2020, 1, 1), None, dt.date(2020, 1, 3)],
         "datetime": [dt.datetime(2020, 1, 1), None, dt.datetime(2020, 1, 3)],  # noqa: DTZ001
         "duration": [dt.timedelta(1), None, dt.timedelta(3)],

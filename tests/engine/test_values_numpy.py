@@ -257,7 +257,8 @@ def test_a_stream_of_random_numbers_counts_by_where_it_is():
     assert digest(generator(1, 3)) == digest(generator(1, 3)) != digest(generator(1, 4))
     spawned = np.random.default_rng(1)
     spawned.spawn(1)
-    assert digest(spawned) != digest(np.random.default_rng(1))
+    if not np.__version__.startswith("1."):  # whose copies forget what to spawn from
+        assert digest(spawned) != digest(np.random.default_rng(1))
 
 
 @pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="comes with NumPy 2")

@@ -186,11 +186,10 @@ def _compiled_callable(value: Any) -> CodeOf | Branch:
 def _pydantic_model(value: Any) -> Branch:
     """As pydantic compares: the fields, whether set or left at their default, and what was added to them."""
     cls = type(value)
-    known = getattr(cls, "__pydantic_fields__", None) or getattr(cls, "__fields__", {})
-    named: list[object] = []
-    for name, held in vars(value).items():
-        if name in known or getattr(cls, "__pydantic_fields__", None) is None:
-            named += (name, held)
+    known = getattr(cls, "__pydantic_fields__", None)
+    if known is None:  # before pydantic 2.10; and before 2, where all that there is are fields
+        known = getattr(cls, "model_fields", vars(value))
+    named = list(chain.from_iterable((name, held) for name, held in vars(value).items() if name in known))
     for part in ("__pydantic_extra__", "__pydantic_private__"):
         more = getattr(value, part, None)
         if more:

@@ -49,8 +49,8 @@ def _random_rule(kind: type, np: Any) -> Rule | None:
     if issubclass(kind, random.Generator):
         return lambda value: listed("Generator", value.bit_generator)
     if issubclass(kind, random.BitGenerator):
-        # The seed sequence counts: `spawn` draws from it.
-        return lambda value: listed("BitGenerator", CodeOf(kind), value.state, getattr(value, "seed_seq", None))
+        # From NumPy 2 on with the seed sequence, from which `spawn` draws; before, no copy keeps it.
+        return lambda value: listed("BitGenerator", CodeOf(kind), value.__getstate__())
     if issubclass(kind, random.RandomState):
         return lambda value: listed("RandomState", value.get_state(legacy=False))
     if issubclass(kind, random.SeedSequence):
