@@ -104,9 +104,14 @@ def _fixed_now(fn: Callable[..., Any]) -> frozenset[tuple[str, bytes]] | None:
 def _fixed_of(fingerprint: Fingerprint) -> frozenset[tuple[str, bytes]]:
     """Code and constants: what a call cannot change in passing."""
     written = {warning.rpartition(" ")[2] for warning in fingerprint.warnings}
-    return frozenset(
-        (c.name, c.digest) for c in fingerprint.components if _is_fixed(c) and c.name.rpartition(".")[2] not in written
-    )
+    inside: set[str] = set()  # what can change, and what is told as a part of that
+    fixed = []
+    for component in fingerprint.components:
+        if component.via in inside or _is_mutable(component):
+            inside.add(component.name)
+        elif _is_fixed(component) and component.name.rpartition(".")[2] not in written:
+            fixed.append((component.name, component.digest))
+    return frozenset(fixed)
 
 
 def _is_fixed(component: Component) -> bool:
