@@ -222,6 +222,19 @@ def test_a_used_up_generator_of_random_numbers_differs_from_a_fresh_one():
     assert digest(drawn(1, 5)) == digest(drawn(1, 5)) != digest(drawn(1, 6))
 
 
+def test_a_function_of_a_module_is_code_though_it_is_bound_to_a_hidden_object():
+    asked = []
+
+    def counting(thing, where):
+        asked.append(thing)
+        return bytes(16)
+
+    source = random.Random(1)
+    Digester(counting).digest([random.random, random.shuffle])
+    assert asked == [random.random, random.shuffle]
+    assert digest(source.random) == digest(random.Random(1).random) != digest(random.Random(2).random)
+
+
 FRESH = """
 import collections, datetime, decimal, enum, functools, ipaddress, json
 import pathlib, random, re, types, typing, uuid, zoneinfo

@@ -26,6 +26,8 @@ from cas_engine.values.pieces import (
 )
 from cas_store.digest import digest_of
 
+_NO_MODULE = ModuleType("none")
+
 # Types whose objects are code: what they do is what they are.
 CODE = frozenset(
     f"builtins.{name}"
@@ -45,16 +47,29 @@ CODE = frozenset(
 ) | {"functools._lru_cache_wrapper", "functools.cached_property", "functools.singledispatchmethod"}
 
 
-def _method(value: Any) -> Branch:
+def _method(value: Any) -> Unfolded:
+    if _is_function_of_a_module(value):
+        return CodeOf(value)
     # In pieces, so that an object that holds one of its own methods is a cycle like others.
     return listed("method", CodeOf(value.__func__), value.__self__)
 
 
 def _builtin(value: Any) -> Unfolded:
     owner = value.__self__
-    if owner is None or isinstance(owner, (type, ModuleType)):
+    if owner is None or isinstance(owner, (type, ModuleType)) or _is_function_of_a_module(value):
         return CodeOf(value)
     return listed("builtin method", value.__name__, owner)
+
+
+def _is_function_of_a_module(value: Any) -> bool:
+    """Whether a bound method is what a module offers as a function: random.random, numpy.random.rand.
+
+    What these are bound to is the module's own affair, and differs in every process.
+    """
+    for module in (getattr(value, "__module__", None), type(value.__self__).__module__):
+        if vars(sys.modules.get(module or "", _NO_MODULE)).get(value.__name__) is value:
+            return True
+    return False
 
 
 def _cell(value: Any) -> Branch:
