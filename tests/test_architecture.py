@@ -39,7 +39,7 @@ READING_ORDER = {
             program fingerprint live installed reached
             classes image oddities by_value streams frames unstorable definitions codec capsule unchanged
             records keys policy plan outcome manifest board
-            location ledger accepted journal kept previews explain recorder preparation
+            settings location ledger accepted journal kept previews explain recorder preparation
             seeding worker executors events evaluation sublattice result verification running
             dispatch planning history explanation acceptance statistics
         """,
@@ -178,7 +178,7 @@ def test_modules_that_call_themselves_pure_do_no_io(package: str) -> None:
 
 def test_what_code_and_values_are_is_known_without_a_store() -> None:
     rooms = READING_ORDER["cas_engine"]
-    without = set(rooms[: rooms.index("location")])
+    without = set(rooms[: rooms.index("settings")])
     touching = {room(each.importer) for each in imports_of("cas_engine") if each.target.startswith(STORE_ITSELF)}
     assert touching & without == set()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -72,9 +71,10 @@ class Local:
 
     def __init__(self, path: str | None, *, create: bool) -> None:
         from cas_engine.location import open_store
+        from cas_engine.settings import setting
 
         # A mistyped path must not come back as an empty store: only work makes a new one there.
-        named = path or os.environ.get("CAS_RUN_STORE")
+        named = path or setting("store")
         self.store: Store = open_store(path, create=create or not named)
 
     def resolve(self, text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from cas_engine.options import ExecutorChoice, checked_executor, checked_share
 from cas_engine.policy import checked_policy
 from cas_engine.preparation import prepare, prepare_again
 from cas_engine.result import Result, result_of
+from cas_engine.settings import setting
 from cas_store.store import Store
 
 _POLL_S = (0.01, 0.25)  # how often another process's dispatch is looked at: at first, and at last
@@ -37,7 +37,8 @@ def dispatch(
     store     a store or a path; default: CAS_RUN_STORE, else the user's data folder
     executor  "thread" (default), "inline" or a `concurrent.futures.Executor`, where electrons do not say so themselves
     observer  called with each event, from the thread that coordinates
-    audit     share of the hits (0 to 1, or "1%") that is run again and compared; default: CAS_RUN_AUDIT, else none
+    audit     share of the hits (0 to 1, or "1%") that is run again and compared; default: CAS_RUN_AUDIT, else
+              that of the config file, else none
 
     Inputs that do not bind, and values without a stable content, raise before anything runs; what the lattice function
     itself raises comes through.
@@ -166,7 +167,7 @@ def checked_lattice(lattice: object) -> Lattice[..., Any]:
 
 
 def _share(audit: float | str | None) -> float:
-    return checked_share(os.environ.get("CAS_RUN_AUDIT") or 0.0 if audit is None else audit)
+    return checked_share(setting("audit") or 0.0 if audit is None else audit)
 
 
 def _wait_here(here: running.Running, deadline: float | None, timeout: float | None) -> None:

@@ -1,4 +1,4 @@
-"""Which store: the one given, CAS_RUN_STORE, or the user's data folder."""
+"""Which store: the one given, CAS_RUN_STORE, that of the config file, or the user's data folder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from cas_engine.settings import setting
 from cas_store.store import Store
 
 StoreChoice = Store | str | Path | None
@@ -14,11 +15,11 @@ StoreChoice = Store | str | Path | None
 def open_store(choice: StoreChoice = None, *, create: bool = True) -> Store:
     """Open a store, creating it on first use. Raises StoreError.
 
-    None means the folder in CAS_RUN_STORE, or else the one that the platform keeps for a user's data.
+    None means the folder in CAS_RUN_STORE or in the config file, else the one that the platform keeps for users' data.
     """
     if isinstance(choice, Store):
         return choice
-    path = choice or os.environ.get("CAS_RUN_STORE") or default_path()
+    path = choice or setting("store") or default_path()
     return Store.open(Path(path).expanduser(), create=create)
 
 

@@ -1,0 +1,57 @@
+"""What a user has set once for all: environment variables, then the config file.
+
+The file is INI, in the platform's folder for configuration (CAS_RUN_CONFIG names another):
+
+    [cas-run]
+    store = ~/results
+    audit = 1%
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import sys
+from pathlib import Path
+
+from cas_engine.errors import BadOption
+
+NAMES = ("store", "audit")
+_SECTION = "cas-run"
+
+
+def setting(name: str) -> str | None:
+    """CAS_RUN_<NAME>, else what the config file says, else None. Raises BadOption for a file that cannot be read."""
+    from_environment = os.environ.get(f"CAS_RUN_{name.upper()}")
+    return from_environment or _read(config_path()).get(name)
+
+
+def config_path() -> Path:
+    """Where the config file is looked for: the XDG base directories, Application Support, AppData."""
+    named = os.environ.get("CAS_RUN_CONFIG")
+    if named:
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming") / "cas-run" / "config.ini"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "cas-run" / "config.ini"
+    home = os.environ.get("XDG_CONFIG_HOME", "")
+    # The specification says that relative paths are to be ignored.
+    return (Path(home) if Path(home).is_absolute() else Path.home() / ".config") / "cas-run" / "config.ini"
+
+
+def _read(path: Path) -> dict[str, str]:
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"), str(path))
+        found = dict(parser[_SECTION]) if _SECTION in parser else {}
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, configparser.Error) as error:
+        reason = str(error).replace("\n", " ")
+        raise BadOption(f"the config file {path} cannot be read: {reason}\n  -> mend it, or remove it") from None
+    unknown = sorted(set(found) - set(NAMES))
+    if unknown:
+        known = " and ".join(f"`{name}`" for name in NAMES)
+        raise BadOption(f"the config file {path} sets `{unknown[0]}`, which is not known\n  -> it may set {known}")
+    return found
