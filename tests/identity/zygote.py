@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import compileall
 import faulthandler
+import gc
 import importlib
 import importlib.util
 import io
 import json
 import linecache
 import os
+import pkgutil
 import site
 import sys
 import threading
@@ -168,6 +170,9 @@ def main() -> None:
     for name in (*PRELOADED, *(HEAVY if "--heavy" in sys.argv else ())):
         with suppress(ImportError):
             importlib.import_module(name)
+    for found in pkgutil.walk_packages(sys.modules["cas_engine"].__path__, "cas_engine."):
+        importlib.import_module(found.name)  # what each fork would import by itself
+    gc.freeze()
     answers = io.TextIOWrapper(os.fdopen(os.dup(1), "wb"), encoding="utf-8", line_buffering=True)
     os.dup2(2, 1)
     for line in sys.stdin:
