@@ -13,10 +13,21 @@ from types import CodeType
 
 from cas_engine.fingerprint import opcodes as O  # noqa: N812
 from cas_engine.fingerprint.constants import SIMPLE, dumped, plain
-from cas_engine.fingerprint.idioms import called_with, is_counted, is_of_class, is_way_out, landing, stores_name, ways
+from cas_engine.fingerprint.idioms import (
+    absolute,
+    called_with,
+    is_counted,
+    is_of_class,
+    is_own_name,
+    is_way_out,
+    landing,
+    stores_name,
+    ways,
+)
 from cas_engine.fingerprint.instructions import CO_OPTIMIZED, Instructions, decode
 from cas_engine.fingerprint.readings import (
     IMPORTERS,
+    LOADERS,
     LOCALS_READERS,
     MODULE_READERS,
     OF_CLASSES,
@@ -62,7 +73,7 @@ class Canonical:
     reflects: frozenset[str]  # values of REFLECTIVE
     names: frozenset[str]  # all names that it mentions
     counted: frozenset[str]  # attributes that are only counted up
-    computed_imports: bool  # imports a name that isn't a literal
+    computed_imports: bool  # imports what only running it would tell
     literals: tuple[str, ...]  # string constants, kept only where a computed import may use them
     keywords: frozenset[str]  # names by which it may pass arguments
     hidden: tuple[str, ...]  # parameters of its lambdas: they count where something passes arguments by these names
@@ -126,7 +137,7 @@ class _Writer:
             reflects=frozenset(self.reflects),
             names=frozenset(self.names),
             counted=frozenset(self.counted - self.uncounted),
-            computed_imports=self.computed_imports,
+            computed_imports=self.computed_imports or not self.names.isdisjoint(LOADERS),
             literals=tuple(self.strings) if self.computed_imports or "modules" in self.names else (),
             keywords=frozenset(self.keywords),
             hidden=tuple(self.hidden),
@@ -287,6 +298,10 @@ class _Writer:
         last = attrs[-1] if attrs else base.name
         if last in IMPORTERS:
             self._literal_import(found, end, last)
+        elif last == "getLogger" and is_own_name(found, end):
+            seen[end] = self.written  # which logger it is changes no result
+            self.written += 1
+            return end + 1
         return end
 
     def _literal_import(self, found: Instructions, at: int, by: str) -> None:
@@ -294,6 +309,9 @@ class _Writer:
         if name is None:
             self.computed_imports = True
         else:
+            package = found.args[at + 1] if found.kinds[at + 1] == O.CONST else None
+            if name.startswith(".") and isinstance(package, str):
+                name = absolute(name, package)
             self.out.append(self._slot(Ref(LITERAL, name)))
             if by == "__import__" and "." in name:  # which gives the first of the names
                 self.out.append(self._slot(Ref(LITERAL, name.partition(".")[0])))

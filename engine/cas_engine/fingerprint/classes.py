@@ -6,6 +6,7 @@ import abc
 import dataclasses
 import enum
 import re
+import sys
 import types
 from importlib import import_module
 from types import FunctionType
@@ -49,7 +50,7 @@ def describe_class(node: Node, reach: Reach) -> None:
     node.name = _shown(cls)
     if not owner.is_user:
         # Methods of the user's that were put into it.
-        patched = sorted(name for name, value in vars(cls).items() if is_users_code(value))
+        patched = sorted(name for name, value in vars(cls).items() if _put_in(value))
         node.children = [reach.node(vars(cls)[name]) for name in patched]
         says(node, owner.kind.value, str(cls.__module__), cls.__qualname__, tuple(patched))
         return
@@ -188,8 +189,18 @@ def _registered(cls: abc.ABCMeta) -> list[type]:
     return sorted((each for each in found if each is not None), key=lambda each: (each.__qualname__, each.__module__))
 
 
+def _put_in(value: object) -> bool:
+    """Whether a member of a package's class is code of the user's. (What attrs and the like make has no module.)"""
+    name = value.__globals__.get("__name__") if isinstance(value, FunctionType) else getattr(value, "__module__", None)
+    return name in sys.modules and is_users_code(value)
+
+
 def _generated(value: object) -> bool:
-    return isinstance(value, FunctionType) and value.__code__.co_filename.startswith("<attrs generated")
+    if not isinstance(value, FunctionType):
+        return False
+    return (
+        value.__code__.co_filename.startswith("<attrs generated") or value.__globals__.get("__name__") == "attr._make"
+    )
 
 
 def _own_functions(cls: type) -> list[FunctionType]:
@@ -202,8 +213,6 @@ def _own_functions(cls: type) -> list[FunctionType]:
 
 
 def _shown(cls: type) -> str:
-    import sys  # noqa: PLC0415
-
     module = sys.modules.get(str(cls.__module__))
     name = shown_module(vars(module)) if module is not None else str(cls.__module__)
     return f"{name}.{cls.__qualname__}"

@@ -9,11 +9,13 @@ from types import FunctionType, ModuleType
 
 from cas_engine.fingerprint.annotations import annotated
 from cas_engine.fingerprint.bytecode import Canonical, Parameter, canonical
+from cas_engine.fingerprint.environment import FILE
 from cas_engine.fingerprint.graph import DigestOf, Node
+from cas_engine.fingerprint.named import files_named, modules_named, texts_in
 from cas_engine.fingerprint.origin import Kind, is_builtin, is_importable, owner_of_function, owner_of_namespace
 from cas_engine.fingerprint.reach import Reach, belongs, says
 from cas_engine.fingerprint.readings import IMPORTERS, LOCALS_READERS, MODULE_READERS, REFLECTIVE
-from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, LITERAL, OPTIONAL, Ref
+from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, OPTIONAL, Ref
 from cas_engine.fingerprint.resolve import (
     Foreign,
     Found,
@@ -46,8 +48,8 @@ def describe_function(node: Node, reach: Reach) -> None:
     _read_attributes(node, fn, form, reader)
     if any(ref.source == GLOBAL and ref.name in MODULE_READERS for ref in form.refs) or "f_globals" in form.names:
         reader.whole_module()
-    if form.computed_imports:
-        reader.computed_imports(form.literals)
+    if form.computed_imports or reader.imports_by_name:
+        reader.computed_imports(sure=not form.names.isdisjoint(IMPORTERS))
     if "__subclasses__" in form.names:
         reader.subclasses()
     node.reflects = node.reflects | form.reflects
@@ -89,6 +91,7 @@ class _Reader:
         self.reach = reach
         self.form = canonical(fn.__code__)
         self.said: list[object] = []
+        self.imports_by_name = False
 
     def read(self, ref: Ref) -> None:
         if ref.source == COUNTER:
@@ -125,7 +128,7 @@ class _Reader:
         self.node.children += [self.reach.node(each) for each in foreign.held]
         self._reflect(foreign.rest)
         if foreign.module == "sys" and foreign.rest[:1] == ("modules",):
-            self.computed_imports(self.form.literals)
+            self.imports_by_name = True
             if "__name__" in self.form.names:
                 self.whole_module()
 
@@ -142,7 +145,7 @@ class _Reader:
             self._of_place(obj, found)
             return
         if obj is importlib.import_module and ref.name not in IMPORTERS:
-            self.computed_imports(tuple(sorted(self.form.keywords)))  # under another name: its argument isn't known
+            self.imports_by_name = True  # under another name: its argument isn't known
         if isinstance(obj, FunctionType) and obj.__name__ in REFLECTIVE and not owner_of_function(obj).is_user:
             self._reflect((obj.__name__,))
         self.said.append(("found", *self._told(obj, rest)))
@@ -159,13 +162,8 @@ class _Reader:
         return rest
 
     def _of_place(self, value: str, found: Found) -> None:
-        """`__name__` and `__file__` of a module: run as a script or imported, here or elsewhere, it is one module."""
-        if found.place[1] == "__file__":
-            self.said.append("its file")
-        elif "__main__" in self.form.keywords:
-            self.said.append(("its name", value))
-        else:
-            self.said.append(("its name", found.name.rpartition(".")[0]))
+        """`__name__` and `__file__` of a module: where the file lies doesn't count."""
+        self.said.append("its file" if found.place[1] == "__file__" else ("its name", value))
 
     def whole_module(self) -> None:
         """The body reads names that only running it would tell."""
@@ -176,19 +174,17 @@ class _Reader:
         self.child(module, None, module.__name__)
         self.said.append("whole module")
 
-    def computed_imports(self, literals: tuple[str, ...]) -> None:
-        """An import by a computed name: the texts in the body that name modules of the user's are taken for it."""
-        known = False
-        for text in literals:
-            name = text.rstrip(".")
-            if not name.replace(".", "").isidentifier():
-                continue
-            found = resolve(Ref(LITERAL, name), self.fn)
-            if isinstance(found, Found):
-                self.child(found.obj, None, found.name)
-                known = True
+    def computed_imports(self, *, sure: bool = True) -> None:
+        """An import by a computed name: all texts at hand that name modules of the user's are taken for it."""
+        self.node.computes = True
+        texts = {*self.form.keywords, *(text for child in self.node.children for text in texts_in(child.obj))}
+        modules = modules_named(texts, self.fn.__globals__)
+        for module in modules:
+            self.child(module, None, module.__name__)
+        for file in files_named(texts, folder_of(self.fn.__globals__)):
+            self.node.packages.add(FILE + file)
         self.said.append("computed import")
-        if not known:
+        if sure and not modules:
             self.node.unresolved.append(f"{self.node.name}: imports a module by a computed name")
 
     def subclasses(self) -> None:

@@ -23,6 +23,7 @@ class Node:
     __slots__ = (
         "base",
         "children",
+        "computes",
         "detail",
         "digest",
         "draws",
@@ -60,6 +61,7 @@ class Node:
         self.reflects: frozenset[str] = frozenset()  # what it reads of others that usually doesn't count
         self.keywords: frozenset[str] = frozenset()  # names by which it may pass arguments
         self.hidden: tuple[str, ...] = ()  # names of parameters that only count if something passes arguments by them
+        self.computes = False  # whether it imports what only running it would tell
         self.base = ""  # the folder of the module that it belongs to: a path in a value is told from there
         self.digest = b""
         self.index = self.low = -1

@@ -51,7 +51,7 @@ def describe_value(node: Node, reach: Reach) -> None:
         says(node, "value", type(value).__name__, marshal.dumps(value, 2))
         return
     if isinstance(value, logging.Logger):
-        says(node, "logger", value.name)
+        says(node, "logger")  # its name is that of a module, as a rule, and changes no result
         return
     if isinstance(value, _INERT) or any(value is stream for stream in _streams()):
         # A notebook and a test runner put streams of their own in the place of Python's.

@@ -90,3 +90,18 @@ def is_of_class(found: Instructions, at: int) -> bool:
         return found.args[at - 1] == "__class__"
     asks = at > 2 and found.ops[at - 1] in O.CALLS and found.kinds[at - 3] == O.GLOBAL
     return asks and found.args[at - 3] == "type"
+
+
+def is_own_name(found: Instructions, at: int) -> bool:
+    """Whether the module's own `__name__` is loaded at `at`, as the only argument of a call."""
+    if at + 1 >= len(found.kinds) or found.kinds[at] != O.GLOBAL or found.args[at] != "__name__":
+        return False
+    return found.ops[at + 1] in O.CALLS and found.args[at + 1] == 1
+
+
+def absolute(name: str, package: str) -> str:
+    """The full name of a module that is named relative to a package."""
+    stem = name.lstrip(".")
+    parents = package.split(".")
+    base = ".".join(parents[: max(len(parents) - (len(name) - len(stem)) + 1, 0)])
+    return f"{base}.{stem}" if stem else base

@@ -25,6 +25,10 @@ LOCALS_READERS = frozenset({"locals", "vars", "dir", "eval", "exec", "_getframe"
 MODULE_READERS = frozenset({"globals", "eval", "exec", "f_globals"})
 QUERIES = frozenset({"query", "eval"})  # of a pandas frame: "x > @limit" names a variable
 IMPORTERS = frozenset({"import_module", "__import__"})
+LOADERS = frozenset(
+    {"resolve_name", "locate", "run_module", "run_path", "spec_from_file_location", "exec_module", "load_module"}
+    | {"iter_modules", "walk_packages"}
+)
 
 # Attributes of a module that lead to all that is in it.
 WHOLE_MODULE = frozenset({"__dict__", "__path__", "__spec__", "__loader__", "__class__", "__dir__"})

@@ -90,7 +90,7 @@ def folder_of(namespace: dict[str, object]) -> str:
 def resolve(ref: Ref, fn: FunctionType) -> Resolution:
     """What `ref` in the body of `fn` stands for."""
     if ref.source in {IMPORT, LITERAL}:
-        return _imported(ref, fn.__globals__)
+        return resolve_import(ref, fn.__globals__)
     if ref.source == FREE:
         base = _cell(fn, ref.name)
         place, name = (id(fn.__closure__), ref.name), f"{name_of_function(fn)}[{ref.name}]"
@@ -205,7 +205,8 @@ def is_users_code(thing: object) -> bool:
     return isinstance(thing, type) and owner_of_class(thing).is_user
 
 
-def _imported(ref: Ref, namespace: dict[str, object]) -> Resolution:
+def resolve_import(ref: Ref, namespace: dict[str, object]) -> Resolution:
+    """What an import in a module with these globals gives."""
     name = ref.name
     package = _package(namespace)
     level = ref.level

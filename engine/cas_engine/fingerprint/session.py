@@ -16,6 +16,7 @@ from cas_engine.fingerprint.graph import Node, reachable
 from cas_engine.fingerprint.held import describe_value
 from cas_engine.fingerprint.model import Component, Fingerprint
 from cas_engine.fingerprint.modules import describe_module
+from cas_engine.fingerprint.named import modules_named, texts_in
 from cas_engine.fingerprint.reach import Reach
 from cas_engine.fingerprint.sources import sources_of
 from cas_engine.values import Digester
@@ -67,6 +68,8 @@ class Fingerprinter:
         found = _Findings()
         for start in (root, *declared):
             found.gather(start)
+        if any(node.computes for node in found.nodes):
+            declared = [*declared, *self._named_elsewhere(found)]
         code = root.digest
         facets = facets_of(found.nodes)
         if facets or declared:
@@ -83,6 +86,20 @@ class Fingerprinter:
             warnings=tuple(dict.fromkeys(found.warnings)),
             modules=tuple(sorted(found.modules - {""})),
         )
+
+    def _named_elsewhere(self, found: _Findings) -> list[Node]:
+        """The modules whose names some other function holds than the one that imports by a computed name."""
+        extra: list[Node] = []
+        while True:
+            texts = {text for node in found.nodes for text in (*node.keywords, *texts_in(node.obj))}
+            nodes = [self._reach.node(module) for module in modules_named(texts, {})]
+            known = {id(node) for node in found.nodes}
+            new = [self._reach.settled(node) for node in nodes if id(node) not in known]
+            if not new:
+                return extra
+            extra += new
+            for node in new:
+                found.gather(node)
 
 
 class _Findings:

@@ -1,0 +1,51 @@
+"""Modules and files that are named by texts: what an import by a computed name may mean."""
+
+# ruff: noqa: PTH118, PTH113, PTH100 - as texts
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+
+from cas_engine.fingerprint.references import LITERAL, Ref
+from cas_engine.fingerprint.resolve import Found, resolve_import
+
+_MOST = 200  # texts
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """The texts in a value, or right inside of a container."""
+    row: list[object] = [value]
+    if isinstance(value, dict):
+        row = [*value.keys(), *value.values()]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        row = list(value)
+    yield from (each for each in row[:_MOST] if type(each) is str)
+
+
+def modules_named(texts: Iterable[str], namespace: dict[str, object]) -> list[ModuleType]:
+    """The user's modules that the texts name: "helpers", "plugins.", "helpers:scale", "helpers.scale"."""
+    found: dict[str, ModuleType] = {}
+    for text in sorted(texts)[:_MOST]:
+        name = text.partition(":")[0].rstrip(".")
+        while name and all(part.isidentifier() for part in name.lstrip(".").split(".")):
+            resolution = resolve_import(Ref(LITERAL, name), namespace)
+            if isinstance(resolution, Found) and isinstance(resolution.obj, ModuleType):
+                found[resolution.obj.__name__] = resolution.obj
+                break
+            name = name.rpartition(".")[0]
+    return [module for _, module in sorted(found.items())]
+
+
+def files_named(texts: Iterable[str], folder: str) -> list[str]:
+    """The Python files that the texts name, in the folder of the project or where the process is."""
+    files = set()
+    for text in texts:
+        if text.endswith(".py") and "\0" not in text:
+            for base in (folder, "."):
+                path = os.path.abspath(os.path.join(base, text))
+                if os.path.isfile(path):
+                    files.add(path)
+                    break
+    return sorted(files)
