@@ -389,6 +389,15 @@ def test_a_registered_function_says_what_the_content_is():
     assert digest(Derived(1, None)) != digest(Theirs(1, None))
 
 
+def test_an_object_cannot_be_its_own_content():
+    class Selfish:
+        def __cas_digest__(self):
+            return self
+
+    with pytest.raises(Undigestible, match="the object itself"):
+        digest(Selfish())
+
+
 def test_what_is_registered_comes_before_what_the_class_says():
     class Says:
         def __cas_digest__(self):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from cas_engine.errors import BadOption
 from cas_engine.values import instances, plain
 from cas_engine.values.files import File, file_rule
-from cas_engine.values.pieces import Branch, CodeOf, Digested, Rule, fields, listed
+from cas_engine.values.pieces import Branch, CodeOf, Digested, Refusal, Rule, fields, listed
 from cas_engine.values.refused import refusal_of
 from cas_engine.values.stdlib import CODE, STDLIB
 
@@ -103,7 +103,13 @@ def _from_room(kind: type, library: str) -> Rule | None:
 
 
 def _by_content(content: Callable[[Any], object]) -> Rule:
-    return lambda value: fields(type(value), [_CONTENT, content(value)])
+    def rule(value: Any) -> Branch:
+        told = content(value)
+        if told is value:  # a cycle with nothing in it: every such object would look like every other
+            raise Refusal("its content is said to be the object itself; let __cas_digest__ return what it holds")
+        return fields(type(value), [_CONTENT, told])
+
+    return rule
 
 
 def _leaf(cls: type) -> Rule | None:

@@ -48,20 +48,20 @@ CODE = frozenset(
 
 
 def _method(value: Any) -> Unfolded:
-    if _is_function_of_a_module(value):
+    if is_function_of_a_module(value):
         return CodeOf(value)
     # In pieces, so that an object that holds one of its own methods is a cycle like others.
-    return listed("method", CodeOf(value.__func__), value.__self__)
+    return listed("method", value.__func__, value.__self__)
 
 
 def _builtin(value: Any) -> Unfolded:
     owner = value.__self__
-    if owner is None or isinstance(owner, (type, ModuleType)) or _is_function_of_a_module(value):
+    if owner is None or isinstance(owner, (type, ModuleType)) or is_function_of_a_module(value):
         return CodeOf(value)
     return listed("builtin method", value.__name__, owner)
 
 
-def _is_function_of_a_module(value: Any) -> bool:
+def is_function_of_a_module(value: Any) -> bool:
     """Whether a bound method is what a module offers as a function: random.random, numpy.random.rand.
 
     What these are bound to is the module's own affair, and differs in every process.
