@@ -20,23 +20,37 @@ from cas_engine.frames import take_apart
 # A look costs about a tenth of this; calls that begin within it share one.
 _TRUST_S = 0.001
 _FIXED = (int, float, complex, str, bytes, bool, type(None), tuple)
-# What is there to be shared: two electrons that take turns by one lock must go on doing so.
-_SHARED = ("<unlocked ", "<locked ", "<threading.", "<Logger ")
+# What components of these begin with in words. Such values come back from a capsule just as they were.
+_TABLES = (
+    "[",
+    "{",
+    "<ndarray",
+    "<DataFrame",
+    "<Series",
+    "bytearray(",
+    "defaultdict(",
+    "deque(",
+    "Counter(",
+    "OrderedDict(",
+)
 
 
 class LiveCode:
     """A function of this process, with the fingerprint that it had when it was recorded.
 
-    What reads a table, an array or an instance of the program runs by value from the start: whether such a thing was
-    changed by the call itself or by somebody else could not be told afterwards.
+    What reads a table or an array of the program runs by value from the start: whether such a thing was changed by the
+    call itself or by somebody else could not be told afterwards. What reads other things that can change, such as
+    instances, runs live as long as they are what they were when a call begins.
     """
 
     def __init__(self, fn: Callable[..., Any], recorded: Fingerprint) -> None:
         self._fn = fn
+        self._code = recorded.code
         self._fixed = _fixed_of(recorded)
         self._reaches_nothing = sum(c.kind != "package" for c in recorded.components) == 1
-        self._wants_value = any(_is_mutable(component) for component in recorded.components)
-        self._is_live = not self._wants_value
+        self._reads_tables = any(c.kind == "value" and c.detail.startswith(_TABLES) for c in recorded.components)
+        self._can_be_recorded: bool | None = None  # None: not looked at yet
+        self._is_live = True
         self._recorded: Callable[..., Any] | None = None
         self._lock = threading.Lock()
         self._looked = time.monotonic()
@@ -47,11 +61,12 @@ class LiveCode:
 
     def function(self, blob: bytes | memoryview) -> Callable[..., Any]:
         """The function if it is what was recorded, else that of the capsule. Raises CapsuleError."""
-        if self._wants_value:
-            self._wants_value = False
-            self._is_live = bool(capsule.header(blob).fault)  # what cannot be recorded has to do as it is
+        if self._can_be_recorded is None and not self._reaches_nothing:
+            self._can_be_recorded = not capsule.header(blob).fault
+            # What cannot be recorded has to do as it is.
+            self._is_live = not (self._reads_tables and self._can_be_recorded)
         if self._is_live and time.monotonic() - self._looked > _TRUST_S:
-            self.changed_since(self._looked)
+            self._look(also_what_calls_change=bool(self._can_be_recorded))
         if self._is_live:
             return self._fn
         if self._recorded is None:
@@ -59,13 +74,26 @@ class LiveCode:
         return self._recorded
 
     def changed_since(self, moment: float) -> bool:
-        """Whether what the live function reads was another thing at any look after a moment of the monotonic clock."""
+        """Whether code or constants that the live function reads were others at any look after a moment (monotonic)."""
         with self._lock:
             # Whoever waited for the lock may take the look of another, if that began late enough.
-            if self._is_live and self._looked <= moment and not self._reaches_nothing:
-                self._looked = time.monotonic()
-                self._is_live = self._fixed == _fixed_now(self._fn)
-            return not self._is_live
+            is_due = self._looked <= moment
+        if is_due:
+            self._look(also_what_calls_change=False)
+        return not self._is_live
+
+    def _look(self, *, also_what_calls_change: bool) -> None:
+        with self._lock:
+            if not self._is_live or self._reaches_nothing:
+                return
+            self._looked = time.monotonic()
+            try:
+                now = Fingerprinter().of(self._fn)
+            except Exception:  # noqa: BLE001 - what cannot be looked at, perhaps because it is being changed, is not the same
+                self._is_live = False
+                return
+            same = now.code == self._code
+            self._is_live = same or (not also_what_calls_change and self._fixed == _fixed_of(now))
 
 
 class RecordedCode:
@@ -94,20 +122,13 @@ def _by_value(blob: bytes | memoryview) -> Callable[..., Any]:
     return function
 
 
-def _fixed_now(fn: Callable[..., Any]) -> frozenset[tuple[str, bytes]] | None:
-    try:
-        return _fixed_of(Fingerprinter().of(fn))
-    except Exception:  # noqa: BLE001 - what cannot be looked at, perhaps because it is being changed, is not the same
-        return None
-
-
 def _fixed_of(fingerprint: Fingerprint) -> frozenset[tuple[str, bytes]]:
     """Code and constants: what a call cannot change in passing."""
     written = {warning.rpartition(" ")[2] for warning in fingerprint.warnings}
     inside: set[str] = set()  # what can change, and what is told as a part of that
     fixed = []
     for component in fingerprint.components:
-        if component.via in inside or _is_mutable(component):
+        if component.via in inside or (component.kind == "value" and not _is_fixed(component)):
             inside.add(component.name)
         elif _is_fixed(component) and component.name.rpartition(".")[2] not in written:
             fixed.append((component.name, component.digest))
@@ -121,8 +142,3 @@ def _is_fixed(component: Component) -> bool:
         return component.kind == "value" and isinstance(ast.literal_eval(component.detail), _FIXED)
     except (ValueError, SyntaxError):
         return False
-
-
-def _is_mutable(component: Component) -> bool:
-    is_shared = component.detail.startswith(_SHARED)
-    return component.kind == "value" and not is_shared and not _is_fixed(component)
