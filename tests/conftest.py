@@ -24,6 +24,7 @@ import pytest
 Mark = Callable[[str], None]
 Ran = Callable[[], "list[str]"]
 Eventually = Callable[..., None]
+TakeNumber = Callable[[], int]
 
 # What every program of a story begins with.
 _HEAD = """
@@ -75,6 +76,23 @@ def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mark:
 def ran(mark: Mark, tmp_path: Path) -> Ran:
     """The names of the electrons that ran since it was last called, sorted."""
     return lambda: _names_in(tmp_path / "tally")
+
+
+def _take_number() -> int:
+    number = 1
+    while True:
+        try:
+            os.mkdir(f"{os.environ['TALLY']}.{number}")  # noqa: PTH102 - as above
+        except FileExistsError:
+            number += 1
+        else:
+            return number
+
+
+@pytest.fixture
+def take_number(mark: Mark) -> TakeNumber:
+    """1, 2, 3 ..., each once, whichever thread or process asks: what a stochastic electron returns in these tests."""
+    return _take_number
 
 
 @pytest.fixture

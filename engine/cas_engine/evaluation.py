@@ -64,7 +64,7 @@ class Setting:
     graph: Graph
     prefixes: Sequence[bytes]
     policy: Policy
-    kept: Mapping[Digest, Record]  # the parent's samples by key
+    kept: Mapping[Digest, Record] | None  # the parent's samples by key, None without a parent
     live: Mapping[Digest, LiveCode]  # functions of this process by capsule
     runner_for: Callable[[Row], Runner]
     nested: Nested
@@ -99,7 +99,7 @@ class Evaluation:
         self._again: set[int] = set()  # their blob is gone, so no look-up can help
         self._recorded: dict[Digest, RecordedCode] = {}
         self._to_start: deque[int] = deque()
-        self._nested_queue: deque[int] = deque()
+        self._nested_queue: deque[tuple[int, int]] = deque()
         self._nested_running = 0
         self._next_look = 0.0
 
@@ -220,7 +220,7 @@ class Evaluation:
                 self._awaited.add(node)
                 continue
             # Between the look-up and the claim somebody may have finished it.
-            record = None if node in self._again else self._journal.lookup(miss.key)
+            record = None if node in self._again else self._planner.known(node, miss.key)
             if record is None:
                 self._to_start.append(node)
             else:
@@ -272,7 +272,7 @@ class Evaluation:
     def _start(self, node: int, attempt: int = 0) -> None:
         row = self._graph.row_of(node)
         if row.is_lattice and self._nested_running >= _NESTED:
-            self._nested_queue.append(node)
+            self._nested_queue.append((node, attempt))
             return
         deadline = None if row.timeout is None else time.monotonic() + row.timeout
         draw = self._next_draw(node, row)
@@ -320,7 +320,7 @@ class Evaluation:
         if row.is_lattice:
             self._nested_running -= 1
             if self._nested_queue:
-                self._start(self._nested_queue.popleft())
+                self._start(*self._nested_queue.popleft())
         call = self._calls.get(node)
         if call is None or call.attempt != attempt:
             return  # it ran out of time, or was cancelled, and came back all the same
@@ -330,6 +330,8 @@ class Evaluation:
         if isinstance(answer, BaseException):
             answer = Done(Raised(f"{type(answer).__name__}: {answer}", 0.0), None)
         reply = answer.reply
+        if not isinstance(reply, Returned) and self._s.cancelled.is_set():
+            return  # it may have failed because of that; it is settled as cancelled with all that is left
         if isinstance(reply, Returned):
             self._finish(node, reply, answer, call.draw)
         elif isinstance(reply, InputGone):

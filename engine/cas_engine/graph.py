@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from cas_engine.bindings import Binding, Template
 from cas_engine.signatures import Signature
@@ -43,6 +43,26 @@ class Row:
     capsule: Digest
     signature: Signature
     reaches: tuple[Reached, ...]
+
+
+def in_force(row: Row, replaced: Iterable[Row]) -> list[Row]:
+    """Those of `replaced` that stand in somewhere inside a sublattice, or inside what stands in there."""
+    names = {r.name for r in row.reaches}
+    found: list[Row] = []
+    left = list(replaced)
+    while new := [r for r in left if r.slot in names]:
+        found += new
+        left = [r for r in left if r not in new]
+        names |= {r.name for one in new if one.is_lattice for r in one.reaches}
+    return found
+
+
+def standing(row: Row, replaced: Mapping[str, Row]) -> Row:
+    """What runs for a row: its replacement; a sublattice inside which something stochastic stands in gives samples."""
+    row = replaced.get(row.slot, row)
+    if row.is_lattice and not row.stochastic and any(r.stochastic for r in in_force(row, replaced.values())):
+        return replace(row, stochastic=True)
+    return row
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from cas_engine.bindings import Binding, Const, Items, Ref, Template, path_bytes
-from cas_engine.graph import Graph, Row
+from cas_engine.graph import Graph, Row, in_force
 from cas_engine.values import compose, compose_dict
 from cas_store.digest import Digest, digest_of
 
@@ -26,13 +26,12 @@ Effective = Callable[[Digest, tuple[str, ...]], Digest]
 def prefix_of(row: Row, effective: Effective, replaced: Iterable[Row] = ()) -> bytes:
     """What all nodes of an electron have in common in their keys.
 
-    For a sublattice, `replaced` are the rows in force: those that its code reaches by name are part of it.
+    For a sublattice, `replaced` are the rows in force: those that stand in somewhere inside are part of it.
     """
     fingerprint = effective(row.code, row.packages)
     if row.is_lattice:
-        reached = {r.name for r in row.reaches}
-        in_force = sorted((r.slot, prefix_of(r, effective)) for r in replaced if r.slot in reached)
-        fingerprint = digest_of(b"".join([fingerprint, *(_text(slot) + prefix for slot, prefix in in_force)]))
+        inside = sorted((r.slot, prefix_of(r, effective)) for r in in_force(row, replaced))
+        fingerprint = digest_of(b"".join([fingerprint, *(_text(slot) + prefix for slot, prefix in inside)]))
     version = b"-" if row.version is None else b"v" + _text(row.version)
     return FORMAT + (b"L" if row.is_lattice else b"E") + fingerprint + digest_of(version)
 

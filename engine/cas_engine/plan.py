@@ -57,17 +57,23 @@ class Planner:
     """Decides nodes in an order in which parents come first, and remembers what it decided.
 
     `lookup` gives the usable record of a key; `kept` holds the samples of the parent dispatch by key, which count
-    before any other.
+    before any other, and is None without a parent.
     """
 
     def __init__(
-        self, graph: Graph, prefixes: Sequence[bytes], policy: Policy, lookup: Lookup, kept: Mapping[Digest, Record]
+        self,
+        graph: Graph,
+        prefixes: Sequence[bytes],
+        policy: Policy,
+        lookup: Lookup,
+        kept: Mapping[Digest, Record] | None,
     ) -> None:
         self._graph = graph
         self._prefixes = prefixes
         self._forced = [policy.reason(row) for row in graph.rows]
         self._lookup = lookup
-        self._kept = kept
+        self._kept = kept or {}
+        self._has_parent = kept is not None
         self._first_with: dict[Digest, int] = {}
         self.identities: list[Digest | None] = [None] * len(graph)
 
@@ -91,7 +97,7 @@ class Planner:
         forced = self._forced[at]
         if forced is None:
             kept = self._kept.get(key)
-            record = kept or self._lookup(key)
+            record = kept or self.known(node, key)
             if record is not None:
                 self.settle(node, key, record)
                 return Hit(key, record, "kept from the parent" if kept and row.stochastic else "unchanged")
@@ -99,6 +105,12 @@ class Planner:
         if not row.stochastic and forced is None:
             self.identities[node] = key
         return Miss(key, forced)
+
+    def known(self, node: int, key: Digest) -> Record | None:
+        """What any dispatch has found for a key, if this one may use it."""
+        row = self._graph.row_of(node)
+        # Another dispatch's sublattice was made with its samples; entered, it is made with the parent's.
+        return None if self._has_parent and row.is_lattice and row.stochastic else self._lookup(key)
 
     def settle(self, node: int, key: Digest, record: Record) -> None:
         """Note the identity of a node whose result is there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cas_engine.errors import BadOption, UnknownElectron
 from cas_engine.graph import Row
@@ -86,6 +86,12 @@ def check_names(policy: Policy, rows: Sequence[Row]) -> None:
     for name in policy.names:
         if name not in known:
             raise UnknownElectron(name, nearest(name, known), sorted(known))
+
+
+def by_slot(policy: Policy, rows: Sequence[Row]) -> Policy:
+    """The policy with electrons named as the lattice calls them too, where they were named by what stands in."""
+    slots = tuple(row.slot for row in rows if row.name in policy.names)
+    return replace(policy, names=tuple(dict.fromkeys([*policy.names, *slots])))
 
 
 def names_of(rows: Sequence[Row]) -> set[str]:

@@ -15,26 +15,28 @@ from cas_engine import manifest as manifests
 from cas_engine.accepted import Accepted
 from cas_engine.bindings import Binding, Const, Template, template_digest
 from cas_engine.electron import Electron, as_electron
-from cas_engine.errors import AmbiguousElectron, BadOption, Undigestible, UnknownElectron, Unstorable
+from cas_engine.errors import AmbiguousElectron, BadOption, Undigestible, UnknownDispatch, UnknownElectron, Unstorable
 from cas_engine.explain import Baseline, Reasons
 from cas_engine.files import are_not_edited, are_unchanged, from_json
 from cas_engine.fingerprint import version_of
-from cas_engine.graph import Graph, Row
+from cas_engine.graph import Graph, Row, in_force
 from cas_engine.handles import Handle
 from cas_engine.journal import EPOCH
 from cas_engine.kept import kept_samples, outcomes_of
 from cas_engine.lattice import Lattice
 from cas_engine.ledger import Entry, Status
 from cas_engine.manifest import Manifest
-from cas_engine.policy import REUSE, Policy, check_names, names_of, nearest
+from cas_engine.outcome import NodeOutcome
+from cas_engine.policy import REUSE, Policy, by_slot, check_names, names_of, nearest
 from cas_engine.previews import preview
 from cas_engine.recorder import Recorder
 from cas_engine.records import Record
 from cas_engine.signatures import bind, pick
-from cas_engine.substitution import graph_with_consts, substitute, with_consts
+from cas_engine.substitution import DefaultOf, graph_with_consts, substitute, with_consts
 from cas_engine.tracing import trace
 from cas_engine.values import content_of
 from cas_store.digest import Digest, digest_of
+from cas_store.errors import BlobDamaged, BlobMissing
 from cas_store.store import Store
 from cas_store.tables import Table
 
@@ -58,17 +60,20 @@ class Prepared:
     lattice_key: Digest
     manifest: Manifest
     policy: Policy
-    kept: Mapping[Digest, Record]
+    kept: Mapping[Digest, Record] | None
     baseline: Baseline | None
     recorder: Recorder
     parent: str
     executors: Mapping[str, Any]
     effective: Accepted
+    # Which of several equal calls this sublattice is, and those around it: each draws samples of its own.
+    repetition: bytes = b""
 
     def prefixes(self) -> list[bytes]:
         """What the keys of each electron's nodes begin with, here and now."""
-        replaced = self.manifest.replaced
-        return [keys.prefix_of(row, self.effective, replaced) for row in self.manifest.graph.rows]
+        replaced, rows = self.manifest.replaced, self.manifest.graph.rows
+        drawn = {True: self.repetition if self.repetition.strip(b"/0") else b"", False: b""}
+        return [keys.prefix_of(row, self.effective, replaced) + drawn[row.stochastic] for row in rows]
 
     def reasons(self, store: Store) -> Reasons:
         """Why nodes miss."""
@@ -102,7 +107,7 @@ def prepare(
         lattice_key=key,
         manifest=Manifest(row, inputs, previews, graph, (), environment_of(row, graph), tuple(recorder.files)),
         policy=REUSE,
-        kept={},
+        kept=None,
         baseline=latest_of(store, lattice.name),
         recorder=recorder,
         parent="",
@@ -127,6 +132,7 @@ def prepare_again(
     replaced.update((row.slot, row) for row, _ in new)
     electrons = {row.slot: electron for row, electron in new}
     check_names(policy, [*before.graph.rows, *replaced.values()])
+    policy = by_slot(policy, tuple(replaced.values()))
     before = _with_files_as_they_are(store, recorder, before)
     inputs, previews = before.inputs, before.previews
     if args or kwargs:
@@ -138,6 +144,9 @@ def prepare_again(
 
     # Bound even if the lattice is traced anew: what does not bind must be found before anything runs.
     graph = substitute(before.graph, replaced, default_of)
+    if new:
+        inside = {row.slot: row for row, _ in new}
+        _bind_inside(store, before.graph, outcomes_of(store, parent), inside, default_of)
     rows = tuple(replaced.values())
     key = keys.lattice_key(before.lattice, accepted, rows, inputs.digest)
     names = {row.slot: row.name for row in rows}
@@ -325,17 +334,38 @@ def _replacements(
     return made
 
 
+def _bind_inside(
+    store: Store, graph: Graph, nodes: Sequence[NodeOutcome], new: Mapping[str, Row], default_of: DefaultOf
+) -> None:
+    """Bind the calls recorded in sublattices too. Raises BindError."""
+    for node, one in enumerate(nodes):
+        row = graph.row_of(node)
+        if not row.is_lattice or "dispatch" not in one.extra or not in_force(row, new.values()):
+            continue
+        try:
+            entry = ledger.get(store, one.extra["dispatch"])
+            inside = load_manifest(store, entry).graph
+            inner = outcomes_of(store, entry)
+        except (UnknownDispatch, BlobMissing, BlobDamaged):
+            continue  # removed since: what does not bind will fail where it is called
+        substitute(inside, new, default_of)
+        _bind_inside(store, inside, inner, new, default_of)
+
+
 def _slot_of(name: str, before: Manifest) -> str:
     """The name by which the lattice calls it; a replacement may also be named by its own. Raises AmbiguousElectron."""
     rows = [*before.graph.rows, *before.replaced]
-    by_slot = {row.code: row for row in before.graph.rows if row.slot == name}
-    if len(by_slot) > 1:
+    called = {row.code for row in before.graph.rows if row.slot == name}
+    if len(called) > 1:
         places = [f"node {label}" for label in _labels_of(before.graph, name)]
         raise AmbiguousElectron(name, places)
     reached = {r.code for row in rows if row.is_lattice for r in row.reaches if r.name == name}
-    if len(reached | set(by_slot)) > 1 and not any(row.slot == name for row in before.replaced):
-        raise AmbiguousElectron(name, ["the lattice", "a sublattice"] if by_slot else ["sublattices"])
-    if by_slot or reached:
+    if not any(row.slot == name for row in before.replaced):
+        # What the lattice itself calls by this name counts too, where a sublattice reaches one.
+        everywhere = reached | {r.code for r in before.lattice.reaches if reached and r.name == name}
+        if len(everywhere) > 1:
+            raise AmbiguousElectron(name, ["the lattice", "a sublattice"] if called else ["sublattices"])
+    if called or reached:
         return name
     slots = {row.slot for row in rows if row.name == name}
     if len(slots) > 1:

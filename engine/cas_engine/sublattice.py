@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -21,7 +20,7 @@ from cas_engine.outcome import NodeOutcome, NodeStatus
 from cas_engine.preparation import Prepared, as_lattice, bind_inputs, environment_of, load_manifest
 from cas_engine.recorder import Recorder
 from cas_engine.tracing import trace
-from cas_engine.worker import InputGone, Raised, Task, returned
+from cas_engine.worker import InputGone, Raised, Task, returned, trimmed
 from cas_store.errors import BlobDamaged, BlobMissing, CasRunError
 from cas_store.store import Store
 
@@ -62,8 +61,8 @@ class Sublattices:
             return finished(InputGone(gone.digest), self._store)
         except CasRunError as problem:
             return finished(Raised(str(problem), 0.0), self._store)
-        except Exception:  # noqa: BLE001 - the user's lattice function may raise anything
-            return finished(Raised(traceback.format_exc(), 0.0), self._store)
+        except Exception as error:  # noqa: BLE001 - the user's lattice function may raise anything
+            return finished(Raised(trimmed(error), 0.0), self._store)
         entry, nodes = self._evaluate_inner(prepared, lambda begun: self._dispatches.update({node: begun}))
         if entry.status is not ledger.Status.COMPLETED:
             return finished(Raised(entry.error, time.perf_counter() - started), self._store)
@@ -100,15 +99,16 @@ class Sublattices:
             if live is None or not live.is_own(function) or not live.changed_since(time.monotonic()):
                 break
         before = self._dispatch_before(node)
-        kept, baseline = {}, None
+        kept, baseline = None, None
         if before:
             try:
                 entry = ledger.get(self._store, before)
                 kept = kept_samples(self._store, entry)
                 baseline = Baseline(load_manifest(self._store, entry), outcomes_of(self._store, entry))
             except (UnknownDispatch, BlobMissing, BlobDamaged):
-                kept, baseline = {}, None  # removed since: nothing to compare with, nothing to keep
+                kept, baseline = None, None  # removed since: nothing to compare with, nothing to keep
         rows = tuple(replaced.values())
+        ordinal = self._prepared.manifest.graph.ordinal_of[node]
         return Prepared(
             lattice_key=keys.lattice_key(row, self._prepared.effective, rows, inputs.digest),
             manifest=Manifest(row, inputs, previews, graph, rows, environment_of(row, graph), tuple(recorder.files)),
@@ -119,6 +119,7 @@ class Sublattices:
             parent=before,
             effective=self._prepared.effective,
             executors={**self._prepared.executors, **recorder.executors},
+            repetition=self._prepared.repetition + b"/%d" % ordinal,
         )
 
     def _dispatch_before(self, node: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from cas_engine.bindings import (
     refs_in,
     template_digest,
 )
-from cas_engine.graph import Graph, Row
+from cas_engine.graph import Graph, Row, standing
 from cas_engine.signatures import bind, pick
 from cas_store.digest import Digest
 
@@ -62,13 +63,14 @@ def slot_order(template: Template, row: Row) -> list[int]:
 
 def substitute(graph: Graph, replaced: Mapping[str, Row], default_of: DefaultOf) -> Graph:
     """The graph with the rows of these slots in place of its own. Raises BindError before anything is changed."""
-    changed = {at for at, row in enumerate(graph.rows) if row.slot in replaced and row != replaced[row.slot]}
+    rows = tuple(standing(row, replaced) for row in graph.rows)
+    changed = {at for at, row in enumerate(graph.rows) if row != rows[at]}
     if not changed:
         return graph
-    rows = tuple(replaced[row.slot] if at in changed else row for at, row in enumerate(graph.rows))
     templates = list(graph.templates)
     new_at: dict[tuple[int, int], int] = {}
     template_of, parents = array("I", graph.template_of), array("I", graph.parents)
+    ordinal_of, draws = array("I", graph.ordinal_of), Counter[tuple[int, int, bytes]]()
     for node, at in enumerate(graph.electron_of):
         if at not in changed:
             continue
@@ -82,7 +84,19 @@ def substitute(graph: Graph, replaced: Mapping[str, Row], default_of: DefaultOf)
         first = graph.first_parent[node]
         slots = [graph.parents[first + slot] for slot in order]
         parents[first : first + len(slots)] = array("I", slots)
-    return replace(graph, rows=rows, templates=templates, template_of=template_of, parents=parents)
+        if rows[at].stochastic:
+            # Two equal calls of what was a function are two draws of what stands in.
+            draw = (at, new_at[where], parents[first : first + len(slots)].tobytes())
+            ordinal_of[node] = draws[draw]
+            draws[draw] += 1
+    return replace(
+        graph,
+        rows=rows,
+        templates=templates,
+        template_of=template_of,
+        parents=parents,
+        ordinal_of=ordinal_of,
+    )
 
 
 def graph_with_consts(graph: Graph, fresh: Callable[[Const], Const]) -> Graph:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cas_engine.bindings import Binding, Const, Fields, Items, Ref, Template, template_digest
 from cas_engine.errors import TracingError, Undigestible, Unstorable
-from cas_engine.graph import Graph, Row
+from cas_engine.graph import Graph, Row, standing
 from cas_engine.handles import Handle, place
 from cas_engine.signatures import Signature, bind, pick
 
@@ -113,7 +113,7 @@ class Trace:
     # Recording ----------------------------------------------------------------------------------------------
 
     def _add_row(self, electron: Electron[..., Any]) -> int:
-        row = self._replaced.get(electron.name) or self._world.row(electron)
+        row = standing(self._replaced.get(electron.name) or self._world.row(electron), self._replaced)
         for at, other in enumerate(self._rows):
             # The same code under one name, decorated twice, is one electron.
             if other == row:

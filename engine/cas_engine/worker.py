@@ -81,7 +81,7 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]] | None 
     except (BlobMissing, BlobDamaged) as gone:
         return InputGone(gone.digest)
     except Exception as error:  # noqa: BLE001 - an input's own __setstate__ may raise anything
-        return Raised(f"electron `{task.electron}`: its inputs could not be loaded\n{_trimmed(error)}", 0.0)
+        return Raised(f"electron `{task.electron}`: its inputs could not be loaded\n{trimmed(error)}", 0.0)
     if changed := _changed(task.files):
         return Raised(f"electron `{task.electron}`: {changed} since its call was recorded\n{_FILE_ADVICE}", 0.0)
     started = time.perf_counter()
@@ -93,7 +93,7 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]] | None 
 
                 value = asyncio.run(value)
     except BaseException as error:  # noqa: BLE001 - SystemExit in an electron is its failure, not ours
-        return Raised(_trimmed(error), time.perf_counter() - started)
+        return Raised(trimmed(error), time.perf_counter() - started)
     seconds = time.perf_counter() - started
     if changed := _changed(task.files):
         return Raised(f"electron `{task.electron}`: {changed} while it ran\n{_FILE_ADVICE}", seconds)
@@ -102,7 +102,7 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]] | None 
     except Unstorable as problem:
         return Raised(str(problem.within(f"electron `{task.electron}` returned")), seconds)
     except Exception as error:  # noqa: BLE001 - a result's own __reduce__ may raise anything
-        return Raised(f"electron `{task.electron}`: its result could not be stored\n{_trimmed(error)}", seconds)
+        return Raised(f"electron `{task.electron}`: its result could not be stored\n{trimmed(error)}", seconds)
 
 
 def returned(value: object, seconds: float) -> Returned:
@@ -151,7 +151,7 @@ def _load(binding: Binding, task: Task, fetch: Fetch, session: Fingerprinter) ->
     return materialize(binding, const, lambda slot: codec.decode(fetch(task.slots[slot]), session))
 
 
-def _trimmed(error: BaseException) -> str:
+def trimmed(error: BaseException) -> str:
     """The traceback without the frames of ours above the user's."""
     if isinstance(error, CasRunError):
         return str(error)

@@ -19,9 +19,8 @@ Ran = Callable[[], "list[str]"]
 
 
 @pytest.fixture
-def study(mark: Mark, tmp_path: Path) -> Any:
+def study(mark: Mark, take_number: Callable[[], int]) -> Any:
     """load → bootstrap (a sample) → mean, and a count beside it. Draws are 1, 2, 3 ...: no two are equal."""
-    draws = tmp_path / "draws"
 
     @ct.electron
     def load() -> list[int]:
@@ -31,9 +30,7 @@ def study(mark: Mark, tmp_path: Path) -> Any:
     @ct.electron(stochastic=True)
     def bootstrap(data: list[int]) -> int:
         mark("bootstrap")
-        with draws.open("a") as file:
-            file.write(".")
-        return len(draws.read_text())
+        return take_number()
 
     @ct.electron
     def mean(sample: int) -> int:
@@ -173,6 +170,29 @@ def test_a_replacement_by_a_plain_function_stays_a_sample(study: Any, ran: Ran) 
     assert child.node("bootstrap").stochastic
     plain = again(first.dispatch_id, {"bootstrap": ct.electron(lambda data: 7)})()
     assert not plain.node("bootstrap").stochastic
+
+
+def test_two_equal_calls_replaced_by_a_stochastic_electron_are_two_samples(
+    mark: Mark, ran: Ran, take_number: Callable[[], int]
+) -> None:
+    @ct.electron
+    def give(n: int) -> int:
+        return n
+
+    @ct.lattice
+    def flow() -> Any:
+        return [give(1), give(1), give(2)]
+
+    @ct.electron(stochastic=True)
+    def draw(n: int) -> int:
+        mark("draw")
+        return take_number()
+
+    first = ct.dispatch_sync(flow)()
+    drawn = again(first.dispatch_id, {"give": draw})()
+    assert sorted(drawn.result) == [1, 2, 3]
+    assert again(drawn.dispatch_id)().result == drawn.result
+    assert ran() == ["draw"] * 3
 
 
 # Electrons that only prove to be stochastic -------------------------------------------------------------------------
