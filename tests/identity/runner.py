@@ -47,7 +47,7 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -422,6 +422,15 @@ def verdict_on_rerun(case: Case, kind: str, said: str, third: Mapping[str, Any])
 # --- as a script
 
 
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder in memory where there is one: 3000 fresh stores wait for a disk longer than they compute."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 200_000_000
+    with tempfile.TemporaryDirectory(dir=memory if roomy else None) as folder:
+        yield Path(folder)
+
+
 def table_of(verdicts: Sequence[Verdict]) -> str:
     kinds = ("fine", "allowed", "stale", "wasted", "error", "corpus")
     lines = [f"{'theme':<16}{'cases':>7}" + "".join(f"{kind:>9}" for kind in kinds)]
@@ -443,7 +452,7 @@ def main() -> int:
     corpus = [case for case in read_corpus() if any(part in f"{case.id}" for part in parts)]
     verdicts = []
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder, closing(Player(Path(folder), plain=options.plain)) as player:
+    with scratch() as folder, closing(Player(folder, plain=options.plain)) as player:
         for future in [player.judge(case) for case in corpus if not case.skip]:
             verdict = future.result()
             verdicts.append(verdict)

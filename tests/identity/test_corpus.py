@@ -36,10 +36,10 @@ CORPUS = runner.read_corpus()
 
 
 @pytest.fixture(scope="module")
-def verdicts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def verdicts(request: pytest.FixtureRequest) -> Iterator[Any]:
     """What gives the verdict on a case; those of all chosen tests are worked out ahead, two at a time."""
     alone = "PYTEST_XDIST_WORKER" not in os.environ  # else other workers play cases too: only on demand
-    with closing(runner.Player(tmp_path_factory.mktemp("projects"), lanes=2 if alone else 1)) as player:
+    with runner.scratch() as folder, closing(runner.Player(folder, lanes=2 if alone else 1)) as player:
         asked = [item.callspec.params.get("case") for item in request.session.items if hasattr(item, "callspec")]
         ahead = {case.id: player.judge(case) for case in CORPUS if alone and case in asked and not case.skip}
         yield lambda case: (ahead.get(case.id) or player.judge(case)).result()

@@ -13,6 +13,7 @@ import faulthandler
 import gc
 import importlib
 import importlib.util
+import inspect
 import io
 import json
 import linecache
@@ -172,6 +173,7 @@ def main() -> None:
             importlib.import_module(name)
     for found in pkgutil.walk_packages(sys.modules["cas_engine"].__path__, "cas_engine."):
         importlib.import_module(found.name)  # what each fork would import by itself
+    inspect.getsource(load)  # compiles the patterns of tokenize, once for all forks
     gc.freeze()
     answers = io.TextIOWrapper(os.fdopen(os.dup(1), "wb"), encoding="utf-8", line_buffering=True)
     os.dup2(2, 1)
