@@ -42,8 +42,8 @@ def run(options: Options) -> Report:
     standings = []
     absent = []
     for contender in contenders:
-        if not contender.present:
-            absent.append(contender.name)
+        if complaint := contender.complaint:
+            absent.append(f"{contender.name} ({complaint})")
             continue
         standings.append(standing_of(contender, chosen, options))
         options.say(row_of(standings[-1], len(corpus)))
@@ -79,7 +79,7 @@ def text_of(standings: Sequence[Standing], absent: Sequence[str], total: int) ->
     lines.append("Peers decorate each electron with their own decorator; the lattice is plain Python that makes the")
     lines.append("calls one after the other. `s` is for the whole of what was played and no measure of speed.")
     if absent:
-        lines.append(f"skipped, not installed: {', '.join(absent)}\n  -> benchmarks/peers/setup")
+        lines.append(f"skipped: {', '.join(absent)}\n  -> benchmarks/peers/setup")
     return "\n".join(lines)
 
 

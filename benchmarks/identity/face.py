@@ -58,11 +58,15 @@ class Result:
 
 
 class Count:
-    """Counts how often the body of each electron is entered, except below another electron's body."""
+    """Counts how often the body of each electron is entered, except below another electron's body.
+
+    The body of a sublattice is none: its electrons are tasks as those around it are.
+    """
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.ran: list[str] = []
+        self.lattices: set[CodeType] = set()
         self._by_code: dict[CodeType, list[tuple[str, Body]]] = {}
         self._builtin: list[tuple[str, Body]] = []
         self._suspended: list[FrameType] = []  # kept, so that no id of a frame is seen twice
@@ -102,7 +106,7 @@ class Count:
 
     def _inside(self, frame: FrameType | None) -> bool:
         while frame is not None:
-            if frame.f_code in self._by_code:
+            if frame.f_code in self._by_code and frame.f_code not in self.lattices:
                 return True
             frame = frame.f_back
         return False
@@ -141,7 +145,11 @@ def electron(fn: Body | None = None, /, **options: Any) -> Any:
 
 
 def lattice(fn: Body | None = None, /, **_: Any) -> Any:
-    return fn if fn is not None else lambda fn: fn
+    if fn is None:
+        return lattice
+    if inspect.isfunction(fn):
+        Stage.count.lattices.add(fn.__code__)
+    return fn
 
 
 def dispatch_sync(main: Body, **_: Any) -> Callable[..., Result]:

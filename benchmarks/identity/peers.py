@@ -41,6 +41,14 @@ class Contender:
         return [str(self.python), *script]
 
     @property
+    def complaint(self) -> str:
+        """Why it can't be played; empty if it can: a stage with no jobs ends well when the peer can be imported."""
+        if not self.present:
+            return "not installed"
+        tried = subprocess.run(self.command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        return tried.stderr.strip().rpartition("\n")[2] if tried.returncode else ""
+
+    @property
     def version(self) -> str:
         ask = "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))"
         command = [str(self.python), "-c", ask, self.distribution or self.name]

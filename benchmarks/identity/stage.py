@@ -1,13 +1,17 @@
 """Plays projects of the corpus in a peer's environment: the zygote of tests/identity behind a peer's face.
 
-A script, run by the peer's own Python: `stage.py ADAPTER`. It says as its first line that it is ready.
+A script, run by the peer's own Python: `stage.py ADAPTER`. Jobs and answers are JSON lines, as the zygote's.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
+import json
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,7 +46,13 @@ def main(adapter_name: str) -> None:
         return answer
 
     zygote.play = play
-    zygote.main()
+    for name in zygote.HEAVY:
+        with suppress(ImportError):
+            importlib.import_module(name)
+    answers = io.TextIOWrapper(os.fdopen(os.dup(1), "wb"), encoding="utf-8", line_buffering=True)
+    os.dup2(2, 1)  # what a peer prints is no answer
+    for line in sys.stdin:
+        answers.write(json.dumps(zygote.answer_of(json.loads(line))) + "\n")
 
 
 if __name__ == "__main__":

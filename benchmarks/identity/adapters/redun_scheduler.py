@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ def to_path(file: Any) -> str:
 
 
 # A file of redun's is opened by its own method, the projects open it by the standard library's.
-ReadableFile = type("ReadableFile", (redun.File, os.PathLike), {"__fspath__": to_path, "type_name": "ReadableFile"})
+ReadableFile = type(redun.File)("ReadableFile", (redun.File,), {"__fspath__": to_path, "type_name": "ReadableFile"})
 
 
 class Peer:
