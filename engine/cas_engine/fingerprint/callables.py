@@ -17,12 +17,34 @@ from cas_engine.fingerprint.origin import is_importable, owner_of_class, owner_o
 from cas_engine.fingerprint.reach import Describer, Reach, belongs, says
 
 
+_NO_MODULE = types.ModuleType("none")
+
+
 def describe_method(node: Node, reach: Reach) -> None:
     """A bound method: its function, and the object that it is bound to."""
     method: types.MethodType = node.obj
+    if _offered_by_a_package(node, reach):
+        return
     node.name = f"{getattr(method.__func__, '__qualname__', 'method')} of an object"
     node.children = [reach.node(method.__func__), _part(reach, node, "self", method.__self__)]
     says(node, "method")
+
+
+def _offered_by_a_package(node: Node, reach: Reach) -> bool:
+    """Describe by name what a package offers as a function and is bound to a hidden object: random.random.
+
+    The state of that object differs in every process, and is the package's own affair.
+    """
+    bound = node.obj
+    if isinstance(getattr(bound, "__self__", None), (types.ModuleType, type(None))):
+        return False
+    for module in (getattr(bound, "__module__", None), type(bound.__self__).__module__):
+        if isinstance(module, str) and vars(sys.modules.get(module, _NO_MODULE)).get(bound.__name__) is bound:
+            if owner_of_module(module).is_user:
+                return False
+            describe_named(node, reach, module, bound.__name__)
+            return True
+    return False
 
 
 def describe_partial(node: Node, reach: Reach) -> None:
@@ -69,6 +91,8 @@ def describe_builtin(node: Node, reach: Reach) -> None:
     """A function in C: by name and package; bound to an object, with the object."""
     fn: types.BuiltinFunctionType = node.obj
     bound = fn.__self__
+    if _offered_by_a_package(node, reach):
+        return
     if bound is not None and not isinstance(bound, types.ModuleType):
         node.name = f"{fn.__name__} of an object"
         node.children = [_part(reach, node, "self", bound)]
