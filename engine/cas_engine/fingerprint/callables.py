@@ -16,7 +16,6 @@ from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.origin import is_importable, owner_of_class, owner_of_module
 from cas_engine.fingerprint.reach import Describer, Reach, belongs, says
 
-
 _NO_MODULE = types.ModuleType("none")
 
 
@@ -35,7 +34,7 @@ def _offered_by_a_package(node: Node, reach: Reach) -> bool:
 
     The state of that object differs in every process, and is the package's own affair.
     """
-    bound = node.obj
+    bound: Any = node.obj
     if isinstance(getattr(bound, "__self__", None), (types.ModuleType, type(None))):
         return False
     for module in (getattr(bound, "__module__", None), type(bound.__self__).__module__):
