@@ -35,13 +35,14 @@ def _offered_by_a_package(node: Node, reach: Reach) -> bool:
     The state of that object differs in every process, and is the package's own affair.
     """
     bound: Any = node.obj
-    if isinstance(getattr(bound, "__self__", None), (types.ModuleType, type(None))):
+    if isinstance(getattr(bound, "__self__", None), types.ModuleType | None):
         return False
+    name: str = bound.__name__
     for module in (getattr(bound, "__module__", None), type(bound.__self__).__module__):
-        if isinstance(module, str) and vars(sys.modules.get(module, _NO_MODULE)).get(bound.__name__) is bound:
+        if isinstance(module, str) and vars(sys.modules.get(module, _NO_MODULE)).get(name) is bound:
             if owner_of_module(module).is_user:
                 return False
-            describe_named(node, reach, module, bound.__name__)
+            describe_named(node, reach, module, name)
             return True
     return False
 
