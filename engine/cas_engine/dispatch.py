@@ -10,6 +10,7 @@ from cas_engine import ledger, running
 from cas_engine.electron import Electron
 from cas_engine.errors import BadOption
 from cas_engine.events import Observer
+from cas_engine.executors import shared_threads
 from cas_engine.lattice import Lattice
 from cas_engine.ledger import Status
 from cas_engine.live import refuse_while_importing
@@ -172,9 +173,10 @@ def _share(audit: float | str | None) -> float:
 
 def _wait_here(here: running.Running, deadline: float | None, timeout: float | None) -> None:
     try:
-        while not here.over.wait(0.2 if deadline is None else max(0.0, min(0.2, deadline - time.monotonic()))):
-            if deadline is not None and time.monotonic() >= deadline:
-                raise _late(here.entry.id, timeout)
+        with shared_threads().standing_aside():
+            while not here.over.wait(0.2 if deadline is None else max(0.0, min(0.2, deadline - time.monotonic()))):
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise _late(here.entry.id, timeout)
     except KeyboardInterrupt:
         here.cancel.set()
         here.over.wait(5)

@@ -5,6 +5,7 @@ One thread runs `Evaluation.run`; runners report to its inbox. It sees digests, 
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -74,13 +75,19 @@ class Setting:
     cancelled: Cancellation
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Call:
-    """A call under way."""
+    """A call under way. Its time counts from when it begins, which may be long after it was queued."""
 
     attempt: int
-    deadline: float | None
     draw: int
+    timeout: float | None
+    deadline: float = math.inf
+
+    def begin(self) -> None:
+        """Called where it runs, as it begins."""
+        if self.timeout is not None:
+            self.deadline = time.monotonic() + self.timeout
 
 
 class Evaluation:
@@ -179,7 +186,7 @@ class Evaluation:
             return
         self._next_look = now + _POLL_S
         for node, call in list(self._calls.items()):
-            if call.deadline is not None and now > call.deadline:
+            if now > call.deadline:
                 self._out_of_time(node, call)
         if self._awaited:
             again, self._awaited = sorted(self._awaited), set()
@@ -274,9 +281,8 @@ class Evaluation:
         if row.is_lattice and self._nested_running >= _NESTED:
             self._nested_queue.append((node, attempt))
             return
-        deadline = None if row.timeout is None else time.monotonic() + row.timeout
         draw = self._next_draw(node, row)
-        self._calls[node] = _Call(attempt, deadline, draw)
+        call = self._calls[node] = _Call(attempt, draw, row.timeout)
         if attempt == 0:
             self._tell(NodeStarted(self._s.dispatch_id, node, self._board.labels[node], row.slot))
         inbox = self._inbox
@@ -286,11 +292,12 @@ class Evaluation:
 
         if row.is_lattice:
             self._nested_running += 1
+            call.begin()
             self._s.nested.start(node, row, self._task(node, draw), report)
             return
         # A call in this very thread could not be watched.
         runner = shared_threads() if row.timeout is not None else self._s.runner_for(row)
-        runner.start(Job(self._task(node, draw), self._s.store, self._code_of(row)), report)
+        runner.start(Job(self._task(node, draw), self._s.store, self._code_of(row), call.begin), report)
 
     def _code_of(self, row: Row) -> LiveCode | RecordedCode:
         live = self._s.live.get(row.capsule)
@@ -344,7 +351,8 @@ class Evaluation:
     def _out_of_time(self, node: int, call: _Call) -> None:
         row = self._graph.row_of(node)
         del self._calls[node]
-        shared_threads().abandon()
+        if not row.is_lattice:
+            shared_threads().abandon()
         if call.attempt < row.retries:
             self._start(node, call.attempt + 1)
         else:

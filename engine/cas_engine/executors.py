@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Protocol
@@ -39,9 +40,12 @@ class Job:
     task: Task
     store: Store
     code: LiveCode | RecordedCode
+    on_begin: Callable[[], None] | None = None
 
     def run_here(self) -> Done:
         """Make the call in this thread."""
+        if self.on_begin is not None:
+            self.on_begin()
         fetch, code = self.store.get_blob, self.code
         used: list[Callable[..., object]] = []
 
@@ -90,23 +94,44 @@ class Threads:
         self._idle = 0
         self._threads = 0
         self._lost = 0
+        self._here = threading.local()
 
     def start(self, job: Job, report: Report) -> None:
         """Queue it, with a thread more if all are busy."""
         with self._lock:
             if self._idle > 0:
                 self._idle -= 1
-            elif self._threads < self._limit + self._lost:
-                self._threads += 1
-                threading.Thread(target=self._serve, name=f"cas-run-{self._threads}", daemon=True).start()
+            else:
+                self._add_thread()
         self._work.put((job, report))
 
     def abandon(self) -> None:
         """Count a thread as lost: its call ran out of time and cannot be stopped, so another may take its place."""
         with self._lock:
             self._lost += 1
+            if not self._work.empty():
+                self._add_thread()
+
+    @contextmanager
+    def standing_aside(self) -> Iterator[None]:
+        """Around a wait for other calls: if this is one of the threads that make them, another takes its place."""
+        if not getattr(self._here, "serves", False):
+            yield
+            return
+        self.abandon()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._lost -= 1
+
+    def _add_thread(self) -> None:
+        if self._threads < self._limit + self._lost:
+            self._threads += 1
+            threading.Thread(target=self._serve, name=f"cas-run-{self._threads}", daemon=True).start()
 
     def _serve(self) -> None:
+        self._here.serves = True
         while True:
             job, report = self._work.get()
             report(_answer(job.run_here))
