@@ -161,9 +161,10 @@ class Blobs:
         assert blob.temporary is not None  # noqa: S101
         path = self._layout.blob(blob.digest)
         folder = path.parent
-        # Over an equal one that came there meanwhile; if it is a link to the one there, nothing happens.
         try:
-            blob.temporary.path.rename(path)
+            blob.temporary.path.rename(path)  # over an equal one, should it have come there meanwhile
+            with suppress(FileNotFoundError):
+                blob.temporary.path.unlink()  # left where it is if it is a link to the very one there
         except FileNotFoundError as error:
             if not folder.is_dir():  # somebody removed it since we made it
                 self._folders.discard(folder)

@@ -19,6 +19,12 @@ _HEAD = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from cas_store import *
+
+def fatal(failure):
+    sys.__excepthook__(*failure[:3])
+    os._exit(70)
+
+threading.excepthook = fatal
 """
 
 

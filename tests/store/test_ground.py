@@ -314,6 +314,24 @@ def test_a_file_size_limit_is_an_error_that_passes(run: Any) -> None:
     """)
 
 
+def test_what_was_submitted_behind_a_batch_that_fails_does_not_outlive_it(run: Any) -> None:
+    """It may rely on it: a record on its blob."""
+    run("""
+        import resource
+        store = Store.open(sys.argv[1])
+        store.commit([Put(Table.RECORDS, b"a", b"1")])
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, limit[1]))
+        first = store.submit([Put(Table.RECORDS, b"big", bytes(65 << 20))])  # alone in its commit
+        second = store.submit([Put(Table.RECORDS, b"small", b"2")])
+        assert isinstance(first.exception(), StoreError) and isinstance(second.exception(), StoreError)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        store.commit([Put(Table.RECORDS, b"after", b"3")])
+        with store.snapshot() as snap:
+            assert dict(snap.scan(Table.RECORDS)) == {b"a": b"1", b"after": b"3"}
+    """)
+
+
 def test_every_error_has_one_root_and_survives_pickling() -> None:
     import pickle
 

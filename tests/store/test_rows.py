@@ -28,6 +28,8 @@ def test_what_was_committed_is_there(store: Store) -> None:
 
 def test_put_replaces_insert_does_not_delete_removes(store: Store) -> None:
     store.commit([Put(Table.META, b"a", b"1"), Insert(Table.META, b"a", b"2"), Insert(Table.META, b"b", b"3")])
+    assert store.get(Table.META, b"a") == b"1"
+    assert store.get(Table.META, b"b") == b"3"
     store.commit([Put(Table.META, b"b", b"4"), Delete(Table.META, b"a"), Delete(Table.META, b"never there")])
     assert store.get(Table.META, b"a") is None
     assert store.get(Table.META, b"b") == b"4"
