@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from cas_engine import capsule
 from cas_engine.bindings import Binding, Const, Ref
@@ -30,34 +31,56 @@ class Baseline:
 class Reasons:
     """Tells why nodes of a graph miss. Looks at nothing before it is asked: most dispatches never ask.
 
-    `environment` are the versions of packages where the graph was evaluated, if that was not here and now.
+    `environment` are the versions of packages where the graph was evaluated, if that was not here and now; `packed`
+    the capsules that are not in the store yet.
     """
 
     def __init__(
-        self, store: Store, graph: Graph, baseline: Baseline | None, environment: Mapping[str, str] | None = None
+        self,
+        store: Store,
+        graph: Graph,
+        baseline: Baseline | None,
+        environment: Mapping[str, str] | None = None,
+        packed: Mapping[Digest, bytes] | None = None,
     ) -> None:
         self._store = store
+        self._packed = packed or {}
         self._graph = graph
         self._baseline = baseline
         self._environment = environment or {}
         self._labels: list[str] | None = None
         self._before: dict[str, int] = {}
-        self._memo: dict[int, str] = {}
+        self._labels_before: list[str] = []
+        self._memo: dict[int, str | None] = {}
         self._rows: dict[tuple[Row, Row], str | None] = {}
 
     def why(self, node: int) -> str:
         """The first cause in words: of the code, the inputs, what it hangs on; "never run" if nothing compares."""
-        known = self._memo.get(node)
-        if known is None:
-            known = self._memo[node] = self._find(node)
-        return known
+        above = self._graph.parents_of(node)
+        # Where nothing compares as changed it was a sample, or a result that did not repeat itself.
+        drawn = [parent for parent in above if self._graph.row_of(parent).stochastic] or above
+        return self._cause(node) or (f"upstream {self._labels[drawn[0]]}" if self._labels and drawn else NEVER)
 
-    def _find(self, node: int) -> str:
+    def _cause(self, node: int) -> str | None:
+        """Why its key is another one than it was, None if as far as can be told it is not."""
+        # From the top, one node after the other: a chain of a hundred thousand is no recursion.
+        pending = [node]
+        while pending:
+            at = pending.pop()
+            unknown = [parent for parent in self._graph.parents_of(at) if parent not in self._memo]
+            if unknown:
+                pending += [at, *unknown]
+            elif at not in self._memo:
+                self._memo[at] = self._find(at)
+        return self._memo[node]
+
+    def _find(self, node: int) -> str | None:
         if self._baseline is None:
             return NEVER
         if self._labels is None:
             self._labels = self._graph.labels()
-            self._before = {label: i for i, label in enumerate(self._baseline.manifest.graph.labels())}
+            self._labels_before = self._baseline.manifest.graph.labels()
+            self._before = {label: i for i, label in enumerate(self._labels_before)}
         before = self._before.get(self._labels[node])
         if before is None:
             return NEVER
@@ -66,7 +89,7 @@ class Reasons:
         if (old_row, row) not in self._rows:
             self._rows[old_row, row] = self._code_change(old_row, row)
         found = self._rows[old_row, row]
-        return found or self._input_change(before, node) or self._upstream_change(before, node) or NEVER
+        return found or self._input_change(before, node) or self._upstream_change(before, node)
 
     def _code_change(self, old: Row, new: Row) -> str | None:
         if old == new:
@@ -76,7 +99,7 @@ class Reasons:
         if old.version != new.version:
             return f"version {_version(old)} → {_version(new)}"
         if old.code != new.code:
-            return changed_component(self._store, old, new) or f"{new.name} changed"
+            return changed_component(self._store, old, new, self._packed) or f"{new.name} changed"
         if old.stochastic != new.stochastic:
             return "stochastic now" if new.stochastic else "no longer stochastic"
         return self._package_change(new)
@@ -95,7 +118,13 @@ class Reasons:
 
     def _input_change(self, before: int, node: int) -> str | None:
         assert self._baseline is not None  # noqa: S101 - asked only with one
-        old = dict(self._baseline.manifest.graph.template(before).params)
+        old_graph = self._baseline.manifest.graph
+        if (
+            old_graph.templates is self._graph.templates
+            and old_graph.template_of[before] == self._graph.template_of[node]
+        ):
+            return None  # without decoding it
+        old = dict(old_graph.template(before).params)
         new = dict(self._graph.template(node).params)
         for name, binding in new.items():
             was = old.get(name)
@@ -119,22 +148,22 @@ class Reasons:
         assert self._baseline is not None and self._labels is not None  # noqa: S101, PT018 - asked only with one
         old_graph = self._baseline.manifest.graph
         old_above, above = old_graph.parents_of(before), self._graph.parents_of(node)
-        old_labels = {i: label for label, i in self._before.items()}
         for was, now in zip(old_above, above):  # noqa: B905 - the longer one's rest is told below
-            if old_labels[was] != self._labels[now]:
-                return f"hangs on {self._labels[now]} instead of {old_labels[was]}"
+            if self._labels_before[was] != self._labels[now]:
+                return f"hangs on {self._labels[now]} instead of {self._labels_before[was]}"
         for now in above:
-            if self.why(now) != NEVER:
+            if self._memo[now] is not None:
                 return f"upstream {self._labels[now]}"
-        # Nothing above compares as changed, so it was a sample, or a result that did not repeat itself.
-        return f"upstream {self._labels[above[0]]}" if len(above) else None
+        return None
 
 
-def changed_component(store: Store, old: Row, new: Row) -> str | None:
+def changed_component(
+    store: Store, old: Row, new: Row, packed: Mapping[Digest, bytes] = MappingProxyType({})
+) -> str | None:
     """The first piece of code that differs between two electrons, None if their capsules do not tell."""
     try:
-        was = _components(store, old.capsule)
-        now = _components(store, new.capsule)
+        was = _components(packed.get(old.capsule) or store.get_blob(old.capsule))
+        now = _components(packed.get(new.capsule) or store.get_blob(new.capsule))
     except CasRunError:
         return None
     for name, (kind, digest, detail) in now.items():
@@ -153,8 +182,8 @@ def changed_component(store: Store, old: Row, new: Row) -> str | None:
     return None
 
 
-def _components(store: Store, blob: Digest) -> Mapping[str, tuple[str, str, str]]:
-    header = capsule.header(store.get_blob(blob))
+def _components(blob: bytes | memoryview) -> Mapping[str, tuple[str, str, str]]:
+    header = capsule.header(blob)
     return {c.name: (c.kind, c.digest, c.detail) for c in header.components}
 
 

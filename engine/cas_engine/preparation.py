@@ -77,7 +77,7 @@ class Prepared:
 
     def reasons(self, store: Store) -> Reasons:
         """Why nodes miss."""
-        return Reasons(store, self.manifest.graph, self.baseline)
+        return Reasons(store, self.manifest.graph, self.baseline, packed=self.recorder.packed)
 
     def times(self) -> dict[int, float]:
         """The seconds that nodes took in the dispatch that this one compares with."""

@@ -36,6 +36,7 @@ class Recorder:
         self.live: dict[Digest, LiveCode] = {}  # by capsule
         self.executors: dict[str, Executor] = {}
         self.files: set[FileContent] = set()
+        self.packed: dict[Digest, bytes] = {}  # capsules that were not in the store
         self.warnings: list[str] = []
         self._defaults: dict[tuple[int, str], Digest | None] = {}
         self._blobs: set[Digest] = set()
@@ -131,7 +132,9 @@ class Recorder:
         if known is not None and not self.store.find_missing([known]):
             self.live[known] = LiveCode(fn, self.session.of(fn))
             return known
-        digest = self._keep([capsule.pack(fn, fingerprint, self.session)])
+        packed = capsule.pack(fn, fingerprint, self.session)
+        digest = self._keep([packed])
+        self.packed[digest] = packed
         self.writes.append(Put(Table.CAPSULES, key, digest))
         self.live[digest] = LiveCode(fn, self.session.of(fn))
         self.warnings.extend(fingerprint.warnings)
