@@ -51,6 +51,7 @@ class Database:
         self._inode: tuple[int, int] | None = None
         self.handles: dict[str, lmdb._Database] = {}
         self._resting = False
+        self._resting_views: list[View] = []
         self._commits = 0
         self._still = False
         forks.watch(self)
@@ -296,20 +297,23 @@ class Database:
     def before_fork(self) -> None:
         self._resting = self._writer.acquire(timeout=_REST_BEFORE_FORK_S)
         self._gate.acquire()
-        for view in self._views:
+        self._resting_views = list(self._views)
+        for view in self._resting_views:
             view.lock.acquire()
             view.end()
 
     def after_fork_in_parent(self) -> None:
-        for view in self._views:
+        for view in self._resting_views:
             view.lock.release()
+        self._resting_views = []
         self._gate.release()
         if self._resting:
             self._writer.release()
 
     def after_fork_in_child(self) -> None:
-        for view in self._views:
-            view.lock = threading.Lock()
+        for view in self._resting_views:
+            view.lock = threading.RLock()
+        self._resting_views = []
         self._gate = threading.RLock()
         self._writer = threading.RLock()
         env, self._env, self.handles = self._env, None, {}

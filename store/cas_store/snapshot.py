@@ -38,6 +38,10 @@ class Snapshot:
     ) -> None:
         self._view.close()
 
+    def __del__(self) -> None:
+        # One that was never closed would keep what it sees from being reused for as long as the process lives.
+        self._view.close()
+
     def get(self, table: Table, key: bytes) -> bytes | None:
         """The value, or None: not there, or damaged (then quarantined and noted in ``store.damage``)."""
         row = self._view.get(table, key)

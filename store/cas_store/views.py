@@ -23,7 +23,7 @@ class View:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # again: a forgotten snapshot may be collected at any point
         self._transaction: lmdb.Transaction[bytes] | None = None
         self._handles: dict[str, lmdb._Database] = {}
         self._cursors: dict[str, lmdb.Cursor[bytes]] = {}
@@ -93,6 +93,8 @@ class View:
 
     def close(self) -> None:
         """End it. Idempotent."""
+        if self._closed:
+            return
         with self.lock:
             self._closed = True
             self.end()

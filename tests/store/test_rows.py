@@ -105,6 +105,13 @@ def test_a_snapshot_is_of_no_use_after_its_block(store: Store) -> None:
         snap.get(Table.RECORDS, b"a")
 
 
+def test_a_forgotten_snapshot_ends_by_itself(store: Store) -> None:
+    assert store.snapshot().get(Table.RECORDS, b"a") is None
+    rows = store.snapshot().scan(Table.RECORDS)
+    del rows
+    assert not store._database._views
+
+
 def test_scans_are_in_order_by_prefix_both_ways_and_limited(store: Store) -> None:
     keys = [b"a%04d" % n for n in range(1000)] + [b"b", b"\xff\xff", b"\xff\xff\x01"]
     store.commit([Put(Table.TIMELINE, key, key[::-1]) for key in keys])
