@@ -1,6 +1,6 @@
 """Which installed distribution a file belongs to, found without reading the metadata of all of them where possible."""
 
-# ruff: noqa: PTH116, PTH118, PTH119, PTH123, PTH206, PTH208 - paths are cut up here, not opened
+# ruff: noqa: PTH110, PTH116, PTH118, PTH119, PTH123, PTH206, PTH208 - paths are cut up here, not opened
 
 from __future__ import annotations
 
@@ -57,8 +57,10 @@ class _Site:
     tops: dict[str, list[str]] | None = None  # first part of the path -> metadata folders
 
     def owner(self, below: tuple[str, ...]) -> str | None:
-        # One answer stands for a folder: a distribution may share a namespace, hardly ever a folder of modules.
-        where = "/".join(below[:-1]) or below[0]
+        # One answer stands for a package: distributions share namespaces, hardly ever a folder with an __init__.py.
+        where = "/".join(below[:-1])
+        if not where or not os.path.exists(os.path.join(self.path, where, "__init__.py")):
+            where = "/".join(below)
         if where not in self.owners:
             self.owners[where] = self._find(below)
         return self.owners[where]

@@ -11,6 +11,7 @@ import sysconfig
 from dataclasses import dataclass
 from enum import Enum
 from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
 from types import FunctionType, ModuleType
 
 from cas_engine.fingerprint.distributions import distribution_of, site_of
@@ -67,19 +68,31 @@ def owner_of_module(name: str) -> Owner:
     module = sys.modules.get(name)
     if module is not None:
         return owner_of_namespace(vars(module))
-    top = name.partition(".")[0]
-    if top != name and top in sys.modules:
-        return owner_of_module(top)
-    from importlib.util import find_spec  # noqa: PLC0415 - rarely needed
-
+    parent, _, _ = name.rpartition(".")
+    if parent:
+        owner = owner_of_module(parent)
+        if owner.kind is Kind.OURS or not _is_namespace(parent):
+            return owner
     try:
-        spec = find_spec(top)
+        spec = find_spec(name)  # imports its parents, which are namespaces: nothing runs
     except (ImportError, ValueError):
         spec = None
     if spec is None:
-        return _PYTHON if top in sys.stdlib_module_names else _USER
+        return _PYTHON if name in sys.stdlib_module_names else _USER
     file = spec.origin if spec.has_location else _first_folder(spec.submodule_search_locations)
-    return _owner(top, file or "")
+    return _owner(name, file or "")
+
+
+def _is_namespace(name: str) -> bool:
+    """Whether a package is only a name that several distributions share."""
+    module = sys.modules.get(name)
+    if module is not None:
+        return getattr(module, "__file__", None) is None and hasattr(module, "__path__")
+    try:
+        spec = find_spec(name) if "." not in name or _is_namespace(name.rpartition(".")[0]) else None
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and not spec.has_location and spec.submodule_search_locations is not None
 
 
 def owner_of_function(fn: FunctionType) -> Owner:

@@ -123,7 +123,11 @@ def follow(base: object, attrs: tuple[str, ...], place: tuple[int, str], name: s
         namespace = vars(base)
         owner = owner_of_namespace(namespace)
         if not owner.is_user or owner.compiled:
-            return _foreign(base, owner, attrs[at:])
+            below = namespace.get(attr)
+            if not isinstance(below, ModuleType) or not below.__name__.startswith(f"{base.__name__}."):
+                return _foreign(base, owner, attrs[at:])
+            base = below  # another distribution may share the namespace, or the user's own code
+            continue
         if attr in WHOLE_MODULE:
             return Found(base, attrs[at:], place, name, tuple(through))
         through.append(base.__name__)
