@@ -103,7 +103,7 @@ class Evaluation:
         self._inbox: SimpleQueue[tuple[int, int, Answer]] = SimpleQueue()
         self._calls: dict[int, _Call] = {}
         self._awaited: set[int] = set()  # somebody else computes their key
-        self._again: set[int] = set()  # their blob is gone, so no look-up can help
+        self._again: dict[int, Digest] = {}  # their blob is gone, so no look-up can help; the value that it had
         self._recorded: dict[Digest, RecordedCode] = {}
         self._to_start: deque[int] = deque()
         self._nested_queue: deque[tuple[int, int]] = deque()
@@ -201,7 +201,10 @@ class Evaluation:
         """Settle, attach, await or start nodes whose parents are all there."""
         to_claim: list[tuple[int, Miss]] = []
         for node in nodes:
-            if self._board.outcomes[node] is not None:
+            if self._board.outcomes[node] is not None or node in self._calls:
+                continue
+            if any(self._board.records[parent] is None for parent in self._graph.parents_of(node)):
+                self._board.enqueue(node)  # a parent's result was found to be gone meanwhile
                 continue
             decision = self._decisions[node]
             if isinstance(decision, Unknown):
@@ -397,11 +400,8 @@ class Evaluation:
         one = with_result(NodeStatus.RAN, self._reason(node, miss), miss.key, record, extra)
         content_key = None if record.is_sample else self._content_key(node)
         self._journal.enter(node, one, record, done.blob, content_key, differs=differs)
-        if node in self._again and record.is_sample:
-            # Another sample than the one that keys below it were made with.
-            for below in self._board.unsettled_below([node]):
-                self._decisions[below] = Unknown(node)
-                self._planner.identities[below] = None
+        if self._again.get(node, record.value) != record.value:
+            self._decide_anew_below(node)
         self._planner.settle(node, miss.key, record)
         self._give(node, one, record)
 
@@ -460,9 +460,21 @@ class Evaluation:
     def _reopen(self, nodes: Sequence[int]) -> None:
         for node in nodes:
             one = self._board.reopen(node)
-            self._again.add(node)
+            self._again.setdefault(node, one.value)
             self._decisions[node] = Miss(one.key, None)
             self._journal.unusable[one.key] = BLOB_GONE
+
+    def _decide_anew_below(self, node: int) -> None:
+        """Another sample than the one that all below was decided with, hits included."""
+        cone = {node}
+        for below in range(node + 1, len(self._graph)):
+            if cone.isdisjoint(self._graph.parents_of(below)):
+                continue
+            cone.add(below)
+            self._decisions[below] = Unknown(node)
+            self._planner.identities[below] = None
+            if self._board.outcomes[below] is not None:
+                self._board.reopen(below)
 
     def _reopen_damaged_output(self) -> bool:
         """Whether something that the lattice returns has to be computed again, its blob being gone."""
