@@ -93,7 +93,8 @@ class Lane:
 
     def _played(self, case: Case, root: Path) -> tuple[str, str]:
         here, there, elsewhere, aside = (root / name for name in FOLDERS)
-        same_place = case.headers.get("place") == "same"
+        edited_there = case.headers.get("place") == "same"
+        same_place = edited_there or self._contender.settled
         if same_place:
             there = elsewhere = here
         store = root / "store"
@@ -101,6 +102,8 @@ class Lane:
         write_project(case, case.truth_side, aside)
         truth = self._two.play(job_for(case, aside, "truth", None))
         first = self._one.play(job_for(case, here, "first", store))
+        if same_place and not edited_there:
+            shutil.rmtree(here)  # not edited: as if checked out anew
         write_project(case, 1, there)
         second = self._two.play(job_for(case, there, "second", store))
         kind, said = verdict(case, first, second, truth)

@@ -26,6 +26,7 @@ class Contender:
     adapter: str = ""
     distribution: str = ""
     served: bool = False  # wants a server beside it
+    settled: bool = False  # refuses a project that has moved: gets each case in one place
 
     @property
     def python(self) -> Path:
@@ -59,7 +60,7 @@ CAS_RUN = Contender("cas-run")
 PEERS = (
     Contender("redun", "redun_scheduler"),
     Contender("joblib", "joblib_memory"),
-    Contender("mandala", "mandala_storage", "pymandala"),
+    Contender("mandala", "mandala_storage", "pymandala", settled=True),
     Contender("charmonium.cache", "charmonium_cache"),
     Contender("sf-hamilton", "hamilton_driver"),
     Contender("prefect", "prefect_tasks", served=True),

@@ -23,18 +23,24 @@ def eagerly(op: Any, *args: Any, **kwargs: Any) -> Any:
 Eager = type("Eager", (Op,), {"__call__": eagerly, "__doc__": "An op that gives values instead of references."})
 
 
+def without_globals(tracer: Any, paths: Any, *, strict: bool, allow_methods: bool, **_: Any) -> None:
+    tracers.SysTracer.__init__(tracer, paths, strict=strict, allow_methods=allow_methods)
+
+
+# Storage 0.2.0a0 hands over options for globals that this tracer of its own does not take.
+FullTracer = type("FullTracer", (tracers.SysTracer,), {"__init__": without_globals, "__module__": __name__})
+
+
 class Peer:
     options = frozenset({"ignore"})
     coroutines = False
 
     def __init__(self, store: Path, folder: Path) -> None:
         # The tracer that follows all functions; the other one sees only those decorated with @track.
-        self.storage = imports.Storage(
-            db_path=str(store / "storage.db"), deps_path=folder, tracer_impl=tracers.SysTracer
-        )
+        self.storage = imports.Storage(db_path=str(store / "storage.db"), deps_path=folder, tracer_impl=FullTracer)
 
     def electron(self, fn: Callable[..., Any], name: str, options: dict[str, Any]) -> Callable[..., Any]:
-        made: Any = imports.op(nout=1, ignore_args=tuple(options.get("ignore", ())) or None)(fn)
+        made: Any = imports.op(ignore_args=tuple(options.get("ignore", ())) or None)(fn)
         made.__class__ = Eager
         made.name = name
         op: Callable[..., Any] = made
