@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from cas_store import Store
+
 Mark = Callable[[str], None]
 Ran = Callable[[], "list[str]"]
 Eventually = Callable[..., None]
@@ -93,6 +95,16 @@ def _take_number() -> int:
 def take_number(mark: Mark) -> TakeNumber:
     """1, 2, 3 ..., each once, whichever thread or process asks: what a stochastic electron returns in these tests."""
     return _take_number
+
+
+@pytest.fixture
+def other_process(tmp_path: Path) -> Callable[[], None]:
+    """Forget what this process knows of the test's store, as one that starts now."""
+
+    def other_process() -> None:
+        Store.open(tmp_path / "store").close()
+
+    return other_process
 
 
 @pytest.fixture
