@@ -2,6 +2,7 @@
 #   make demo     the example workflow through the cas-run command
 #   make test     the tests (make test ARGS="tests/stories -k readme")
 #   make lint types   what CI checks besides
+#   make bench    what it costs, measured here (make bench ARGS=--help)
 #   make clean    removes .venv and everything made here
 # Another Python: make test PYTHON=python3.13 VENV=.venv-3.13
 
@@ -17,7 +18,7 @@ ARGS ?=
 # Processes side by side; the tests wait for processes and disks as much as they compute.
 WORKERS ?= 2
 
-.PHONY: demo test lint format types clean
+.PHONY: demo test lint format types bench clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.has-examples
@@ -37,6 +38,9 @@ format: $(VENV)/.has-lint
 # The tests' requirements too: their types are checked.
 types: $(VENV)/.has-lint $(VENV)/.has-test
 	$(BIN)/mypy
+
+bench: $(VENV)/.has-test
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf .venv .venv-* .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
