@@ -3,7 +3,6 @@
 #   make test     the tests (make test ARGS="tests/stories -k readme")
 #   make lint types   what CI checks besides
 #   make bench    what it costs, measured here (make bench ARGS=--help)
-#   make bench    what it costs, beside its limits (make bench ARGS="--quick --peers"; benchmarks/README.md)
 #   make clean    removes .venv and everything made here
 # Another Python: make test PYTHON=python3.13 VENV=.venv-3.13
 
@@ -39,9 +38,6 @@ format: $(VENV)/.has-lint
 # The tests' requirements too: their types are checked.
 types: $(VENV)/.has-lint $(VENV)/.has-test
 	$(BIN)/mypy
-
-bench: $(VENV)/.has-test
-	$(BIN)/python -m benchmarks $(ARGS)
 
 bench: $(VENV)/.has-test
 	$(BIN)/python -m benchmarks $(ARGS)
