@@ -37,7 +37,6 @@ from cas_engine.tracing import trace
 from cas_engine.values import content_of
 from cas_store.digest import Digest, digest_of
 from cas_store.errors import BlobDamaged, BlobMissing
-from cas_store.errors import BlobDamaged, BlobMissing
 from cas_store.store import Store
 from cas_store.tables import Table
 
