@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,7 @@ def test_a_read_only_folder_is_refused(closed: Path, run: Any) -> None:
         path.chmod(path.stat().st_mode & ~0o222)
     if os.geteuid() == 0:  # whom permissions don't stop
         for path in [*closed.parents]:
-            if str(path).startswith(str(Path(os.environ.get("TMPDIR", "/tmp")) / "pytest-")):
+            if str(path).startswith(str(Path(tempfile.gettempdir()) / "pytest-")):
                 path.chmod(0o755)
         for path in everything:
             os.chown(path, 65534, 65534)
