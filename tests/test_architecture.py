@@ -40,7 +40,7 @@ READING_ORDER = {
             classes image oddities by_value streams frames unstorable definitions codec capsule unchanged
             records keys policy plan outcome manifest board
             settings location ledger accepted journal kept previews explain recorder preparation
-            seeding worker executors events evaluation sublattice result verification running
+            seeding worker executors events setting telling calls evaluation sublattice result verification running
             dispatch planning history explanation acceptance statistics
         """,
         "cas_run": """

@@ -7,7 +7,7 @@ while some have none yet; it follows another when both are the same call.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from cas_engine.graph import Graph
 from cas_engine.outcome import NO_DIGEST, NOT_YET, NodeOutcome, NodeStatus
@@ -24,10 +24,10 @@ _PAST = {
 class Board:
     """The state of the nodes of one evaluation. `on_settled` hears of each node that gets an outcome after `open`."""
 
-    def __init__(self, graph: Graph, on_settled: Callable[[int, NodeOutcome], None]) -> None:
+    def __init__(self, graph: Graph, labels: Sequence[str], on_settled: Callable[[int, NodeOutcome], None]) -> None:
         self._graph = graph
         self._on_settled = on_settled
-        self.labels = graph.labels()
+        self.labels = labels
         self.outcomes: list[NodeOutcome | None] = [None] * len(graph)
         self.records: list[Record | None] = [None] * len(graph)
         self.ready: deque[int] = deque()
@@ -157,4 +157,6 @@ def with_result(status: NodeStatus, reason: str, key: Digest, record: Record, ex
 
 def nothing(status: NodeStatus, reason: str) -> NodeOutcome:
     """The outcome of a node that never ran."""
-    return NodeOutcome(status, reason, NO_DIGEST, NO_DIGEST, NO_DIGEST, 0, False, 0.0, 0.0, {})
+    return NodeOutcome(
+        status, reason, NO_DIGEST, NO_DIGEST, NO_DIGEST, 0, is_sample=False, seconds=0.0, created=0.0, extra={}
+    )

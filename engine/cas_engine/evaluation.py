@@ -5,89 +5,30 @@ One thread runs `Evaluation.run`; runners report to its inbox. It sees digests, 
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from typing import Protocol
+from collections.abc import Sequence
 
 from cas_engine import keys
-from cas_engine.bindings import Ref, call_arguments, consts_in
+from cas_engine.bindings import Ref
 from cas_engine.board import Board, with_result
-from cas_engine.events import Event, NodeFinished, NodeStarted, Observer, Planned
-from cas_engine.executors import Answer, Done, Job, Runner, shared_threads
-from cas_engine.graph import Graph, Row
+from cas_engine.calls import Call, Calls, task_of
+from cas_engine.executors import Answer, Done
 from cas_engine.journal import BLOB_GONE, Journal
 from cas_engine.outcome import NO_DIGEST, NodeOutcome, NodeStatus
 from cas_engine.plan import Decision, Hit, Miss, Planner, Same, Unknown
-from cas_engine.policy import Policy
 from cas_engine.records import Record
 from cas_engine.seeding import seed_of
-from cas_engine.unchanged import LiveCode, RecordedCode
+from cas_engine.setting import Setting
+from cas_engine.telling import Teller
 from cas_engine.values import FileContent
-from cas_engine.worker import InputGone, Raised, Returned, Task
+from cas_engine.worker import InputGone, Raised, Returned
 from cas_store.digest import Digest
 from cas_store.errors import CasRunError, StoreError
-from cas_store.store import Store
 
 _IN_FLIGHT = 256  # more than any pool takes at once, few enough that a million ready nodes are not a million futures
 _BATCH = 64
-_NESTED = 8  # sublattices of one dispatch evaluated at a time
 _POLL_S = 0.05
-
-
-class Nested(Protocol):
-    """Evaluates sublattices."""
-
-    def start(self, node: int, row: Row, task: Task, report: Callable[[Answer], None]) -> None:
-        """Evaluate one in a thread of its own; `report` gets its result, or what failed in it."""
-
-    def dispatch_of(self, node: int) -> str:
-        """The dispatch that a sublattice was evaluated as, "" if it was not."""
-
-
-class Cancellation(Protocol):
-    """Tells whether somebody asked to stop."""
-
-    def is_set(self) -> bool:
-        """Whether somebody did."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What an evaluation works with; all of it belongs to one dispatch."""
-
-    store: Store
-    dispatch_id: str
-    lattice: str
-    graph: Graph
-    prefixes: Sequence[bytes]
-    policy: Policy
-    kept: Mapping[Digest, Record] | None  # the parent's samples by key, None without a parent
-    live: Mapping[Digest, LiveCode]  # functions of this process by capsule
-    runner_for: Callable[[Row], Runner]
-    nested: Nested
-    why: Callable[[int], str]  # why a node that is not forced misses
-    times: Callable[[], Mapping[int, float]]  # what nodes took last time
-    observer: Observer | None
-    cancelled: Cancellation
-
-
-@dataclass(slots=True)
-class _Call:
-    """A call under way. Its time counts from when it begins, which may be long after it was queued."""
-
-    attempt: int
-    draw: int
-    timeout: float | None
-    deadline: float = math.inf
-
-    def begin(self) -> None:
-        """Called where it runs, as it begins."""
-        if self.timeout is not None:
-            self.deadline = time.monotonic() + self.timeout
 
 
 class Evaluation:
@@ -96,18 +37,16 @@ class Evaluation:
     def __init__(self, setting: Setting) -> None:
         self._s = setting
         self._graph = setting.graph
-        self._board = Board(setting.graph, self._tell_finished)
+        labels = setting.graph.labels()
+        self._teller = Teller(setting, labels)
+        self._board = Board(setting.graph, labels, self._teller.finished)
         self._journal = Journal(setting.store, setting.dispatch_id)
         self._planner = Planner(setting.graph, setting.prefixes, setting.policy, self._journal.lookup, setting.kept)
         self._decisions: list[Decision] = []
-        self._inbox: SimpleQueue[tuple[int, int, Answer]] = SimpleQueue()
-        self._calls: dict[int, _Call] = {}
+        self._calls = Calls(setting)
         self._awaited: set[int] = set()  # somebody else computes their key
         self._again: dict[int, Digest] = {}  # their blob is gone, so no look-up can help; the value that it had
-        self._recorded: dict[Digest, RecordedCode] = {}
         self._to_start: deque[int] = deque()
-        self._nested_queue: deque[tuple[int, int]] = deque()
-        self._nested_running = 0
         self._next_look = 0.0
 
     # The way through ----------------------------------------------------------------------------------------
@@ -148,14 +87,14 @@ class Evaluation:
                     self._take_hit(node, decision.key, decision.record, decision.reason)
                 elif isinstance(decision, Same) and (record := board.records[decision.first]) is not None:
                     self._take_hit(node, decision.key, record, f"same call as {board.labels[decision.first]}")
-        self._tell_planned()
+        self._teller.planned(self._board.outcomes)
         board.open()
 
     def _loop(self) -> None:
         board = self._board
         while board.unsettled:
             if self._s.cancelled.is_set():
-                self._calls.clear()
+                self._calls.give_up()
                 self._to_start.clear()
                 board.cancel()
                 return
@@ -166,18 +105,11 @@ class Evaluation:
             elif board.ready and has_room:
                 self._take([board.ready.popleft() for _ in range(min(_BATCH, len(board.ready)))])
             is_busy = has_room and (self._to_start or board.ready)
-            self._read_inbox(wait=bool(board.unsettled) and not is_busy)
+            waits = bool(board.unsettled) and not is_busy
+            for node, call, answer in self._calls.answers(_POLL_S if waits else None):
+                self._on_answer(node, call, answer)
             self._journal.release_durable()
             self._look_around()
-
-    def _read_inbox(self, *, wait: bool) -> None:
-        try:
-            message = self._inbox.get(timeout=_POLL_S) if wait else self._inbox.get_nowait()
-            while True:
-                self._on_answer(*message)
-                message = self._inbox.get_nowait()
-        except Empty:
-            return
 
     def _look_around(self) -> None:
         """Now and then: calls out of time, keys that somebody else was computing."""
@@ -185,14 +117,13 @@ class Evaluation:
         if now < self._next_look:
             return
         self._next_look = now + _POLL_S
-        for node, call in list(self._calls.items()):
-            if now > call.deadline:
-                self._out_of_time(node, call)
+        for node, call in self._calls.overdue():
+            self._out_of_time(node, call)
         if self._awaited:
             again, self._awaited = sorted(self._awaited), set()
             self._take(again)
-        idle = not (self._calls or self._to_start or self._awaited or self._nested_queue or self._board.ready)
-        if idle and self._board.unsettled and self._inbox.empty():
+        idle = not (self._to_start or self._awaited or self._board.ready) and self._calls.are_idle()
+        if idle and self._board.unsettled:
             raise CasRunError("nodes are left that nothing will settle\n  -> this is a mistake of cas-run: report it")
 
     # Deciding -----------------------------------------------------------------------------------------------
@@ -280,61 +211,22 @@ class Evaluation:
     # Running ------------------------------------------------------------------------------------------------
 
     def _start(self, node: int, attempt: int = 0) -> None:
-        row = self._graph.row_of(node)
-        if row.is_lattice and self._nested_running >= _NESTED:
-            self._nested_queue.append((node, attempt))
-            return
-        draw = self._next_draw(node, row)
-        call = self._calls[node] = _Call(attempt, draw, row.timeout)
+        row, draw = self._graph.row_of(node), self._next_draw(node)
+        seed = seed_of(self._miss(node).key, draw)
+        found = self._board.records
+        self._calls.start(node, row, task_of(self._graph, node, lambda parent: found[parent], seed), attempt, draw)
         if attempt == 0:
-            self._tell(NodeStarted(self._s.dispatch_id, node, self._board.labels[node], row.slot))
-        inbox = self._inbox
+            self._teller.started(node)
 
-        def report(answer: Answer) -> None:
-            inbox.put((node, attempt, answer))
-
-        if row.is_lattice:
-            self._nested_running += 1
-            call.begin()
-            self._s.nested.start(node, row, self._task(node, draw), report)
-            return
-        # A call in this very thread could not be watched.
-        runner = shared_threads() if row.timeout is not None else self._s.runner_for(row)
-        runner.start(Job(self._task(node, draw), self._s.store, self._code_of(row), call.begin), report)
-
-    def _code_of(self, row: Row) -> LiveCode | RecordedCode:
-        live = self._s.live.get(row.capsule)
-        return live if live is not None else self._recorded.setdefault(row.capsule, RecordedCode())
-
-    def _next_draw(self, node: int, row: Row) -> int:
+    def _next_draw(self, node: int) -> int:
         """Which draw of its key this is. A sample whose blob is gone is drawn again, not anew."""
-        if not row.stochastic:
+        if not self._graph.row_of(node).stochastic:
             return 0
         miss = self._miss(node)
         before = self._journal.recorded(miss.key)
         return 0 if before is None else before.draw + (miss.forced is not None)
 
-    def _task(self, node: int, draw: int) -> Task:
-        row = self._graph.row_of(node)
-        template = self._graph.template(node)
-        args, kwargs = call_arguments(template)
-        found = [self._board.records[parent] for parent in self._graph.parents_of(node)[: template.slots]]
-        slots = tuple(record.blob for record in found if record is not None)
-        seed = seed_of(self._miss(node).key, draw)
-        files = [file for record in found if record is not None for file in record.files]
-        files += [file for binding in (*args, *kwargs.values()) for const in consts_in(binding) for file in const.files]
-        return Task(row.name, row.capsule, tuple(args), tuple(kwargs.items()), slots, tuple(files), seed)
-
-    def _on_answer(self, node: int, attempt: int, answer: Answer) -> None:
-        row = self._graph.row_of(node)
-        if row.is_lattice:
-            self._nested_running -= 1
-            if self._nested_queue:
-                self._start(*self._nested_queue.popleft())
-        call = self._calls.get(node)
-        if call is None or call.attempt != attempt:
-            return  # it ran out of time, or was cancelled, and came back all the same
-        del self._calls[node]
+    def _on_answer(self, node: int, call: Call, answer: Answer) -> None:
         if isinstance(answer, StoreError):
             raise answer
         if isinstance(answer, BaseException):
@@ -346,16 +238,13 @@ class Evaluation:
             self._finish(node, reply, answer, call.draw)
         elif isinstance(reply, InputGone):
             self._recover(node, reply.blob)
-        elif attempt < row.retries:
-            self._start(node, attempt + 1)
+        elif call.attempt < self._graph.row_of(node).retries:
+            self._start(node, call.attempt + 1)
         else:
             self._fail(node, reply.error, reply.seconds)
 
-    def _out_of_time(self, node: int, call: _Call) -> None:
+    def _out_of_time(self, node: int, call: Call) -> None:
         row = self._graph.row_of(node)
-        del self._calls[node]
-        if not row.is_lattice:
-            shared_threads().abandon()
         if call.attempt < row.retries:
             self._start(node, call.attempt + 1)
         else:
@@ -485,41 +374,6 @@ class Evaluation:
         ]
         self._reopen(bad)
         return bool(bad)
-
-    # Telling ------------------------------------------------------------------------------------------------
-
-    def _tell(self, event: Event) -> None:
-        if self._s.observer is not None:
-            self._s.observer(event)
-
-    def _tell_planned(self) -> None:
-        if self._s.observer is None:
-            return
-        outcomes = self._board.outcomes
-        times = self._s.times()
-        estimate = sum(times.get(node, 0.0) for node, one in enumerate(outcomes) if one is None)
-        hits = sum(one is not None for one in outcomes)
-        self._tell(Planned(self._s.dispatch_id, self._s.lattice, len(outcomes), hits, estimate))
-        for node, one in enumerate(outcomes):
-            if one is not None:
-                self._tell_finished(node, one)
-
-    def _tell_finished(self, node: int, one: NodeOutcome) -> None:
-        if self._s.observer is None:
-            return
-        is_hit = one.status is NodeStatus.HIT
-        self._tell(
-            NodeFinished(
-                dispatch_id=self._s.dispatch_id,
-                index=node,
-                label=self._board.labels[node],
-                electron=self._graph.row_of(node).slot,
-                status=one.status.word,
-                reason=one.reason,
-                seconds=0.0 if is_hit else one.seconds,
-                saved_s=one.seconds if is_hit else 0.0,
-            )
-        )
 
 
 _NOT_REPEATED = "it came out different from its recorded result, though nothing that its key knows of has changed"

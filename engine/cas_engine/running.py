@@ -16,13 +16,14 @@ from typing import Any
 from cas_engine import codec, executors, files, ledger, outcome, verification
 from cas_engine import manifest as manifests
 from cas_engine.bindings import Const, follow, refs_in
-from cas_engine.evaluation import Evaluation, Setting
+from cas_engine.evaluation import Evaluation
 from cas_engine.events import Audited, Finished, Observer, Planned
 from cas_engine.graph import Graph, Row
 from cas_engine.ledger import Entry, Status
 from cas_engine.options import ExecutorChoice
 from cas_engine.outcome import NodeOutcome, NodeStatus
 from cas_engine.preparation import Answered, Prepared, epoch, latest_key
+from cas_engine.setting import Setting
 from cas_engine.sublattice import Sublattices
 from cas_store.errors import CasRunError
 from cas_store.store import Store

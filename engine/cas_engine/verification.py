@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cas_engine import ledger
-from cas_engine.bindings import call_arguments, consts_in
+from cas_engine.calls import task_of
 from cas_engine.errors import BadOption
-from cas_engine.kept import outcomes_of
+from cas_engine.kept import outcomes_of, record_from
 from cas_engine.location import StoreChoice, open_store
-from cas_engine.manifest import Manifest
-from cas_engine.outcome import NO_DIGEST, NodeOutcome
+from cas_engine.outcome import NO_DIGEST
 from cas_engine.result import Result, result_of
 from cas_engine.seeding import seed_of
 from cas_engine.worker import InputGone, Raised, Task, run
@@ -132,24 +131,15 @@ class _Recorded:
 
 
 def _checkable(store: Store, result: Result, within: str) -> Iterable[_Recorded]:
-    manifest = result.manifest
+    graph = result.manifest.graph
     nodes = outcomes_of(store, ledger.get(store, result.dispatch_id))
     for node, one in zip(result.nodes, nodes, strict=False):
         if node.is_sublattice and node.dispatch:
             yield from _checkable(store, result_of(store, node.dispatch), f"{within}{node.label}/")
         elif not one.is_sample and not node.is_sublattice and one.value != NO_DIGEST:
-            task = _task(manifest, nodes, node.index)
+            seed = seed_of(one.key, 0)
+            task = task_of(graph, node.index, lambda parent: record_from(nodes[parent], result.dispatch_id), seed)
             yield _Recorded(result.dispatch_id, within + node.label, node.electron, node.status, one.value, task)
-
-
-def _task(manifest: Manifest, nodes: Sequence[NodeOutcome], node: int) -> Task:
-    graph = manifest.graph
-    row, template = graph.row_of(node), graph.template(node)
-    args, kwargs = call_arguments(template)
-    slots = tuple(nodes[parent].blob for parent in graph.parents_of(node)[: template.slots])
-    files = [f for binding in (*args, *kwargs.values()) for const in consts_in(binding) for f in const.files]
-    seed = seed_of(nodes[node].key, 0)
-    return Task(row.name, row.capsule, tuple(args), tuple(kwargs.items()), slots, tuple(files), seed)
 
 
 def _run(store: Store, chosen: Sequence[_Recorded], on_check: Callable[[Check], None] | None) -> list[Check]:

@@ -16,6 +16,7 @@ from cas_engine.fingerprint.constants import SIMPLE, dumped, plain
 from cas_engine.fingerprint.idioms import (
     absolute,
     called_with,
+    calls,
     is_counted,
     is_of_class,
     is_own_name,
@@ -293,6 +294,12 @@ class _Writer:
             self.written += 1
             self._counts(found, end)
             end += 1
+        if flags and calls(found, at, end):
+            # CPython loads the method of an imported module otherwise than of anything else, if it sees the import.
+            op, flags[-1] = op & 255, O.AS_METHOD
+            if end < len(kinds) and found.ops[end] == O.PUSH_NULL:
+                seen[end] = self.written
+                end += 1
         ref = Ref(base.source, base.name, tuple(attrs), base.level, base.top)
         self.out += (op, self._slot(ref), *flags)
         last = attrs[-1] if attrs else base.name

@@ -105,3 +105,10 @@ def absolute(name: str, package: str) -> str:
     parents = package.split(".")
     base = ".".join(parents[: max(len(parents) - (len(name) - len(stem)) + 1, 0)])
     return f"{base}.{stem}" if stem else base
+
+
+def calls(found: Instructions, at: int, end: int) -> bool:
+    """Whether a chain of attributes from `at` to `end` is loaded to be called, and not as a method."""
+    if O.V313:
+        return end < len(found.ops) and found.ops[end] == O.PUSH_NULL and end not in found.landings
+    return O.V311 and found.kinds[at] == O.GLOBAL and bool(found.ops[at] >> 8)

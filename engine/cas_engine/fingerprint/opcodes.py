@@ -143,5 +143,7 @@ BINARY_OR = number("BINARY_OR")
 OR = 7  # the argument of BINARY_OP for |
 BUILD_LIST = number("BUILD_LIST")
 LOAD_METHOD = number("LOAD_METHOD")
+AS_METHOD = number("LOAD_ATTR") | 1 << 8 if V312 else LOAD_METHOD
+PUSH_NULL = number("PUSH_NULL")
 SET_FUNCTION_ATTRIBUTE = number("SET_FUNCTION_ATTRIBUTE")
 CALLS = frozenset(op for op, name in enumerate(opcode.opname[:256]) if name.startswith("CALL"))

@@ -1,0 +1,144 @@
+"""The calls of one evaluation that are under way: started, answered, out of time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from cas_engine.bindings import call_arguments, consts_in
+from cas_engine.executors import Answer, Job, shared_threads
+from cas_engine.graph import Graph, Row
+from cas_engine.records import Record
+from cas_engine.setting import Setting
+from cas_engine.unchanged import LiveCode, RecordedCode
+from cas_engine.worker import Task
+from cas_store.digest import Digest
+
+_NESTED = 8  # sublattices of one dispatch evaluated at a time
+
+
+@dataclass(slots=True)
+class Call:
+    """A call under way. Its time counts from when it begins, which may be long after it was queued."""
+
+    attempt: int
+    draw: int
+    timeout: float | None
+    deadline: float = math.inf
+
+    def begin(self) -> None:
+        """Called where it runs, as it begins."""
+        if self.timeout is not None:
+            self.deadline = time.monotonic() + self.timeout
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """A sublattice that waits for its turn."""
+
+    node: int
+    row: Row
+    task: Task
+    call: Call
+
+
+class Calls:
+    """Used by the coordinating thread alone; runners report from theirs."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._s = setting
+        self._under_way: dict[int, Call] = {}
+        self._inbox: SimpleQueue[tuple[int, Call, bool, Answer]] = SimpleQueue()
+        self._recorded: dict[Digest, RecordedCode] = {}
+        self._nested_queue: deque[_Start] = deque()
+        self._nested_running = 0
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    def __contains__(self, node: int) -> bool:
+        return node in self._under_way
+
+    def start(self, node: int, row: Row, task: Task, attempt: int, draw: int) -> None:
+        """Make a call, or queue it: its answer comes out of `answers`."""
+        call = self._under_way[node] = Call(attempt, draw, row.timeout)
+        if row.is_lattice:
+            self._nested_queue.append(_Start(node, row, task, call))
+            self._start_nested()
+            return
+        # A call in this very thread could not be watched.
+        runner = shared_threads() if row.timeout is not None else self._s.runner_for(row)
+        job = Job(task, self._s.store, self._code_of(row), call.begin)
+        runner.start(job, self._report(node, call, is_nested=False))
+
+    def answers(self, wait_s: float | None) -> Iterator[tuple[int, Call, Answer]]:
+        """The answers that are there; waits for the first if asked to. Those that nobody waits for are dropped."""
+        timeout = wait_s
+        while True:
+            try:
+                message = self._inbox.get_nowait() if timeout is None else self._inbox.get(timeout=timeout)
+            except Empty:
+                return
+            timeout = None
+            node, call, is_nested, answer = message
+            if is_nested:
+                self._nested_running -= 1
+                self._start_nested()
+            # It may have run out of time, or been cancelled, and come back all the same.
+            if self._under_way.get(node) is call:
+                del self._under_way[node]
+                yield node, call, answer
+
+    def overdue(self) -> list[tuple[int, Call]]:
+        """The calls that ran out of time; they are given up."""
+        now = time.monotonic()
+        late = [(node, call) for node, call in self._under_way.items() if now > call.deadline]
+        for node, _ in late:
+            del self._under_way[node]
+            if not self._s.graph.row_of(node).is_lattice:
+                shared_threads().abandon()
+        return late
+
+    def give_up(self) -> None:
+        """Wait for none of them any more."""
+        self._under_way.clear()
+        self._nested_queue.clear()
+
+    def are_idle(self) -> bool:
+        """Whether nothing is under way and nothing has come in."""
+        return not self._under_way and self._inbox.empty()
+
+    def _start_nested(self) -> None:
+        while self._nested_queue and self._nested_running < _NESTED:
+            self._nested_running += 1
+            start = self._nested_queue.popleft()
+            start.call.begin()
+            report = self._report(start.node, start.call, is_nested=True)
+            self._s.nested.start(start.node, start.row, start.task, report)
+
+    def _report(self, node: int, call: Call, *, is_nested: bool) -> Callable[[Answer], None]:
+        inbox = self._inbox
+
+        def report(answer: Answer) -> None:
+            inbox.put((node, call, is_nested, answer))
+
+        return report
+
+    def _code_of(self, row: Row) -> LiveCode | RecordedCode:
+        live = self._s.live.get(row.capsule)
+        return live if live is not None else self._recorded.setdefault(row.capsule, RecordedCode())
+
+
+def task_of(graph: Graph, node: int, record_of: Callable[[int], Record | None], seed: int) -> Task:
+    """The call of a node whose parents have results."""
+    row, template = graph.row_of(node), graph.template(node)
+    args, kwargs = call_arguments(template)
+    found = [record for parent in graph.parents_of(node)[: template.slots] if (record := record_of(parent)) is not None]
+    files = [file for record in found for file in record.files]
+    files += [file for binding in (*args, *kwargs.values()) for const in consts_in(binding) for file in const.files]
+    slots = tuple(record.blob for record in found)
+    return Task(row.name, row.capsule, tuple(args), tuple(kwargs.items()), slots, tuple(files), seed)

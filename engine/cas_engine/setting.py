@@ -1,0 +1,54 @@
+"""What an evaluation is given: its graph, its store, who runs calls, who listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cas_engine.events import Observer
+from cas_engine.executors import Answer, Runner
+from cas_engine.graph import Graph, Row
+from cas_engine.policy import Policy
+from cas_engine.records import Record
+from cas_engine.unchanged import LiveCode
+from cas_engine.worker import Task
+from cas_store.digest import Digest
+from cas_store.store import Store
+
+
+class Nested(Protocol):
+    """Evaluates sublattices."""
+
+    def start(self, node: int, row: Row, task: Task, report: Callable[[Answer], None]) -> None:
+        """Evaluate one in a thread of its own; `report` gets its result, or what failed in it."""
+
+    def dispatch_of(self, node: int) -> str:
+        """The dispatch that a sublattice was evaluated as, "" if it was not."""
+
+
+class Cancellation(Protocol):
+    """Tells whether somebody asked to stop."""
+
+    def is_set(self) -> bool:
+        """Whether somebody did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What an evaluation works with; all of it belongs to one dispatch."""
+
+    store: Store
+    dispatch_id: str
+    lattice: str
+    graph: Graph
+    prefixes: Sequence[bytes]
+    policy: Policy
+    kept: Mapping[Digest, Record] | None  # the parent's samples by key, None without a parent
+    live: Mapping[Digest, LiveCode]  # functions of this process by capsule
+    runner_for: Callable[[Row], Runner]
+    nested: Nested
+    why: Callable[[int], str]  # why a node that is not forced misses
+    times: Callable[[], Mapping[int, float]]  # what nodes took last time
+    observer: Observer | None
+    cancelled: Cancellation

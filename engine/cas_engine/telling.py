@@ -1,0 +1,58 @@
+"""Tells whoever watches an evaluation what becomes of its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from cas_engine.events import NodeFinished, NodeStarted, Observer, Planned
+from cas_engine.graph import Graph
+from cas_engine.outcome import NodeOutcome, NodeStatus
+from cas_engine.setting import Setting
+
+
+class Teller:
+    """The events of one dispatch; costs nothing when nobody listens."""
+
+    def __init__(self, setting: Setting, labels: Sequence[str]) -> None:
+        self._observer: Observer | None = setting.observer
+        self._dispatch_id = setting.dispatch_id
+        self._lattice = setting.lattice
+        self._graph: Graph = setting.graph
+        self._times: Callable[[], Mapping[int, float]] = setting.times
+        self._labels = labels
+
+    def planned(self, outcomes: Sequence[NodeOutcome | None]) -> None:
+        """The first pass is over: how many nodes there are, how many are hits, and each of those."""
+        if self._observer is None:
+            return
+        times = self._times()
+        estimate = sum(times.get(node, 0.0) for node, one in enumerate(outcomes) if one is None)
+        hits = sum(one is not None for one in outcomes)
+        self._observer(Planned(self._dispatch_id, self._lattice, len(outcomes), hits, estimate))
+        for node, one in enumerate(outcomes):
+            if one is not None:
+                self.finished(node, one)
+
+    def started(self, node: int) -> None:
+        """A node runs."""
+        if self._observer is not None:
+            slot = self._graph.row_of(node).slot
+            self._observer(NodeStarted(self._dispatch_id, node, self._labels[node], slot))
+
+    def finished(self, node: int, one: NodeOutcome) -> None:
+        """A node is settled."""
+        if self._observer is None:
+            return
+        is_hit = one.status is NodeStatus.HIT
+        self._observer(
+            NodeFinished(
+                dispatch_id=self._dispatch_id,
+                index=node,
+                label=self._labels[node],
+                electron=self._graph.row_of(node).slot,
+                status=one.status.word,
+                reason=one.reason,
+                seconds=0.0 if is_hit else one.seconds,
+                saved_s=one.seconds if is_hit else 0.0,
+            )
+        )
