@@ -45,7 +45,11 @@ def run(options: Options) -> Report:
         if complaint := contender.complaint:
             absent.append(f"{contender.name} ({complaint})")
             continue
-        standings.append(standing_of(contender, chosen, options))
+        try:
+            standings.append(standing_of(contender, chosen, options))
+        except OSError as error:
+            absent.append(f"{contender.name} ({error})")
+            continue
         options.say(row_of(standings[-1], len(corpus)))
     return Report(text_of(standings, absent, len(corpus)), json_of(standings, absent, len(corpus)))
 

@@ -83,9 +83,11 @@ def surroundings(peer: Contender, folder: Path) -> Iterator[Mapping[str, str]]:
     """The environment variables for a peer's processes, with its server up as long as the context lasts."""
     home = folder / "home"
     home.mkdir(parents=True)
-    quiet = {"HOME": str(home), "XDG_CACHE_HOME": str(home), "PREFECT_HOME": str(home)} if peer.adapter else {}
-    quiet |= {"HAMILTON_TELEMETRY_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL", "DO_NOT_TRACK": "1"}
-    quiet |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "DO_NOT_TRACK": "1"}
+    if peer.adapter:
+        quiet |= {"HOME": str(home), "XDG_CACHE_HOME": str(home), "PREFECT_HOME": str(home)}
+        quiet |= {"HAMILTON_TELEMETRY_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
+        quiet |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_UI_ENABLED": "false"}
     if not peer.served:
         yield quiet
         return
@@ -97,7 +99,7 @@ def surroundings(peer: Contender, folder: Path) -> Iterator[Mapping[str, str]]:
     ):
         try:
             address = f"http://127.0.0.1:{port}/api"
-            wait_for(f"{address}/health", 120)
+            wait_for(f"{address}/health", server, 120)
             yield {**quiet, "PREFECT_API_URL": address}
         finally:
             server.terminate()
@@ -110,13 +112,14 @@ def free_port() -> int:
         return port
 
 
-def wait_for(url: str, seconds: float) -> None:
+def wait_for(url: str, server: subprocess.Popen[bytes], seconds: float) -> None:
+    """Until the server answers; raises OSError when it ends or takes too long."""
     end = time.monotonic() + seconds
     while True:
         try:
             with urllib.request.urlopen(url, timeout=5):
                 return
         except OSError:
-            if time.monotonic() > end:
+            if time.monotonic() > end or server.poll() is not None:
                 raise
             time.sleep(0.5)

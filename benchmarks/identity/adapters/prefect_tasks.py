@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,9 @@ class Peer:
     coroutines = False
 
     def __init__(self, store: Path, _: Path) -> None:
+        # Prefect wants its server to know a storage that is not its default.
         self.storage = filesystems.LocalFileSystem(basepath=str(store / "results"))
+        self.storage.save(f"results-{hashlib.sha256(bytes(store)).hexdigest()[:16]}", overwrite=True)
         # As Prefect's default, less the id of the run: with that nothing would be reused by another process.
         self.policy = (policies.INPUTS + policies.TASK_SOURCE).configure(key_storage=str(store / "keys"))
 
