@@ -188,7 +188,7 @@ def side_of(body: str, side: int) -> str:
 def completed(text: str, headers: Mapping[str, str], side: int) -> str:
     if "import cas_run" not in text and "from cas_run" not in text:
         text = f"import cas_run as ct\n{text}"
-    if "def main(" not in text and "main = " not in text:
+    if not any(made in text for made in ("def main(", "main = ", "import main")):
         before, arrow, after = headers.get("main", "task()").partition(" => ")
         text += LATTICE.format(expression=after if arrow and side else before)
     return text
