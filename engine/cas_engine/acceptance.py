@@ -53,15 +53,16 @@ def accept(dispatch_id: str, node: str, *, store: StoreChoice = None) -> Accepta
     before = earlier_than(opened, result)
     if before is None:
         raise BadOption(
-            f"dispatch {result.dispatch_id[:12]} is the first of `{result.lattice}`, so there is nothing that it could be "
-            "the same as\n  -> accept a change in a later dispatch"
+            f"dispatch {result.dispatch_id[:12]} is the first of `{result.lattice}`, so there is nothing "
+            "that it could be the same as\n  -> accept a change in a later dispatch"
         )
     new_node, old_node = result.node(node), before.node(node)
     new, old = _fingerprint(result, new_node.index), _fingerprint(before, old_node.index)
     if new == old:
+        short = result.dispatch_id[:12]
         raise BadOption(
-            f"the code and packages of `{node}` are the same in {result.dispatch_id[:12]} and {before.dispatch_id[:12]}\n"
-            f"  -> `cas-run explain {result.dispatch_id[:12]} {node}` says why it ran"
+            f"the code and packages of `{node}` are the same in {short} and {before.dispatch_id[:12]}\n"
+            f"  -> `cas-run explain {short} {node}` says why it ran"
         )
     rows = (before.manifest.graph.row_of(old_node.index), result.manifest.graph.row_of(new_node.index))
     digests = (old_node.value_digest, new_node.value_digest)

@@ -20,7 +20,7 @@ from cas_store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One piece that differs. `route` leads to it from the electron; `diff` is a unified diff where sources are known."""
+    """One piece that differs. `route` leads to it from the electron; `diff` is unified, "" where sources are unknown."""
 
     kind: str  # "code", "class", "value", "package", "module", "file", "unresolved"
     name: str

@@ -52,7 +52,9 @@ class NodeOutcome:
     extra: dict[str, str]
 
 
-NOT_YET = NodeOutcome(NodeStatus.PENDING, "", NO_DIGEST, NO_DIGEST, NO_DIGEST, 0, False, 0.0, 0.0, {})
+NOT_YET = NodeOutcome(
+    NodeStatus.PENDING, "", NO_DIGEST, NO_DIGEST, NO_DIGEST, 0, is_sample=False, seconds=0.0, created=0.0, extra={}
+)
 
 
 def dumps(nodes: Sequence[NodeOutcome]) -> list[bytes]:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from cas_engine import ledger
+from cas_engine.answers import load_manifest
 from cas_engine.dispatch import checked_lattice
+from cas_engine.errors import BadOption
 from cas_engine.journal import NOBODY, Journal
 from cas_engine.location import StoreChoice, open_store
 from cas_engine.plan import Hit, Miss, Planner, Same, Unknown
 from cas_engine.policy import checked_policy
-from cas_engine.preparation import Answered, Prepared, load_manifest, prepare, prepare_again
+from cas_engine.preparation import Answered, Prepared, prepare, prepare_again
 from cas_store.store import Store
 
 
@@ -100,7 +102,7 @@ def plan(
     *,
     store: StoreChoice = None,
 ) -> Callable[..., Plan]:
-    """A function that takes inputs as `redispatch(...)` or `dispatch(...)` would, and returns the Plan. Runs no electron.
+    """A function that takes inputs as `redispatch(...)` or `dispatch(...)` would, and returns the Plan; runs nothing.
 
     `what` is a dispatch's id or a lattice. Raises what `redispatch` raises.
     """
@@ -108,6 +110,11 @@ def plan(
     opened = open_store(store)
     parent = ledger.resolve(opened, what) if isinstance(what, str) else None
     lattice = None if parent is not None else checked_lattice(what)
+    if lattice is not None and (replace_electrons or not policy.forces_nothing):
+        raise BadOption(
+            f"replace_electrons and recompute change a recorded dispatch, and `{lattice.name}` is a lattice\n"
+            "  -> give the id of one of its dispatches"
+        )
 
     def make(*args: Any, **kwargs: Any) -> Plan:
         if parent is not None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from cas_engine import codec, executors, files, ledger, outcome, verification
 from cas_engine import manifest as manifests
+from cas_engine.answers import epoch, latest_key
 from cas_engine.bindings import Const, follow, refs_in
 from cas_engine.evaluation import Evaluation
 from cas_engine.events import Audited, Finished, Observer, Planned
@@ -22,7 +23,7 @@ from cas_engine.graph import Graph, Row
 from cas_engine.ledger import Entry, Status
 from cas_engine.options import ExecutorChoice
 from cas_engine.outcome import NodeOutcome, NodeStatus
-from cas_engine.preparation import Answered, Prepared, epoch, latest_key
+from cas_engine.preparation import Answered, Prepared
 from cas_engine.setting import Setting
 from cas_engine.sublattice import Sublattices
 from cas_store.errors import CasRunError

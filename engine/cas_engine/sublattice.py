@@ -9,15 +9,17 @@ from dataclasses import replace
 from typing import Any
 
 from cas_engine import capsule, codec, files, keys, ledger
+from cas_engine.answers import load_manifest
 from cas_engine.bindings import Const, Template, materialize
 from cas_engine.errors import UnknownDispatch
 from cas_engine.executors import Answer, finished
 from cas_engine.explain import Baseline
 from cas_engine.graph import Row
+from cas_engine.inputs import bind_inputs
 from cas_engine.kept import kept_samples, outcomes_of
 from cas_engine.manifest import Manifest
 from cas_engine.outcome import NodeOutcome, NodeStatus
-from cas_engine.preparation import Prepared, as_lattice, bind_inputs, environment_of, load_manifest
+from cas_engine.preparation import Prepared, as_lattice, environment_of
 from cas_engine.recorder import Recorder
 from cas_engine.tracing import trace
 from cas_engine.worker import InputGone, Raised, Task, returned, trimmed

@@ -1,0 +1,97 @@
+"""Finds what the names in `replace_electrons` mean, and binds what stands in to the recorded calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cas_engine import ledger
+from cas_engine.answers import load_manifest
+from cas_engine.electron import Electron, as_electron
+from cas_engine.errors import AmbiguousElectron, BadOption, UnknownDispatch, UnknownElectron
+from cas_engine.graph import Graph, Row, in_force
+from cas_engine.kept import outcomes_of
+from cas_engine.manifest import Manifest
+from cas_engine.outcome import NodeOutcome
+from cas_engine.policy import names_of, nearest
+from cas_engine.recorder import Recorder
+from cas_engine.substitution import DefaultOf, substitute
+from cas_store.errors import BlobDamaged, BlobMissing
+from cas_store.store import Store
+
+
+def replacements(
+    recorder: Recorder, before: Manifest, wanted: Mapping[str, Callable[..., Any]]
+) -> list[tuple[Row, Electron[..., Any]]]:
+    """The electrons that stand in, as rows of the slots that they fill.
+
+    Raises UnknownElectron, AmbiguousElectron, BadOption.
+    """
+    if not isinstance(wanted, Mapping):
+        raise BadOption(
+            f"replace_electrons={wanted!r} is not a mapping\n"
+            '  -> give names and functions: {"compute_accuracy": compute_recall}'
+        )
+    rows = [*before.graph.rows, *before.replaced]
+    known = names_of(rows)
+    made = []
+    for name, fn in wanted.items():
+        if name not in known:
+            raise UnknownElectron(name, nearest(name, known), sorted(known))
+        slot = _slot_of(name, before)
+        if not callable(fn):
+            raise BadOption(
+                f"replace_electrons: what is given for `{name}` is a {type(fn).__name__}\n  -> give a function"
+            )
+        electron = as_electron(fn)
+        row = replace(recorder.row(electron), slot=slot)
+        old = [r for r in rows if r.slot == slot]
+        if not isinstance(fn, Electron) and any(r.stochastic and not r.is_lattice for r in old):
+            # A plain function says nothing of itself; what stands in for a sample is one until told otherwise.
+            row = replace(row, stochastic=True)
+        made.append((row, electron))
+    return made
+
+
+def bind_inside(
+    store: Store, graph: Graph, nodes: Sequence[NodeOutcome], new: Mapping[str, Row], default_of: DefaultOf
+) -> None:
+    """Bind the calls recorded in sublattices too. Raises BindError."""
+    for node, one in enumerate(nodes):
+        row = graph.row_of(node)
+        if not row.is_lattice or "dispatch" not in one.extra or not in_force(row, new.values()):
+            continue
+        try:
+            entry = ledger.get(store, one.extra["dispatch"])
+            inside = load_manifest(store, entry).graph
+            inner = outcomes_of(store, entry)
+        except (UnknownDispatch, BlobMissing, BlobDamaged):
+            continue  # removed since: what does not bind will fail where it is called
+        substitute(inside, new, default_of)
+        bind_inside(store, inside, inner, new, default_of)
+
+
+def _slot_of(name: str, before: Manifest) -> str:
+    """The name by which the lattice calls it; a replacement may also be named by its own. Raises AmbiguousElectron."""
+    rows = [*before.graph.rows, *before.replaced]
+    called = {row.code for row in before.graph.rows if row.slot == name}
+    if len(called) > 1:
+        places = [f"node {label}" for label in _labels_of(before.graph, name)]
+        raise AmbiguousElectron(name, places)
+    reached = {r.code for row in rows if row.is_lattice for r in row.reaches if r.name == name}
+    if not any(row.slot == name for row in before.replaced):
+        # What the lattice itself calls by this name counts too, where a sublattice reaches one.
+        everywhere = reached | {r.code for r in before.lattice.reaches if reached and r.name == name}
+        if len(everywhere) > 1:
+            raise AmbiguousElectron(name, ["the lattice", "a sublattice"] if called else ["sublattices"])
+    if called or reached:
+        return name
+    slots = {row.slot for row in rows if row.name == name}
+    if len(slots) > 1:
+        raise AmbiguousElectron(name, [f"it stands in for {slot}" for slot in sorted(slots)])
+    return slots.pop() if slots else name
+
+
+def _labels_of(graph: Graph, slot: str) -> list[str]:
+    return [label for i, label in enumerate(graph.labels()) if graph.row_of(i).slot == slot][:4]
