@@ -20,7 +20,7 @@ from cas_store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One piece that differs. `route` leads to it from the electron; `diff` is unified, "" where sources are unknown."""
+    """One piece that differs. `route` leads to it from the electron; `diff` is unified, "" without sources."""
 
     kind: str  # "code", "class", "value", "package", "module", "file", "unresolved"
     name: str
