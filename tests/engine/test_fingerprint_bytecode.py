@@ -67,6 +67,10 @@ SAME = {
         "def f():\n    class A:\n        x = 1\n    return A",
         'def f():\n    class A:\n        """Doc."""\n\n        x = 1\n    return A',
     ),
+    "whether the compiler sees the import of a module": (
+        "import h\ndef f(x): return h.g(x) + h.a.g(x, y=1) + h.g",
+        "def f(x): return h.g(x) + h.a.g(x, y=1) + h.g",
+    ),
     "a constant that is only there": ("def f(x):\n    return x", "def f(x):\n    3\n    return x"),
     "pass": ("def f(x):\n    if x: y = 1", "def f(x):\n    if x:\n        pass\n        y = 1"),
     "elif or else with an if": (
