@@ -25,7 +25,7 @@ demo: $(VENV)/.has-examples
 	PATH="$(abspath $(BIN)):$$PATH" examples/demo.sh
 
 test: $(VENV)/.has-test
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.has-lint
 	$(BIN)/ruff check .

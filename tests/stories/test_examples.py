@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+# One process for them all, so that the demo runs once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -42,7 +45,6 @@ def dispatches_in(folder: Path, environment: dict[str, str]) -> list[dict[str, A
     return [answer("show", dispatch_id) for dispatch_id in reversed(ids)]
 
 
-@pytest.mark.slow
 def test_the_demo_runs_what_it_says_and_no_more(after_the_demo: Path, environment: dict[str, str]) -> None:
     dispatches = dispatches_in(after_the_demo, environment)
     assert {each["status"] for each in dispatches} == {"COMPLETED"}
@@ -60,7 +62,6 @@ def test_the_demo_runs_what_it_says_and_no_more(after_the_demo: Path, environmen
     ]
 
 
-@pytest.mark.slow
 def test_the_demo_computes_what_the_parts_say(after_the_demo: Path, environment: dict[str, str]) -> None:
     scores = [each["result"]["value"]["score"] for each in dispatches_in(after_the_demo, environment)]
     first, same, other_inputs, recall, forest, resampled, *_ = scores
@@ -71,7 +72,6 @@ def test_the_demo_computes_what_the_parts_say(after_the_demo: Path, environment:
     assert 0.9 < min(scores) < max(scores) < 1
 
 
-@pytest.mark.slow
 def test_as_a_script_it_finds_what_the_command_computed(after_the_demo: Path, environment: dict[str, str]) -> None:
     # Run as __main__ or loaded by the command, from whatever folder: the code is the same.
     store = str(after_the_demo / ".demo" / "store")
