@@ -278,8 +278,11 @@ class Lane:
         two.send(job_for(case, there, "second", store))
         second = two.receive()
         kind, said = verdict_on_run(case, first, second, truth)
-        if kind not in ("fine", "allowed") or not second.get("ran"):
+        if kind not in ("fine", "allowed"):
             return kind, said
+        unsound = verdict_on_case(case, first, truth)
+        if unsound[0] != "fine" or not second.get("ran"):
+            return unsound if unsound[0] != "fine" else (kind, said)
         if not same_place:
             write_project(case, case.truth_side, elsewhere)
         one.send(job_for(case, elsewhere, "third", store))

@@ -2,7 +2,8 @@
 
 Each case is played in two processes with different hash seeds, in three folders, against one store. Stale:
 something was reused although it should have run, or another value came back than plain Python gives. Wasted:
-something ran although nothing that it depends on had changed.
+something ran although nothing that it depends on had changed. A case that is not sound in itself (its edit does
+not change the true value as it says) fails, too.
 """
 
 from __future__ import annotations
@@ -45,22 +46,9 @@ def verdicts(request: pytest.FixtureRequest) -> Iterator[Any]:
         yield lambda case: (ahead.get(case.id) or player.judge(case)).result()
 
 
-@pytest.fixture
-def plain_player(tmp_path: Path) -> Iterator[Any]:
-    with closing(runner.Player(tmp_path, plain=True)) as player:
-        yield player
-
-
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CORPUS])
 def test_what_runs_is_what_must(case: Any, verdicts: Any) -> None:
     if case.skip:
         pytest.skip(case.skip)
     verdict = verdicts(case)
     assert verdict.kind in ("fine", "allowed"), str(verdict)
-
-
-def test_each_edit_changes_the_value_exactly_when_the_case_says_so(plain_player: Any) -> None:
-    """The corpus itself: with every electron just run, no engine."""
-    answers = [plain_player.judge(case) for case in CORPUS if not case.skip]
-    wrong = [answer.result() for answer in answers if answer.result().kind != "fine"]
-    assert not wrong, "\n".join(map(str, wrong))
