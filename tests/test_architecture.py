@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -187,3 +188,9 @@ def test_what_code_and_values_are_is_known_without_a_store() -> None:
 def test_every_module_opens_with_its_job(package: str) -> None:
     silent = [module for module, tree in syntax_of(package).items() if not ast.get_docstring(tree)]
     assert silent == []
+
+
+def test_architecture_md_names_every_room() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = {word for span in re.findall(r"`([^`\n]+)`", page) for word in re.findall(r"\w+", span)}
+    assert {name for order in READING_ORDER.values() for name in order} - named - {"__main__"} == set()
