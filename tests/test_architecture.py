@@ -40,7 +40,8 @@ READING_ORDER = {
             program fingerprint live installed reached
             classes image oddities by_value streams frames unstorable definitions codec capsule unchanged
             records keys policy plan outcome manifest board
-            settings location ledger accepted journal kept previews explain recorder answers inputs replacement preparation
+            settings location ledger accepted journal kept previews explain recorder
+            answers inputs replacement preparation
             seeding worker executors events setting telling calls evaluation sublattice result verification running
             dispatch planning history explanation acceptance statistics
         """,
