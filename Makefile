@@ -22,7 +22,7 @@ WORKERS ?= 2
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.has-examples
-	PATH="$(abspath $(BIN)):$$PATH" examples/demo.sh
+	@PATH="$(abspath $(BIN)):$$PATH" examples/demo.sh
 
 test: $(VENV)/.has-test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
@@ -49,7 +49,7 @@ clean:
 # A stamp for each extra of pyproject.toml, so that a second `make test` installs nothing.
 $(VENV)/.has-%: pyproject.toml | $(VENV)/.made
 	@echo "installing cas-run with its '$*' extra into $(VENV)"
-	$(PIP) install --quiet --editable '.[$*]'
+	@$(PIP) install --quiet --editable '.[$*]'
 	@touch $@
 
 # Its own stamp: bin/python exists before pip does, when making the environment is interrupted.
