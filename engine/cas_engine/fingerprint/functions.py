@@ -120,6 +120,8 @@ class _Reader:
 
     def _foreign(self, foreign: Foreign) -> None:
         belongs(self.node, foreign.owner)
+        if foreign.maker is not None:
+            belongs(self.node, foreign.maker)
         if foreign.owner.compiled:
             self.child(CompiledFile(foreign.owner.compiled), ("file", foreign.owner.compiled), foreign.module)
             self.said.append(("compiled", foreign.rest))

@@ -24,6 +24,7 @@ class Node:
         "base",
         "children",
         "computes",
+        "depth",
         "detail",
         "digest",
         "draws",
@@ -62,6 +63,7 @@ class Node:
         self.keywords: frozenset[str] = frozenset()  # names by which it may pass arguments
         self.hidden: tuple[str, ...] = ()  # names of parameters that only count if something passes arguments by them
         self.computes = False  # whether it imports what only running it would tell
+        self.depth = 0  # of a piece in the value that it belongs to
         self.base = ""  # the folder of the module that it belongs to: a path in a value is told from there
         self.digest = b""
         self.index = self.low = -1

@@ -35,6 +35,7 @@ _INERT = (
     logging.Handler,
     logging.LoggerAdapter,
 )
+_DEEP = 4  # levels of attributes of a package's object
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -95,13 +96,21 @@ def _describe_in_pieces(node: Node, reach: Reach) -> None:
         others = [(f".keys()[{at}]", pair) for at, pair in enumerate(value.items()) if type(pair[0]) not in _SCALARS]
         _children(node, reach, [(where, part) for where, pair in others for part in pair])
         says(node, "pieces", kind.__name__, tuple(map(repr, keys)), len(others))
-    elif owner_of_class(kind).is_user and (hasattr(value, "__dict__") or hasattr(kind, "__slots__")):
+    elif _may_be_taken_apart(node, kind):
         state = sorted(_state(value).items())
         node.children = [reach.node(kind)]
         _children(node, reach, [(f".{name}", part) for name, part in state])
         says(node, "pieces of an object", tuple(name for name, _ in state))
     else:
         _describe_opaque(node, reach)
+
+
+def _may_be_taken_apart(node: Node, kind: type) -> bool:
+    """Whether the attributes of such an object are its content; those of a package's only as far as they are near."""
+    owner = owner_of_class(kind).kind
+    return (owner is Kind.USER or (owner is Kind.PACKAGE and node.depth < _DEEP)) and (
+        kind.__dictoffset__ != 0 or hasattr(kind, "__slots__")
+    )
 
 
 def _describe_opaque(node: Node, reach: Reach) -> None:
@@ -115,7 +124,10 @@ def _describe_opaque(node: Node, reach: Reach) -> None:
 def _children(node: Node, reach: Reach, parts: list[tuple[str, object]]) -> None:
     for where, part in parts:
         place = ("held", id(node.obj), where) if type(part) in _SCALARS else ("held", id(part))
-        node.children.append(reach.node(part, place, f"{node.name}{where}"))
+        child = reach.node(part, place, f"{node.name}{where}")
+        if child.index < 0:
+            child.depth = node.depth + 1
+        node.children.append(child)
 
 
 def _state(value: object) -> dict[str, object]:

@@ -10,7 +10,7 @@ from cas_engine.fingerprint.functions import CompiledFile
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.origin import owner_of_namespace
 from cas_engine.fingerprint.reach import Reach, belongs, says
-from cas_engine.fingerprint.resolve import import_module, shown_module
+from cas_engine.fingerprint.resolve import has_own_class, import_module, shown_module
 from cas_engine.program import program_of
 
 # Names that are there to tell people and type checkers something, and values of types that are.
@@ -42,6 +42,8 @@ def describe_module(node: Node, reach: Reach) -> None:
     node.children = [reach.node(namespace[name], (id(namespace), name), f"{node.name}.{name}") for name in names]
     below = _submodules(node, module)
     node.children += [reach.node(child) for _, child in below]
+    if has_own_class(module):
+        node.children.append(reach.node(type(module)))
     says(node, "module", tuple(names), tuple(name for name, _ in below))
 
 

@@ -47,6 +47,7 @@ class Foreign:
     module: str
     rest: tuple[str, ...]
     held: tuple[object, ...] = ()  # code of the user's that was registered with it
+    maker: Owner | None = None  # the owner of the thing itself, where another package passes it on
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def follow(base: object, attrs: tuple[str, ...], place: tuple[int, str], name: s
                 return _foreign(base, owner, attrs[at:])
             base = below  # another distribution may share the namespace, or the user's own code
             continue
-        if attr in WHOLE_MODULE:
+        if attr in WHOLE_MODULE or (attr not in namespace and has_own_class(base)):
             return Found(base, attrs[at:], place, name, tuple(through))
         through.append(base.__name__)
         found = _attribute(base, attr)
@@ -141,6 +142,11 @@ def follow(base: object, attrs: tuple[str, ...], place: tuple[int, str], name: s
         if not owner.is_user or owner.compiled:
             return _foreign(base, owner, ())
     return Found(base, (), place, name, tuple(through))
+
+
+def has_own_class(module: ModuleType) -> bool:
+    """Whether a module was given a class of the user's, with properties perhaps."""
+    return type(module) is not ModuleType and owner_of_class(type(module)).is_user
 
 
 def import_module(name: str, package: str | None = None) -> ModuleType | None:
@@ -191,7 +197,15 @@ def _foreign(module: ModuleType, owner: Owner, attrs: tuple[str, ...]) -> Resolu
         if is_users_code(base) or (isinstance(base, type) and base.__flags__ & HEAP_TYPE):
             return Found(base, attrs[at + 1 :], place, f"{module.__name__}.{attr}")
     held = tuple(registered_with(base)) if isinstance(base, FunctionType) else ()
-    return Foreign(owner, module.__name__, attrs, held)
+    return Foreign(owner, module.__name__, attrs, held, _maker_of(base) or owner)
+
+
+def _maker_of(thing: object) -> Owner | None:
+    """The owner of what a package may only pass on from another one."""
+    if isinstance(thing, FunctionType):
+        return owner_of_function(thing)
+    name = getattr(thing, "__module__", None) if callable(thing) else None
+    return owner_of_namespace(vars(sys.modules[name])) if isinstance(name, str) and name in sys.modules else None
 
 
 def registered_with(fn: FunctionType) -> Iterator[object]:
