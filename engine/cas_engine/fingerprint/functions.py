@@ -31,6 +31,9 @@ from cas_store.digest import digest_of
 _BUILTIN = type(len)
 
 
+_UNWRAPPING = frozenset({"__wrapped__", "unwrap"})
+
+
 def describe_function(node: Node, reach: Reach) -> None:
     """A function of the user's by its body and all that it reads; another's by name and by what it was made with."""
     fn: FunctionType = node.obj
@@ -50,6 +53,8 @@ def describe_function(node: Node, reach: Reach) -> None:
         reader.whole_module()
     if form.computed_imports or reader.imports_by_name:
         reader.computed_imports(sure=not form.names.isdisjoint(IMPORTERS))
+    if not _UNWRAPPING.isdisjoint(form.names):
+        reader.unwrapped()
     if "__subclasses__" in form.names:
         reader.subclasses()
     node.reflects = node.reflects | form.reflects
@@ -188,6 +193,13 @@ class _Reader:
         self.said.append("computed import")
         if sure and not modules:
             self.node.unresolved.append(f"{self.node.name}: imports a module by a computed name")
+
+    def unwrapped(self) -> None:
+        """`fn.__wrapped__` leads past a decorator, which otherwise tells itself what it calls."""
+        for child in list(self.node.children):
+            wrapped = child.obj.__dict__.get("__wrapped__") if type(child.obj) is FunctionType else None
+            if wrapped is not None:
+                self.child(wrapped, None, f"{child.name}.__wrapped__")
 
     def subclasses(self) -> None:
         """`Base.__subclasses__()` reaches every class below it that exists now."""

@@ -43,7 +43,8 @@ def describe_value(node: Node, reach: Reach) -> None:
     """A value by its digest, or piece by piece where that is refused."""
     value = node.obj
     node.kind, node.detail = "value", _short(value)
-    if node.base and isinstance(value, (str, PurePath)):
+    kind = type(value)
+    if node.base and issubclass(kind, (str, PurePath)):
         below = _below(os.fspath(value), node.base)
         if below is not None:
             says(node, "place", type(value).__name__, below)
@@ -51,12 +52,12 @@ def describe_value(node: Node, reach: Reach) -> None:
     if type(value) in _SCALARS:
         says(node, "value", type(value).__name__, marshal.dumps(value, 2))
         return
-    if isinstance(value, logging.Logger):
+    if issubclass(kind, logging.Logger):
         says(node, "logger")  # its name is that of a module, as a rule, and changes no result
         return
-    if isinstance(value, _INERT) or any(value is stream for stream in _streams()):
+    if issubclass(kind, _INERT) or any(value is stream for stream in _streams()):
         # A notebook and a test runner put streams of their own in the place of Python's.
-        says(node, "inert", type(value).__qualname__ if isinstance(value, _INERT) else "stream")
+        says(node, "inert", kind.__qualname__ if issubclass(kind, _INERT) else "stream")
         return
     _note_packages(node, value)
     if _is_ours(type(value)):

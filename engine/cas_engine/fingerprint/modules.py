@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 import sys
 from types import ModuleType
 
@@ -19,6 +20,9 @@ _SKIPPED_NAMES = frozenset(
     | {"__loader__", "__name__", "__package__", "__path__", "__spec__", "__warningregistry__"}
     | {"__conditional_annotations__", "__annotate__"}
 )
+# What an interactive session keeps of itself: inputs, outputs, the last results.
+_SESSION = re.compile(r"(In|Out|exit|quit|get_ipython|open|_+|_i+|_i?\d+|_[iod]h)\Z")
+_NOTHING = re.compile(r"(?!)")
 _TELLING = frozenset({"typing", "typing_extensions", "__future__"})
 
 
@@ -38,7 +42,8 @@ def describe_module(node: Node, reach: Reach) -> None:
         return
     node.kind = "module"
     node.modules.add(str(module.__name__))
-    names = [name for name, value in sorted(namespace.items()) if _counts(name, value)]
+    session = _SESSION if "get_ipython" in namespace else _NOTHING
+    names = [name for name, value in sorted(namespace.items()) if _counts(name, value) and not session.match(name)]
     node.children = [reach.node(namespace[name], (id(namespace), name), f"{node.name}.{name}") for name in names]
     below = _submodules(node, module)
     node.children += [reach.node(child) for _, child in below]

@@ -23,6 +23,7 @@ class Reach:
         self._describe_class = describe_class
         self._describe_other = others
         self._nodes: dict[object, Node] = {}
+        self._code_types: dict[type, bool] = {}
         self._held: list[object] = []
         self._digest_of: DigestOf | None = None
         self._met: list[Node] = []
@@ -46,8 +47,14 @@ class Reach:
 
     def is_code(self, obj: object) -> bool:
         """Whether it counts as code: by what it does, not by its state."""
+        # By its type, never by isinstance: what a proxy says of its class may be anything, or an error.
         kind = type(obj)
-        return kind in self._by_type or isinstance(obj, (type, ModuleType)) or hasattr(kind, "__cas_code__")
+        known = self._code_types.get(kind)
+        if known is None:
+            marked = any("__cas_code__" in vars(cls) for cls in kind.__mro__)
+            known = kind in self._by_type or marked or issubclass(kind, (type, ModuleType))
+            self._code_types[kind] = known
+        return known
 
     def read_value(self, value: object) -> tuple[bytes, list[Node]]:
         """(digest of the value alone, the code in it). Raises Undigestible."""
@@ -73,15 +80,19 @@ class Reach:
         return _UNKNOWN
 
     def _describe(self, node: Node) -> None:
-        describer = self._by_type.get(type(node.obj))
-        if describer is not None:
+        kind = type(node.obj)
+        describer = self._by_type.get(kind)
+        if describer is None and issubclass(kind, type):
+            describer = self._describe_class
+        elif describer is None:
+            describer = self._by_type[ModuleType] if issubclass(kind, ModuleType) else self._describe_other
+        try:
             describer(node, self)
-        elif isinstance(node.obj, type):
-            self._describe_class(node, self)
-        elif isinstance(node.obj, ModuleType):
-            self._by_type[ModuleType](node, self)
-        else:
-            self._describe_other(node, self)
+        except Exception as error:  # noqa: BLE001 - it ran code of the user's: a property, a __getattr__, a __repr__
+            node.children.clear()
+            node.recipe = None
+            node.unresolved.append(f"{node.name}: looking at it raised {type(error).__name__}: {error}")
+            says(node, "not to be looked at", kind.__qualname__)
 
 
 def says(node: Node, *what: object) -> None:

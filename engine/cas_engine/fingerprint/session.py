@@ -148,7 +148,7 @@ class _Findings:
 
 
 def _describe_other(node: Node, reach: Reach) -> None:
-    if hasattr(type(node.obj), "__cas_code__"):
+    if reach.is_code(node.obj):  # and of no type that is known: an electron, a lattice
         describe_marked(node, reach)
     elif type(node.obj).__name__ == "ufunc":
         describe_ufunc(node, reach)
