@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 from cas_engine.values import FileContent, content_of
 
+# Among the files of a result: those that it names lie where its key does not tell, so it is no hit.
+NEVER_THE_SAME: FileContent = ("", b"")
+
 
 def are_unchanged(files: Iterable[FileContent]) -> bool:
     """Whether all these files are there with the content that they had."""

@@ -37,6 +37,7 @@ class Manifest:
     replaced: tuple[Row, ...]
     environment: tuple[tuple[str, str], ...]
     files: tuple[FileContent, ...]  # all that constants and inputs name
+    names_files: bool  # whether the lattice's own code names some: where they lie is not in its key
 
 
 def dumps(manifest: Manifest) -> list[bytes]:
@@ -50,6 +51,7 @@ def dumps(manifest: Manifest) -> list[bytes]:
         "replaced": [_row_to_json(row) for row in manifest.replaced],
         "environment": [list(pair) for pair in manifest.environment],
         "files": files.to_json(manifest.files),
+        "names_files": manifest.names_files,
         "rows": [_row_to_json(row) for row in graph.rows],
         "output": bindings.to_json(graph.output),
         "output_parents": list(graph.output_parents),
@@ -96,6 +98,7 @@ def loads(blob: memoryview | bytes) -> Manifest:
         replaced=tuple(_row_from_json(row) for row in header["replaced"]),
         environment=tuple((name, version) for name, version in header["environment"]),
         files=files.from_json(header["files"]),
+        names_files=header["names_files"],
     )
 
 

@@ -94,10 +94,20 @@ def prepare(
     by = answer_of(store, key)
     if by is not None:
         return Answered(lattice.name, key, by, dict(previews), {}, "")
+    given = set(recorder.files)
     graph = trace(lattice, args, kwargs, recorder, {})
     return Prepared(
         lattice_key=key,
-        manifest=Manifest(row, inputs, previews, graph, (), environment_of(row, graph), tuple(recorder.files)),
+        manifest=Manifest(
+            lattice=row,
+            inputs=inputs,
+            previews=previews,
+            graph=graph,
+            replaced=(),
+            environment=environment_of(row, graph),
+            files=tuple(recorder.files),
+            names_files=recorder.files != given,
+        ),
         policy=REUSE,
         kept=None,
         baseline=latest_of(store, lattice.name),
@@ -146,9 +156,12 @@ def prepare_again(
         by = answer_again(store, parent, before, key)
         if by is not None:
             return Answered(before.lattice.name, key, by, dict(previews), names, parent.id)
+    names_files = before.names_files
     if inputs.digest != recorded.inputs.digest:
+        given = {*before.files, *recorder.files}
         graph = _traced_again(store, recorder, before.lattice, inputs, replaced)
         check_names(policy, [*graph.rows, *replaced.values()])
+        names_files = names_files or not given.issuperset(recorder.files)
     return Prepared(
         lattice_key=key,
         manifest=Manifest(
@@ -159,6 +172,7 @@ def prepare_again(
             replaced=rows,
             environment=environment_of(before.lattice, graph),
             files=tuple({*before.files, *recorder.files}),
+            names_files=names_files,
         ),
         policy=policy,
         kept=kept_samples(store, parent),

@@ -78,6 +78,14 @@ class Recorder:
             return Const(digest, b"".join(encoded.pieces), None, files)
         return Const(digest, None, self._keep(encoded.pieces), files)
 
+    def unkeyed(self, value: object) -> Const:
+        """A value that no key counts: by its bytes. Raises Unstorable."""
+        encoded = codec.encode(value, self.session)
+        digest = digest_of(b"unkeyed\0", *encoded.pieces)
+        if encoded.size <= _INLINE_LIMIT:
+            return Const(digest, b"".join(encoded.pieces), None)
+        return Const(digest, None, self._keep(encoded.pieces))
+
     def default(self, electron: Electron[..., Any], parameter: str) -> Digest | None:
         """The digest of a parameter's default, None if it has none that is stable."""
         at = (id(electron), parameter)

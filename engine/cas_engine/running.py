@@ -250,7 +250,7 @@ def _finish(running: Running, prepared: Prepared, status: Status, error: str, no
         blob = store.prepare(outcome.dumps(nodes))
         entry = replace(entry, outcome=blob.digest.hex())
         writes.append(PutBlob(blob))
-    if status is Status.COMPLETED:
+    if status is Status.COMPLETED and not prepared.manifest.names_files:
         answer = {"id": entry.id, "epoch": epoch(store)}
         writes.append(Put(Table.LATTICES, prepared.lattice_key, json.dumps(answer).encode()))
     if not entry.outer:

@@ -77,6 +77,8 @@ class Sublattices:
         )
         reply = returned(value, time.perf_counter() - started)
         named = files.from_json([*entry.files, *entry.made])
+        if prepared.manifest.names_files:
+            named = (*named, files.NEVER_THE_SAME)
         return finished(replace(reply, files=tuple({*reply.files, *named})), self._store)
 
     def _prepare(self, node: int, row: Row, task: Task) -> Prepared:
@@ -97,6 +99,7 @@ class Sublattices:
             inputs: Template
             inputs, previews = bind_inputs(recorder, row, args, kwargs)
             recorder.live.update(self._prepared.recorder.live)
+            given = set(recorder.files)
             graph = trace(lattice, args, kwargs, recorder, replaced)
             if live is None or not live.is_own(function) or not live.changed_since(time.monotonic()):
                 break
@@ -113,7 +116,16 @@ class Sublattices:
         ordinal = self._prepared.manifest.graph.ordinal_of[node]
         return Prepared(
             lattice_key=keys.lattice_key(row, self._prepared.effective, rows, inputs.digest),
-            manifest=Manifest(row, inputs, previews, graph, rows, environment_of(row, graph), tuple(recorder.files)),
+            manifest=Manifest(
+                lattice=row,
+                inputs=inputs,
+                previews=previews,
+                graph=graph,
+                replaced=rows,
+                environment=environment_of(row, graph),
+                files=tuple(recorder.files),
+                names_files=recorder.files != given,
+            ),
             policy=self._prepared.policy,
             kept=kept,
             baseline=baseline,

@@ -38,6 +38,9 @@ class Surroundings(Protocol):
     def const(self, value: object) -> Const:
         """A value by digest, its bytes kept. Raises Undigestible, Unstorable."""
 
+    def unkeyed(self, value: object) -> Const:
+        """A value that no key counts, so that it need have no stable content. Raises Unstorable."""
+
     def default(self, electron: Electron[..., Any], parameter: str) -> bytes | None:
         """The digest of a parameter's default, None if it has none or none that is stable."""
 
@@ -153,7 +156,7 @@ class Trace:
             ignored = frozenset(name for name, _ in pairs if name.lstrip("*") in row.ignore)
             by_name = {n: self._param(row, n, v, parents) for n, v in pairs if n not in ignored}
             key_slots = len(parents)
-            by_name.update((n, self._param(row, n, v, parents)) for n, v in pairs if n in ignored)
+            by_name.update((n, self._param(row, n, v, parents, self._world.unkeyed)) for n, v in pairs if n in ignored)
             params = [(n, by_name[n]) for n, _ in pairs]
             leave_out = ignored
         else:
@@ -186,27 +189,30 @@ class Trace:
             and binding.digest == self._world.default(electron, name)
         )
 
-    def _param(self, row: Row, name: str, value: object, parents: list[int]) -> Binding:
+    def _param(
+        self, row: Row, name: str, value: object, parents: list[int], const: Callable[[object], Const] | None = None
+    ) -> Binding:
         try:
-            return self._binding(value, parents)
+            return self._binding(value, parents, const or self._world.const)
         except (Undigestible, Unstorable) as problem:
             raise problem.within(f"electron `{row.slot}`: its argument `{name.lstrip('*')}`") from None
 
-    def _binding(self, value: object, parents: list[int]) -> Binding:
+    def _binding(self, value: object, parents: list[int], const: Callable[[object], Const]) -> Binding:
         if type(value) is Handle:
             node = self._mine(value)
             parents.append(node)
             return Ref(len(parents) - 1, value._cas_path)  # noqa: SLF001 - handles are ours
         if type(value) in _SCALARS or not _holds_handle(value, set()):
-            return self._world.const(value)
+            return const(value)
         if isinstance(value, dict):
             flat = [part for pair in value.items() for part in pair]
-            return Items("dict", tuple(self._binding(part, parents) for part in flat))
+            return Items("dict", tuple(self._binding(part, parents, const) for part in flat))
         if type(value) in (list, tuple):
             kind = "list" if isinstance(value, list) else "tuple"
-            return Items(kind, tuple(self._binding(item, parents) for item in value))  # type: ignore[attr-defined]
+            items: Sequence[object] = value  # type: ignore[assignment]
+            return Items(kind, tuple(self._binding(item, parents, const) for item in items))
         cls = self._world.const(type(value))
-        return Fields(cls, tuple((name, self._binding(item, parents)) for name, item in _fields_of(value)))
+        return Fields(cls, tuple((name, self._binding(item, parents, const)) for name, item in _fields_of(value)))
 
     def _const(self, value: object, where: str) -> Const:
         try:
@@ -237,7 +243,7 @@ class Trace:
         """The graph of all that was called, with what the lattice function returned as its output."""
         output_parents: list[int] = []
         try:
-            output = self._binding(returned, output_parents)
+            output = self._binding(returned, output_parents, self._world.const)
         except (Undigestible, Unstorable) as problem:
             raise problem.within("what the lattice returns") from None
         order = self._order()

@@ -193,11 +193,21 @@ def _foreign(module: ModuleType, owner: Owner, attrs: tuple[str, ...]) -> Resolu
         if not isinstance(base, (ModuleType, type)):
             break
         place = (id(vars(base)), attr)
-        base = vars(base).get(attr, MISSING)
+        base = vars(base).get(attr, MISSING) if attr in vars(base) else _made_when_asked(base, attr)
         if is_users_code(base) or (isinstance(base, type) and base.__flags__ & HEAP_TYPE):
             return Found(base, attrs[at + 1 :], place, f"{module.__name__}.{attr}")
     held = tuple(registered_with(base)) if isinstance(base, FunctionType) else ()
     return Foreign(owner, module.__name__, attrs, held, _maker_of(base) or owner)
+
+
+def _made_when_asked(base: object, attr: str) -> object:
+    """What a module's `__getattr__` (PEP 562) gives: the same whether somebody has asked for it before or not."""
+    if not isinstance(base, ModuleType) or "__getattr__" not in vars(base):
+        return MISSING
+    try:
+        return getattr(base, attr)
+    except Exception:  # noqa: BLE001 - the package's own code may raise anything
+        return MISSING
 
 
 def _maker_of(thing: object) -> Owner | None:

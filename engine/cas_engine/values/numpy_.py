@@ -52,7 +52,9 @@ def _random_rule(kind: type, np: Any) -> Rule | None:
         # From NumPy 2 on with the seed sequence, from which `spawn` draws; before, no copy keeps it.
         return lambda value: listed("BitGenerator", CodeOf(kind), value.__getstate__())
     if issubclass(kind, random.RandomState):
-        return lambda value: listed("RandomState", value.get_state(legacy=False))
+        # NumPy's own is in another state in every process, and is the same to whoever draws from it.
+        own = getattr(random.mtrand, "_rand", None)
+        return lambda value: listed("RandomState", None if value is own else value.get_state(legacy=False))
     if issubclass(kind, random.SeedSequence):
         return lambda value: listed("SeedSequence", value.state)
     return None
