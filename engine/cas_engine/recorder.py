@@ -14,7 +14,9 @@ from cas_engine.electron import Electron
 from cas_engine.errors import Undigestible
 from cas_engine.fingerprint import Fingerprint, Fingerprinter
 from cas_engine.graph import Reached, Row
+from cas_engine.image import Image
 from cas_engine.lattice import Lattice
+from cas_engine.oddities import lock_kind
 from cas_engine.signatures import signature_of
 from cas_engine.unchanged import LiveCode
 from cas_engine.values import FileContent, files_met
@@ -79,8 +81,9 @@ class Recorder:
         return Const(digest, None, self._keep(encoded.pieces), files)
 
     def unkeyed(self, value: object) -> Const:
-        """A value that no key counts: by its bytes. Raises Unstorable."""
-        encoded = codec.encode(value, self.session)
+        """A value that no key counts: by its bytes; of a lock, a new one is as good. Raises Unstorable."""
+        lock = lock_kind(value)
+        encoded = codec.encode(value if lock is None else _FreshLock(lock), self.session)
         digest = digest_of(b"unkeyed\0", *encoded.pieces)
         if encoded.size <= _INLINE_LIMIT:
             return Const(digest, b"".join(encoded.pieces), None)
@@ -155,6 +158,16 @@ class Recorder:
             self._blobs.add(prepared.digest)
             self.writes.append(PutBlob(prepared))
         return prepared.digest
+
+
+class _FreshLock:
+    """Stored in the place of a lock; loads as a new one."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Image.fresh, (self._kind,)
 
 
 def _default_digest(session: Fingerprinter, electron: Electron[..., Any], parameter: str) -> Digest | None:
