@@ -120,6 +120,12 @@ class Handle:
         return f"the result of `{self._cas_trace.name_of(self._cas_node)}`{path}"
 
 
+def refuse_hidden(handle: Handle) -> NoReturn:
+    """Raise TracingError for a handle where no parameter takes it, such as in a closure."""
+    handle._cas_trace.check_is_current()  # noqa: SLF001 - handles are ours
+    handle._cas_refuse()  # noqa: SLF001
+
+
 def operator_call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a result or a method of one: what `handle.method(x)` records."""
     return function(*args, **kwargs)

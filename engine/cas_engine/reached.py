@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import types
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from cas_engine.fingerprint.bytecode import MODULE_READERS, canonical
 from cas_engine.fingerprint.origin import owner_of_module
 from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, IMPORT, LITERAL, OPTIONAL
 from cas_engine.fingerprint.resolve import import_module
+from cas_engine.handles import Handle, refuse_hidden
 from cas_engine.installed import is_dispatcher, is_installed, is_users_class, is_users_module
 from cas_engine.program import absolute_name, program_of
 
@@ -154,4 +156,13 @@ def _below(thing: Any) -> list[Any]:
         return list(thing)
     if is_users_class(type(thing)):
         return list(getattr(thing, "__dict__", {}).values())
-    return [inner for name in ("fn", "func", "__wrapped__") if (inner := getattr(thing, name, None)) is not None]
+    if type(thing) is Handle:
+        refuse_hidden(thing)
+    if isinstance(thing, functools.partial | functools.partialmethod):
+        return [thing.func]
+    try:
+        # Not by getattr: an object may make up whatever is asked of it, without end.
+        own = object.__getattribute__(thing, "__dict__")
+    except AttributeError:
+        return []
+    return [own[name] for name in ("fn", "func", "__wrapped__") if own.get(name) is not None]
