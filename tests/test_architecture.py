@@ -36,7 +36,7 @@ READING_ORDER = {
             opening quarantine scratch snapshot blobs writes committer store
         """,
         "cas_engine": """
-            errors options signatures values files bindings graph handles tracing electron lattice substitution
+            errors signatures omission options values files bindings graph handles tracing electron lattice substitution
             program fingerprint live installed reached
             classes image oddities by_value streams frames unstorable definitions codec capsule unchanged
             records keys policy plan outcome manifest board

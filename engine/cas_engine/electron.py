@@ -14,6 +14,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 from cas_engine import tracing
 from cas_engine.errors import BadOption
 from cas_engine.options import ExecutorChoice, Options, checked_options
+from cas_engine.signatures import signature_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -117,7 +118,8 @@ def electron(
     stochastic  its result is a sample: kept by redispatch, drawn again by `recompute="stochastic"`
     version     a text or number that you change when something changed that no analysis of code can see
     depends_on  modules, functions, `pathlib.Path`s of files, or texts that count as part of the code
-    ignore      parameters that do not change the result, and so stay out of the key (a logger, verbosity)
+    ignore      parameters that do not change the result, and so stay out of the key (a logger, verbosity), or parts
+                of them: "model.verbose", "config['log']"
     executor    "inline", "thread" or a `concurrent.futures.Executor`
     retries     how often to try again when it raises
     timeout     seconds for one try
@@ -141,6 +143,7 @@ def electron(
             retries=retries,
             timeout=timeout,
             outputs=outputs if outputs is not None else _outputs_of(fn),
+            signature=signature_of(fn) if ignore else None,
         )
         return Electron(fn, options)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from cas_engine.errors import BadOption
+from cas_engine.omission import parsed
+from cas_engine.signatures import Signature
 
 EXECUTORS = ("inline", "thread")
 ExecutorChoice = str | Executor | None
@@ -38,6 +41,7 @@ def checked_options(
     retries: object,
     timeout: object,
     outputs: object,
+    signature: Signature | None = None,
 ) -> Options:
     """The options, or BadOption saying which one of which electron is wrong and what it takes."""
 
@@ -50,6 +54,8 @@ def checked_options(
         raise refuse("version", version, "a text or a number")
     if isinstance(ignore, str) or not isinstance(ignore, Sequence) or not all(isinstance(i, str) for i in ignore):
         raise refuse("ignore", ignore, "a list of parameter names")
+    for entry in ignore:
+        _check_ignored(f"electron `{name}`: ignore={ignore!r}", entry, signature)
     if isinstance(depends_on, (str, bytes)) or not isinstance(depends_on, Sequence):
         depends_on = (depends_on,)
     if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
@@ -69,6 +75,25 @@ def checked_options(
         timeout=None if timeout is None else float(timeout),
         outputs=outputs,
     )
+
+
+def _check_ignored(said: str, entry: str, signature: Signature | None) -> None:
+    path = parsed(entry)
+    if path is None:
+        raise BadOption(
+            f"{said}: {entry!r} is no parameter and no path in one\n"
+            '  -> write it as the function would: "model", "model.verbose", "config[\'log\']"'
+        )
+    if signature is None or not signature.known or any(p.kind == "**" for p in signature.parameters):
+        return
+    names = [p.name for p in signature.parameters]
+    if path[0] not in names:
+        near = difflib.get_close_matches(path[0], names, n=1) or names
+        listed = ", ".join(f"`{one}`" for one in near)
+        raise BadOption(
+            f"{said}: it has no parameter `{path[0]}`\n"
+            f"  -> {f'did you mean {listed}?' if names else 'take it out: it has no parameters'}"
+        )
 
 
 def checked_share(audit: object) -> float:

@@ -17,6 +17,7 @@ from cas_engine.graph import Reached, Row
 from cas_engine.image import Image
 from cas_engine.lattice import Lattice
 from cas_engine.oddities import lock_kind
+from cas_engine.omission import Step, replaced_part
 from cas_engine.signatures import signature_of
 from cas_engine.unchanged import LiveCode
 from cas_engine.values import FileContent, files_met
@@ -73,21 +74,24 @@ class Recorder:
         """A value by digest, its bytes kept. Raises Undigestible, Unstorable."""
         with files_met() as met:
             digest = self.session.digest_value(value)
-        encoded = codec.encode(value, self.session)
-        files = tuple(met)
         self.files.update(met)
-        if encoded.size <= _INLINE_LIMIT:
-            return Const(digest, b"".join(encoded.pieces), None, files)
-        return Const(digest, None, self._keep(encoded.pieces), files)
+        return self._const(digest, codec.encode(value, self.session).pieces, tuple(met))
+
+    def partly(self, value: object, leave_out: Sequence[tuple[Step, ...]]) -> Const:
+        """As `const`, its digest without what lies at these paths; of a lock there, a new one is as good."""
+        counted, stored = value, value
+        for path in leave_out:
+            counted = replaced_part(counted, path, lambda _: None)
+            stored = replaced_part(stored, path, _storable)
+        with files_met() as met:
+            digest = self.session.digest_value(counted)
+        self.files.update(met)
+        return self._const(digest, codec.encode(stored, self.session).pieces, tuple(met))
 
     def unkeyed(self, value: object) -> Const:
         """A value that no key counts: by its bytes; of a lock, a new one is as good. Raises Unstorable."""
-        lock = lock_kind(value)
-        encoded = codec.encode(value if lock is None else _FreshLock(lock), self.session)
-        digest = digest_of(b"unkeyed\0", *encoded.pieces)
-        if encoded.size <= _INLINE_LIMIT:
-            return Const(digest, b"".join(encoded.pieces), None)
-        return Const(digest, None, self._keep(encoded.pieces))
+        pieces = codec.encode(_storable(value), self.session).pieces
+        return self._const(digest_of(b"unkeyed\0", *pieces), pieces, ())
 
     def default(self, electron: Electron[..., Any], parameter: str) -> Digest | None:
         """The digest of a parameter's default, None if it has none that is stable."""
@@ -151,6 +155,11 @@ class Recorder:
         self.warnings.extend(fingerprint.warnings)
         return digest
 
+    def _const(self, digest: Digest, pieces: Sequence[bytes | memoryview], files: tuple[FileContent, ...]) -> Const:
+        if sum(memoryview(piece).nbytes for piece in pieces) <= _INLINE_LIMIT:
+            return Const(digest, b"".join(pieces), None, files)
+        return Const(digest, None, self._keep(pieces), files)
+
     def _keep(self, pieces: Sequence[bytes | memoryview]) -> Digest:
         # At once, not at the end: the caller may change an array right after the call.
         prepared = self.store.prepare(pieces)
@@ -158,6 +167,11 @@ class Recorder:
             self._blobs.add(prepared.digest)
             self.writes.append(PutBlob(prepared))
         return prepared.digest
+
+
+def _storable(value: object) -> object:
+    lock = lock_kind(value)
+    return value if lock is None else _FreshLock(lock)
 
 
 class _FreshLock:

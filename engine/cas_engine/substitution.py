@@ -19,16 +19,18 @@ from cas_engine.bindings import (
     template_digest,
 )
 from cas_engine.graph import Graph, Row, standing
+from cas_engine.omission import parsed
 from cas_engine.signatures import bind, pick
-from cas_store.digest import Digest
+from cas_store.digest import Digest, digest_of
 
 DefaultOf = Callable[[Row, str], "Digest | None"]
 
 
-def rebound(template: Template, row: Row, default_of: DefaultOf) -> Template:
+def rebound(template: Template, row: Row, default_of: DefaultOf, ignore: tuple[str, ...] = ()) -> Template:
     """A recorded call, as it was written, bound to another electron. Raises BindError naming the argument.
 
-    The slots are numbered anew in the order of the new parameters: `slot_order` tells how.
+    `ignore` is that of the electron it was recorded for. The slots are numbered anew in the order of the new
+    parameters: `slot_order` tells how.
     """
     args, kwargs = call_arguments(template)
     bound = bind(row.signature, len(args), list(kwargs), f"replacement `{row.name}` for electron `{row.slot}`: ")
@@ -38,7 +40,7 @@ def rebound(template: Template, row: Row, default_of: DefaultOf) -> Template:
     counted = [ref.slot for name, binding in pairs if name not in ignored for ref in refs_in(binding)]
     rest = [ref.slot for name, binding in pairs if name in ignored for ref in refs_in(binding)]
     number = {old: new for new, old in enumerate([*counted, *rest])}
-    params = tuple((name, _renumbered(binding, number)) for name, binding in pairs)
+    params = tuple((name, _renumbered(_whole(binding, row, name, ignore), number)) for name, binding in pairs)
     defaults = frozenset(
         name for name, binding in params if isinstance(binding, Const) and binding.digest == default_of(row, name)
     )
@@ -78,7 +80,7 @@ def substitute(graph: Graph, replaced: Mapping[str, Row], default_of: DefaultOf)
         where = (graph.template_of[node], at)
         if where not in new_at:
             new_at[where] = len(templates)
-            templates.append(rebound(old, rows[at], default_of))
+            templates.append(rebound(old, rows[at], default_of, graph.rows[at].ignore))
         template_of[node] = new_at[where]
         order = slot_order(old, rows[at])
         first = graph.first_parent[node]
@@ -134,6 +136,15 @@ def _mapped(binding: Binding, fresh: Callable[[Const], Const]) -> Binding:
     if isinstance(binding, Fields):
         return Fields(binding.cls, tuple((name, _mapped(item, fresh)) for name, item in binding.fields))
     return binding
+
+
+def _whole(binding: Binding, row: Row, name: str, ignore: tuple[str, ...]) -> Binding:
+    """A constant whose digest leaves out what the new electron counts, by its bytes: they are all of it."""
+    was = [text for text in ignore if (path := parsed(text)) is not None and path[1]]
+    if not isinstance(binding, Const) or not was or set(was) <= set(row.ignore):
+        return binding
+    kept = binding.blob if binding.blob is not None else binding.encoded or b""
+    return replace(binding, digest=digest_of(b"whole\0", name.encode(), kept))
 
 
 def _renumbered(binding: Binding, number: Mapping[int, int]) -> Binding:

@@ -14,6 +14,7 @@ from cas_engine.bindings import Binding, Const, Fields, Items, Ref, Template, te
 from cas_engine.errors import TracingError, Undigestible, Unstorable
 from cas_engine.graph import Graph, Row, standing
 from cas_engine.handles import Handle, place
+from cas_engine.omission import Step, omitted
 from cas_engine.signatures import Signature, bind, pick
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class Surroundings(Protocol):
 
     def const(self, value: object) -> Const:
         """A value by digest, its bytes kept. Raises Undigestible, Unstorable."""
+
+    def partly(self, value: object, leave_out: Sequence[tuple[Step, ...]]) -> Const:
+        """As `const`, its digest without what lies at these paths."""
 
     def unkeyed(self, value: object) -> Const:
         """A value that no key counts, so that it need have no stable content. Raises Unstorable."""
@@ -192,7 +196,10 @@ class Trace:
     def _param(
         self, row: Row, name: str, value: object, parents: list[int], const: Callable[[object], Const] | None = None
     ) -> Binding:
+        paths = omitted(row.ignore, name.lstrip("*")) if row.ignore and const is None else ()
         try:
+            if paths and not _holds_handle(value, set()):
+                return self._world.partly(value, paths)
             return self._binding(value, parents, const or self._world.const)
         except (Undigestible, Unstorable) as problem:
             raise problem.within(f"electron `{row.slot}`: its argument `{name.lstrip('*')}`") from None

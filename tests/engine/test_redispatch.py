@@ -496,6 +496,8 @@ def test_wrong_options_of_the_decorators_are_refused_where_they_are_said() -> No
         {"outputs": "two"},
         {"ignore": "verbose"},
         {"ignore": [1]},
+        {"ignore": ["verbose"]},
+        {"ignore": ["model..lock"]},
         {"executor": "cluster"},
         {"executor": 3},
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,40 @@ def test_an_ignored_parameter_is_not_in_the_key(mark: Mark, ran: Ran) -> None:
     assert ran() == ["work-True"]  # it gets its argument all the same
     ct.dispatch_sync(flow)(verbose=False)
     assert ran() == []
+
+
+class Model:
+    """Something with parts that do not change the result, one of which has no content at all."""
+
+    def __init__(self, size: int, verbose: bool) -> None:
+        self.size, self.verbose, self.lock = size, verbose, threading.Lock()
+
+
+def test_an_ignored_part_of_an_argument_is_not_in_the_key(mark: Mark, ran: Ran) -> None:
+    @ct.electron(ignore=["model.verbose", "model.lock", "settings['log']"])
+    def work(model: Model, settings: dict[str, object]) -> list[object]:
+        mark(f"work-{model.verbose}")
+        with model.lock:
+            return [model.size, settings["log"]]
+
+    def verbose_or_not(model: Model, settings: dict[str, object]) -> bool:
+        mark("other")
+        return model.verbose
+
+    @ct.lattice
+    def flow(size: int, verbose: bool) -> list[object]:
+        return work(Model(size, verbose), {"log": verbose})
+
+    first = ct.dispatch_sync(flow)(1, verbose=True)
+    assert (first.result, ran()) == ([1, True], ["work-True"])  # it gets them all the same
+    second = ct.dispatch_sync(flow)(1, verbose=False)
+    assert (second.result, ran()) == ([1, True], [])
+    assert (ct.dispatch_sync(flow)(2, verbose=False).result, ran()) == ([2, False], ["work-False"])
+
+    # What stands in and counts all of it must not take one for the other.
+    for before, verbose in ((first, True), (second, False)):
+        new = ct.redispatch(before.dispatch_id, replace_electrons={"work": verbose_or_not})
+        assert (ct.get_result(new(), wait=True).result, ran()) == (verbose, ["other"])
 
 
 def test_changed_code_runs_anew_and_unchanged_code_beside_it_does_not(mark: Mark, ran: Ran) -> None:
