@@ -146,7 +146,7 @@ def describe_if_named(node: Node, reach: Reach) -> bool:
 
 def describe_compiled(node: Node, _reach: Reach) -> None:
     """The content of a compiled extension of the user's own."""
-    node.packages.add(FILE + node.obj.path)
+    node.packages |= {FILE + node.obj.path}
     says(node, "file")
 
 
@@ -173,7 +173,7 @@ def describe_ufunc(node: Node, reach: Reach) -> None:
     made_from = [each for each in gc.get_referents(node.obj) if callable(each) and not isinstance(each, type)]
     node.children = [_part(reach, node, "", each) for each in made_from]
     if not made_from:
-        node.unresolved.append(f"{node.name}: made from nothing that can be followed")
+        node.unresolved += (f"{node.name}: made from nothing that can be followed",)
     says(node, "ufunc", node.obj.nin, node.obj.nout, "" if made_from else name)
 
 

@@ -55,7 +55,7 @@ def describe_class(node: Node, reach: Reach) -> None:
         says(node, owner.kind.value, str(cls.__module__), cls.__qualname__, tuple(patched))
         return
     node.kind = "class"
-    node.modules.add(str(cls.__module__))
+    node.modules |= {str(cls.__module__)}
     meta = type(cls)
     node.children = [reach.node(base) for base in cls.__bases__]
     if meta is not type:

@@ -25,7 +25,7 @@ def describe_dependency(node: Node, reach: Reach) -> None:
     thing = node.obj.thing
     if isinstance(thing, (PurePath, File)):
         path = str(thing if isinstance(thing, PurePath) else thing.path)
-        node.packages.add(FILE + os.path.abspath(path))  # noqa: PTH100 - links stay
+        node.packages |= {FILE + os.path.abspath(path)}  # noqa: PTH100 - links stay
         says(node, "file")
         return
     if isinstance(thing, str):

@@ -42,14 +42,16 @@ def describe_function(node: Node, reach: Reach) -> None:
         _describe_foreign(node, reach)
         return
     node.kind, node.name = "code", name_of_function(fn)
-    node.modules.add(_module_of(fn))
+    node.modules |= {_module_of(fn)}
     form = canonical(fn.__code__)
     reader = _Reader(node, fn, reach)
     for ref in form.refs:
         reader.read(ref)
     _read_defaults(node, fn, form, reader)
     _read_attributes(node, fn, form, reader)
-    if any(ref.source == GLOBAL and ref.name in MODULE_READERS for ref in form.refs) or "f_globals" in form.names:
+    if not MODULE_READERS.isdisjoint(form.names) and (
+        "f_globals" in form.names or any(ref.source == GLOBAL and ref.name in MODULE_READERS for ref in form.refs)
+    ):
         reader.whole_module()
     if form.computed_imports or reader.imports_by_name:
         reader.computed_imports(sure=not form.names.isdisjoint(IMPORTERS))
@@ -59,7 +61,7 @@ def describe_function(node: Node, reach: Reach) -> None:
         reader.subclasses()
     node.reflects = node.reflects | form.reflects
     node.keywords, node.hidden = form.keywords, form.hidden
-    node.warnings += [f"{node.name} writes the {what}" for what in form.writes]
+    node.warnings += tuple(f"{node.name} writes the {what}" for what in form.writes)
     says(node, "function", form.digest, tuple(reader.said))
 
 
@@ -68,17 +70,16 @@ def kept_parameters(fn: FunctionType, form: Canonical) -> tuple[Parameter, ...]:
 
     So a new optional argument that the body doesn't use leaves the fingerprint as it was.
     """
-    parameters = list(form.parameters)
-    if form.names & LOCALS_READERS:
-        return tuple(parameters)
-    by_name = fn.__kwdefaults__ or {}
-    has_varargs = any(p.kind == "*" for p in parameters)
-    has_keywords = any(p.kind == "**" for p in parameters)
-    if has_keywords:  # a new name would be taken from **kwargs
-        return tuple(parameters)
-    kept = [p for p in parameters if not (p.kind == "k" and p.slot < 0 and p.name in by_name)]
+    parameters = form.parameters
     optional = len(fn.__defaults__ or ())
-    while optional and not has_varargs:
+    by_name = fn.__kwdefaults__ or {}
+    if not (optional or by_name) or not LOCALS_READERS.isdisjoint(form.names):
+        return parameters
+    kinds = {p.kind for p in parameters}
+    if "**" in kinds:  # a new name would be taken from **kwargs
+        return parameters
+    kept = [p for p in parameters if not (p.kind == "k" and p.slot < 0 and p.name in by_name)]
+    while optional and "*" not in kinds:
         last = max((i for i, p in enumerate(kept) if p.kind in {"p", "a"}), default=-1)
         if last < 0 or kept[last].slot >= 0:
             break
@@ -121,7 +122,7 @@ class _Reader:
             self.said.append("absent")
             return
         self.said.append(("missing", ref.source, ref.name, ref.attrs))
-        self.node.unresolved.append(f"{missing.name}: {missing.why}")
+        self.node.unresolved += (f"{missing.name}: {missing.why}",)
 
     def _foreign(self, foreign: Foreign) -> None:
         belongs(self.node, foreign.owner)
@@ -144,7 +145,8 @@ class _Reader:
 
     def _found(self, ref: Ref, found: Found) -> None:
         obj, rest = found.obj, found.rest
-        self.node.modules.update(found.through)
+        if found.through:
+            self.node.modules |= {*found.through}
         if type(obj) is _BUILTIN and is_builtin(ref.name, obj) and ref.source == GLOBAL:
             self.said.append(("builtin", ref.name, rest))  # the most frequent case, without a node of its own
             return
@@ -189,10 +191,10 @@ class _Reader:
         for module in modules:
             self.child(module, None, module.__name__)
         for file in files_named(texts, folder_of(self.fn.__globals__)):
-            self.node.packages.add(FILE + file)
+            self.node.packages |= {FILE + file}
         self.said.append("computed import")
         if sure and not modules:
-            self.node.unresolved.append(f"{self.node.name}: imports a module by a computed name")
+            self.node.unresolved += (f"{self.node.name}: imports a module by a computed name",)
 
     def unwrapped(self) -> None:
         """`fn.__wrapped__` leads past a decorator, which otherwise tells itself what it calls."""

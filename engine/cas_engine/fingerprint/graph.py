@@ -53,10 +53,11 @@ class Node:
         self.children: list[Node] = []
         self.recipe: Callable[[DigestOf], bytes] | None = None  # for values, which mix themselves with what they hold
         self.detail = ""
-        self.packages: set[str] = set()
-        self.modules: set[str] = set()
-        self.unresolved: list[str] = []
-        self.warnings: list[str] = []
+        # Not lists and sets: there are many nodes, and few of them have any.
+        self.packages: frozenset[str] = frozenset()
+        self.modules: frozenset[str] = frozenset()
+        self.unresolved: tuple[str, ...] = ()
+        self.warnings: tuple[str, ...] = ()
         self.electron = ""  # its name, if it is one
         self.draws = False  # whether that is a stochastic one
         self.reflects: frozenset[str] = frozenset()  # what it reads of others that usually doesn't count
@@ -130,9 +131,13 @@ def _close(node: Node, stack: list[Node]) -> None:
     members = stack[at:]
     del stack[at:]
     if len(members) == 1 and node not in node.children:
-        node.digest = node.mix(lambda child: child.digest)
+        node.digest = node.mix(_settled)
     else:
         _refine(members)
+
+
+def _settled(node: Node) -> bytes:
+    return node.digest
 
 
 def _refine(members: list[Node]) -> None:

@@ -22,6 +22,7 @@ from cas_engine.fingerprint.origin import Kind, owner_of_class
 from cas_engine.fingerprint.reach import Reach, belongs, says
 from cas_store.digest import digest_of
 
+_SHORT = frozenset({float, bool, type(None)})  # as they are written
 _SCALARS = frozenset({int, str, float, bool, bytes, complex, type(None)})
 
 # Synchronization and logging: there to be used, not to be computed with. The type is all that counts.
@@ -118,7 +119,7 @@ def _describe_opaque(node: Node, reach: Reach) -> None:
     """Something that can't be looked into: its type, and the user's code that it holds."""
     kind = type(node.obj)
     node.children = [reach.node(kind), *(reach.node(each) for each in code_in(node.obj))]
-    node.unresolved.append(f"{node.name}: {kind.__qualname__} has no stable content")
+    node.unresolved += (f"{node.name}: {kind.__qualname__} has no stable content",)
     says(node, "opaque")
 
 
@@ -196,6 +197,8 @@ _shorten.maxother = _shorten.maxstring = _shorten.maxlong = 80  # an address mus
 
 
 def _short(value: object) -> str:
+    if type(value) in _SHORT:
+        return repr(value)
     try:
         text = _shorten.repr(value)
     except Exception:  # noqa: BLE001 - a repr of the user's may raise anything

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cas_engine.fingerprint import opcodes as O  # noqa: N812
 from cas_engine.fingerprint.instructions import Instructions
 
+_FORKS = frozenset({O.BRANCH, O.OR_POP, O.FORK})
 _SHORT = 16  # instructions; CPython copies at most 4, which may have become more here
 
 
@@ -23,7 +24,7 @@ def is_way_out(found: Instructions, at: int) -> bool:
         kind = found.kinds[at]
         if kind == O.END:
             return True
-        if kind in {O.BRANCH, O.OR_POP, O.FORK}:
+        if kind in _FORKS:
             return False
         at = landing(found, at) if kind == O.JUMP else at + 1
     return False

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import compress, count
 from types import CodeType
 
 from cas_engine.fingerprint import opcodes as O  # noqa: N812 - a table, read like an enum
+
+# By names of their own where they are asked for at every instruction: that is measurably quicker.
+from cas_engine.fingerprint.opcodes import (
+    CONST,
+    DEREF,
+    END,
+    EXTEND,
+    FAST,
+    FAST_PAIR,
+    MAKE,
+    NAME_SHIFT,
+    PLAIN,
+    PLAIN_ARG,
+    RETURN_CONST,
+    SAME,
+    STORE_FAST,
+)
 
 CO_OPTIMIZED = 0x1  # a function; class bodies and modules have no fast locals
 
 # What a class body stores about where it was written, and not about what it is.
 _PLACES = frozenset({"__doc__", "__module__", "__qualname__", "__firstlineno__", "__static_attributes__"})
+
+_NAMED = frozenset({O.GLOBAL, O.ATTR, O.NAME, O.SUPER, O.IMPORT})
+_COUNTED = frozenset({O.MAKE, O.END})  # their argument is a number
+_DROPPED = frozenset({O.POP_TOP, O.STORE_FAST})
 
 Handler = tuple[int, int]  # the instruction that handles; depth of the stack and more, as packed by CPython
 
@@ -18,16 +41,18 @@ Handler = tuple[int, int]  # the instruction that handles; depth of the stack an
 class Instructions:
     """Parallel lists, one entry for each instruction: columns are several times faster here than objects."""
 
-    __slots__ = ("args", "handlers", "has_import", "kinds", "landings", "ops", "targets")
+    __slots__ = ("args", "handlers", "has_import", "kinds", "landings", "makes", "ops", "starts", "targets")
 
     def __init__(self) -> None:
         self.kinds: list[int] = []
         self.ops: list[int] = []  # with the flags of the argument above the eighth bit
         self.args: list[object] = []  # a name, a constant, a number
+        self.starts: list[int] = []  # the unit of two bytes at which it begins; only right while decoding
         self.targets: dict[int, int] = {}  # instruction that jumps -> instruction it jumps to
         self.landings: set[int] = set()  # what is jumped to
         self.handlers: list[Handler | None] = []  # empty when nothing is handled
         self.has_import = False
+        self.makes = False  # functions
 
 
 def variables(code: CodeType) -> tuple[tuple[str, ...], tuple[str, ...], int]:
@@ -48,69 +73,78 @@ def decode(code: CodeType) -> Instructions:
     fasts, cells, free_from = variables(code)
     in_class = not code.co_flags & CO_OPTIMIZED
     raw = code.co_code
-    at: list[int] = []  # by unit of two bytes: the instruction that starts there, or the next one
+    raw_ops = raw[::2]
+    raw_kinds = raw_ops.translate(O.KIND)
+    starts = found.starts
     jumps: list[tuple[int, int]] = []
-    extended = 0
-    for op, arg in zip(raw[::2], raw[1::2]):  # noqa: B905 - `strict` costs, and the length is even
-        at.append(len(ops))
-        kind = O.KIND[op]
-        if kind <= O.EXTEND:
-            extended = (extended | arg) << 8 if kind else 0
+    extended = extends = 0
+    # Only what is not skipped, whose kind is 0: half of the units are caches.
+    units = zip(count(), raw_kinds, raw_ops, raw[1::2])
+    for unit, kind, op, arg in compress(units, raw_kinds):
+        if kind == EXTEND:
+            extended = ((extended if extends == unit else 0) | arg) << 8
+            extends = unit + 1
             continue
         if extended:
-            arg |= extended  # noqa: PLW2901
+            if extends == unit:
+                arg |= extended  # noqa: PLW2901
             extended = 0
-        if kind == O.PLAIN:
+        starts.append(unit)
+        if kind == PLAIN:
             kinds.append(kind)
             ops.append(op)
-            args.append(arg if O.PLAIN_ARG[op] else 0)
-        elif kind == O.FAST:
-            if op == O.STORE_FAST:
+            args.append(arg if PLAIN_ARG[op] else 0)
+        elif kind == FAST:
+            if op == STORE_FAST and ops and ops[-1] in _DROPPED:
                 _drop_dead_store(found, fasts[arg])
-            kinds.append(kind if arg < free_from else O.DEREF)
-            ops.append(O.SAME[op])
+            kinds.append(kind if arg < free_from else DEREF)
+            ops.append(SAME[op])
             args.append(fasts[arg])
-        elif kind == O.CONST:
+        elif kind == CONST:
             kinds.append(kind)
             ops.append(op)
             args.append(consts[arg])
             if type(consts[arg]) is CodeType:
                 _forget_closure_order(found, len(consts[arg].co_freevars))
-        elif kind in {O.GLOBAL, O.ATTR, O.NAME, O.SUPER, O.IMPORT}:
-            shift = O.NAME_SHIFT.get(op, 0)
+        elif kind in _NAMED:
+            shift = NAME_SHIFT.get(op, 0)
             kinds.append(kind)
             ops.append(op | (arg & ((1 << shift) - 1)) << 8)
             args.append(names[arg >> shift])
             if in_class and op == O.STORE_NAME and args[-1] in _PLACES:
                 _forget_place(found)
-        elif kind == O.DEREF:
+        elif kind == DEREF:
             kinds.append(kind)
             ops.append(op)
             args.append(cells[arg])
-        elif kind == O.FAST_PAIR:
+        elif kind == FAST_PAIR:
+            starts.append(unit)
             for each, slot in zip(O.PAIR[op], (arg >> 4, arg & 15)):  # noqa: B905
-                if each == O.STORE_FAST:
+                if each == STORE_FAST:
                     _drop_dead_store(found, fasts[slot])
-                kinds.append(O.FAST)
+                kinds.append(FAST)
                 ops.append(each)
                 args.append(fasts[slot])
-        elif kind == O.RETURN_CONST:
-            kinds += (O.CONST, O.END)
+        elif kind == RETURN_CONST:
+            starts.append(unit)
+            kinds += (CONST, END)
             ops += (O.LOAD_CONST, O.RETURN_VALUE)
             args += (consts[arg], 0)
         else:
-            if kind == O.MAKE and not O.V311:
+            if kind == MAKE and not O.V311:
                 _forget_last(found)  # the qualified name of the function, a constant up to 3.10
-            elif kind not in {O.END, O.MAKE}:
-                jumps.append((len(ops), _target(op, arg, len(at))))
+                starts[-1] = unit
+            elif kind not in _COUNTED:
+                jumps.append((len(ops), _target(op, arg, unit + 1)))
             kinds.append(kind)
             ops.append(op)
-            args.append(arg if O.PLAIN_ARG[op] and kind in {O.MAKE, O.END} else 0)
-    found.targets = {index: at[unit] for index, unit in jumps}
+            args.append(arg if PLAIN_ARG[op] and kind in _COUNTED else 0)
+    found.targets = {index: bisect_left(starts, unit) for index, unit in jumps}
     found.landings = set(found.targets.values())
-    found.has_import = O.IMPORT in kinds
+    found.has_import = O.IMPORT in raw_kinds
+    found.makes = O.MAKE in raw_kinds
     if O.V311 and code.co_exceptiontable:
-        _read_handlers(found, code.co_exceptiontable, at)
+        _read_handlers(found, code.co_exceptiontable)
     return found
 
 
@@ -124,6 +158,7 @@ def _forget_last(found: Instructions) -> None:
     found.kinds.pop()
     found.ops.pop()
     found.args.pop()
+    found.starts.pop()
 
 
 def _drop_dead_store(found: Instructions, name: str) -> None:
@@ -152,15 +187,16 @@ def _forget_closure_order(found: Instructions, count: int) -> None:
         del found.kinds[start:-2]
         del found.ops[start:-2]
         del found.args[start:-2]
+        del found.starts[start:-2]
 
 
-def _read_handlers(found: Instructions, table: bytes, at: list[int]) -> None:
+def _read_handlers(found: Instructions, table: bytes) -> None:
     handlers: list[Handler | None] = [None] * len(found.ops)
-    at.append(len(found.ops))
+    starts = found.starts
     for start, length, target, packed in _entries(table):
-        where = at[target]
+        where = bisect_left(starts, target)
         found.landings.add(where)
-        for index in range(at[start], at[start + length]):
+        for index in range(bisect_left(starts, start), bisect_left(starts, start + length)):
             handlers[index] = (where, packed)
     found.handlers = handlers
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 ComponentKind = Literal["code", "class", "value", "package", "module", "file", "unresolved"]
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(NamedTuple):
     """One piece of what a function reaches, for telling what changed between two fingerprints."""
 
     kind: ComponentKind

@@ -41,7 +41,7 @@ def describe_module(node: Node, reach: Reach) -> None:
         says(node, "compiled")
         return
     node.kind = "module"
-    node.modules.add(str(module.__name__))
+    node.modules |= {str(module.__name__)}
     session = _SESSION if "get_ipython" in namespace else _NOTHING
     names = [name for name, value in sorted(namespace.items()) if _counts(name, value) and not session.match(name)]
     node.children = [reach.node(namespace[name], (id(namespace), name), f"{node.name}.{name}") for name in names]
@@ -79,7 +79,7 @@ def _submodules(node: Node, module: ModuleType) -> list[tuple[str, ModuleType]]:
             continue
         child = sys.modules.get(name) or import_module(name)
         if child is None:
-            node.unresolved.append(f"{name}: can't be imported")
+            node.unresolved += (f"{name}: can't be imported",)
         else:
             found.append((each.name, child))
     return found

@@ -76,7 +76,7 @@ def _kind(op: int, name: str) -> int:
     return next((kind for holds, kind in named if holds), PLAIN)
 
 
-KIND = [_kind(op, name) for op, name in enumerate(opcode.opname[:256])]
+KIND = bytes(_kind(op, name) for op, name in enumerate(opcode.opname[:256]))  # bytes, to translate code with
 PLAIN_ARG = [op >= opcode.HAVE_ARGUMENT for op in range(256)]
 SAME = [number(_SAME.get(name, name)) if name in _SAME else op for op, name in enumerate(opcode.opname[:256])]
 PAIR = {number(name): (number(a), number(b)) for name, (a, b) in _PAIRS.items() if number(name) >= 0}

@@ -91,7 +91,7 @@ class Reach:
         except Exception as error:  # noqa: BLE001 - it ran code of the user's: a property, a __getattr__, a __repr__
             node.children.clear()
             node.recipe = None
-            node.unresolved.append(f"{node.name}: looking at it raised {type(error).__name__}: {error}")
+            node.unresolved += (f"{node.name}: looking at it raised {type(error).__name__}: {error}",)
             says(node, "not to be looked at", kind.__qualname__)
 
 
@@ -103,4 +103,4 @@ def says(node: Node, *what: object) -> None:
 def belongs(node: Node, owner: Owner) -> None:
     """Note the package that a piece comes with; what comes from the user's own compiled extension, by its content."""
     if owner.kind in {Kind.PACKAGE, Kind.PYTHON}:
-        node.packages.add(owner.package)
+        node.packages |= {owner.package}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import CodeType
+from typing import NamedTuple
 
 from cas_engine.fingerprint import opcodes as O  # noqa: N812
 from cas_engine.fingerprint.instructions import Instructions
@@ -16,8 +17,7 @@ OPTIONAL = "optional"  # a name that may be read, if there is one
 LITERAL = "literal"  # importlib.import_module("literal")
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(NamedTuple):
     """One thing that is read: `helpers.scale` is Ref(GLOBAL, "helpers", ("scale",))."""
 
     source: str

@@ -9,8 +9,8 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import FunctionType, ModuleType
+from typing import NamedTuple
 
 from cas_engine.fingerprint.origin import (
     HEAP_TYPE,
@@ -28,8 +28,7 @@ _MOST_REGISTERED = 1000
 MISSING = object()  # no such name, now
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """An object, and the attributes that are read from it and were not followed."""
 
     obj: object
@@ -39,8 +38,7 @@ class Found:
     through: tuple[str, ...] = ()  # the user's modules on the way
 
 
-@dataclass(frozen=True, slots=True)
-class Foreign:
+class Foreign(NamedTuple):
     """Something of a module that isn't the user's: counts by name, and by the version of its package."""
 
     owner: Owner
@@ -50,8 +48,7 @@ class Foreign:
     maker: Owner | None = None  # the owner of the thing itself, where another package passes it on
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(NamedTuple):
     """A name that stands for nothing now."""
 
     name: str

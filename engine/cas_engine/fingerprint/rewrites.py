@@ -15,7 +15,7 @@ def rewrite(code: CodeType, found: Instructions) -> None:
     """Change the instructions of `code` in place."""
     if O.SWAP in found.ops:
         _apply_swaps(found)
-    if O.MAKE in found.kinds and code.co_flags & CO_OPTIMIZED:
+    if found.makes and code.co_flags & CO_OPTIMIZED:
         for at, kind in enumerate(found.kinds):
             if kind == O.MAKE:
                 _leave_out_annotations(found, at)
