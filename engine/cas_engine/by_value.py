@@ -309,7 +309,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
             return Image.absent, (f"{kind.__name__}: {first_line(error)}",)
 
     def _reduced(self, obj: Any, kind: type) -> Any:
-        special = oddities.REDUCERS.get(kind)
+        special = oddities.reducer_of(kind)
         if special is None and kind in oddities.NAMED and not is_installed(obj, obj.__name__):
             special = oddities.NAMED[kind]
         if special is not None:

@@ -6,6 +6,7 @@ is none, the recorded code is loaded. Until then it stays unread.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
 import json
@@ -186,7 +187,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         kind = type(obj)
         if kind in self._usual:
             return obj.__reduce_ex__(PROTOCOL)
-        reduce = oddities.REDUCERS.get(kind)
+        reduce = oddities.reducer_of(kind)
         if reduce is not None:
             return reduce(obj)
         if issubclass(kind, type):
@@ -195,6 +196,9 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             return function_by_name(obj) if is_installed(obj) else self._define(obj)
         if issubclass(kind, types.ModuleType):
             return self._define(obj) if is_users_module(obj) else (importlib.import_module, (obj.__name__,))
+        if kind is functools._lru_cache_wrapper and not is_installed(obj):  # noqa: SLF001 - it has no public name
+            settings = obj.cache_parameters()
+            return oddities.cached, (obj.__wrapped__, settings["maxsize"], settings["typed"], dict(vars(obj)))
         if _reduces_itself(kind) and is_users_class(kind):
             return self._maybe_named(obj, kind)
         if kind in self.dispatch_table:

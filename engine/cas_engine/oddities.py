@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
+import struct
 import sys
 import threading
 import types
@@ -12,6 +13,8 @@ import typing
 import weakref
 from collections.abc import Callable
 from typing import Any
+
+from cas_engine import arrays
 
 # Told apart by identity: a copy of one would mean nothing.
 _SENTINELS = {
@@ -36,8 +39,33 @@ def _memoryview(view: memoryview) -> Any:
 
 def _view(content: bytes, form: str, shape: tuple[int, ...]) -> memoryview:
     """A memoryview again, over memory of its own."""
+    if not content and len(shape) == 1:  # memory of no size cannot be cast
+        return memoryview(bytearray(struct.calcsize(form))).cast(form)[:0]  # type: ignore[call-overload, no-any-return]
     flat = memoryview(bytearray(content))
     return flat if form == "B" and len(shape) == 1 else flat.cast("B").cast(form, shape)  # type: ignore[call-overload]
+
+
+def _exception(error: BaseException) -> Any:
+    return _raised, (type(error), error.args), vars(error) or None
+
+
+def _raised(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """An exception again, without its own `__init__`, which may take other arguments than those it keeps."""
+    made = kind.__new__(kind, *args)
+    native = next(cls for cls in kind.__mro__ if isinstance(vars(cls).get("__init__"), types.WrapperDescriptorType))
+    native.__init__(made, *args)  # type: ignore[misc]
+    return made
+
+
+def _keeps_other_arguments(kind: type) -> bool:
+    """Whether this is an exception whose pickle calls a Python `__init__` with what may not be its arguments."""
+    return (
+        issubclass(kind, BaseException)
+        and isinstance(kind.__init__, types.FunctionType)
+        and not isinstance(kind.__new__, types.FunctionType)
+        and kind.__reduce__ is BaseException.__reduce__
+        and kind.__reduce_ex__ is object.__reduce_ex__
+    )
 
 
 def _type_variable(variable: Any) -> Any:
@@ -60,6 +88,7 @@ _RUNNING = "it is a computation under way: it can be used up once, and not be ke
 _OPEN = "it is an open file of this process"
 REDUCERS: dict[type, Callable[[Any], Any]] = {
     memoryview: _memoryview,
+    struct.Struct: lambda s: (struct.Struct, (s.format,)),
     weakref.WeakKeyDictionary: lambda d: (weakref.WeakKeyDictionary, (dict(d),)),
     weakref.WeakValueDictionary: lambda d: (weakref.WeakValueDictionary, (dict(d),)),
     types.GeneratorType: _refuse(_RUNNING),
@@ -82,6 +111,19 @@ if sys.version_info >= (3, 11):
     NAMED[typing.TypeVarTuple] = lambda t: (typing.TypeVarTuple, (t.__name__,))
 if sys.version_info >= (3, 12):
     NAMED[typing.TypeAliasType] = lambda t: (typing.TypeAliasType, (t.__name__, t.__value__))
+
+
+def cached(fn: Callable[..., Any], maxsize: int | None, typed: bool, own: dict[str, Any]) -> Any:
+    """A function behind a cache of its own, empty."""
+    made = functools.lru_cache(maxsize, typed)(fn)
+    vars(made).update(own)
+    return made
+
+
+def reducer_of(kind: type) -> Callable[[Any], Any] | None:
+    """What says how values of exactly this type are written, if not they themselves."""
+    found = REDUCERS.get(kind) or arrays.REDUCERS.get(f"{kind.__module__}.{kind.__qualname__}")
+    return found or (_exception if _keeps_other_arguments(kind) else None)
 
 
 def sentinel_name(value: object) -> str | None:

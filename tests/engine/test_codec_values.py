@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import dataclasses
 import datetime as dt
 import decimal
 import enum
 import fractions
+import functools
 import math
 import mmap
 import pathlib
 import re
 import socket
+import struct
 import threading
 import typing
 import uuid
@@ -254,9 +257,9 @@ def test_arrays_are_views_on_the_memory_that_the_blob_lies_in(tmp_path: Path) ->
     memory = mapped(tmp_path / "blob", value)
     back = codec.decode(memory, SESSION)
     raw = np.frombuffer(memory, dtype="u1")
-    for name, array in value.items():
-        assert np.array_equal(back[name], array)
-        assert back[name].flags.f_contiguous == array.flags.f_contiguous
+    for name, one in value.items():
+        assert np.array_equal(back[name], one)
+        assert back[name].flags.f_contiguous == one.flags.f_contiguous
         assert np.shares_memory(back[name], raw)
         assert back[name].ctypes.data % ALIGNMENT == 0
         assert back[name].flags.writeable
@@ -385,3 +388,72 @@ def test_a_blob_cut_short_is_refused() -> None:
     for size in (9, 20, 40, 200, len(blob) - 1):
         with pytest.raises(FrameError):
             codec.decode(blob[:size], SESSION)
+
+
+def test_arrays_that_lie_in_strides_keep_their_byte_order_and_come_in_one_buffer():
+    every_other = np.arange(2000, dtype=">i8")[::2]
+    encoded = codec.encode(every_other)
+    assert len(encoded.pieces) > 1
+    back = again(every_other)
+    assert back.dtype == every_other.dtype
+    assert np.array_equal(back, every_other)
+
+
+def test_a_memory_map_comes_back_as_one_with_its_elements_in_a_buffer(tmp_path):
+    mapped = np.memmap(tmp_path / "numbers", "f8", "w+", shape=(100, 10))
+    mapped[:] = np.arange(10)
+    encoded = codec.encode(mapped)
+    assert len(encoded.pieces) > 1
+    back = again(mapped)
+    assert type(back) is np.memmap
+    assert np.array_equal(back, mapped)
+
+
+def test_a_masked_array_comes_back_with_its_mask_and_what_fills_it():
+    ma: Any = np.ma
+    for one in (
+        ma.array([1, 2, 3], mask=[0, 1, 0], fill_value=7, hard_mask=True),
+        ma.array([1, 2, 3], dtype=">i8")[::2],
+        ma.array([1, "a", None], mask=[0, 1, 0], dtype=object),
+    ):
+        back = again(one)
+        assert SESSION.digest_value(back) == SESSION.digest_value(one)
+        assert (back.dtype, back.fill_value, back.hardmask) == (one.dtype, one.fill_value, one.hardmask)
+
+
+def test_the_random_state_of_numpy_itself_stays_what_every_process_has():
+    own = np.random.mtrand._rand
+    assert again([own]) == [own]
+    other = again(np.random.RandomState(1))
+    assert other.randint(1000) == np.random.RandomState(1).randint(1000)
+
+
+class Refusal(Exception):
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(f"{code}: {why}")
+        self.code = code
+
+
+class NoText(UnicodeDecodeError):
+    def __init__(self, at: int) -> None:
+        super().__init__("utf-8", b"abc", at, at + 1, "no text")
+
+
+def test_an_exception_comes_back_whatever_its_init_takes():
+    back = again(Refusal(3, "full"))
+    assert (type(back), back.args, back.code) == (Refusal, ("3: full",), 3)
+    assert again(NoText(1)).start == 1
+
+
+def test_a_function_behind_a_cache_comes_back_behind_one():
+    def double(x):
+        return x * 2
+
+    back = again(functools.lru_cache(maxsize=7)(double))
+    assert (back(2), back.cache_parameters()["maxsize"]) == (4, 7)
+
+
+def test_an_empty_view_and_a_packer_come_back():
+    empty = again(memoryview(array.array("i")))
+    assert (empty.format, empty.shape) == ("i", (0,))
+    assert again(struct.Struct("<i")).format == "<i"

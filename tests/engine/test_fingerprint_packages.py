@@ -184,3 +184,21 @@ def test_a_compiled_extension_of_the_users_counts_by_content(project: Project) -
     target.write_bytes(Path(path).read_bytes() + b"\0")
     after = project.read()
     assert before["keyed"] != after["keyed"]
+
+
+def test_a_class_is_of_its_package_before_the_module_that_it_says_it_is_of_is_loaded(tmp_path: Path) -> None:
+    """NumPy's recarray says that it is of numpy.rec, which nobody need have imported."""
+    script = tmp_path / "ask.py"
+    script.write_text(
+        "import sys, numpy as np\n"
+        f"sys.path[:0] = {[str(ROOT / part) for part in ('store', 'engine')]!r}\n"
+        "from cas_engine.fingerprint import Fingerprinter\n"
+        "made = np.array([(1,)], [('a', int)]).view(np.recarray)\n"
+        "before = Fingerprinter().digest_value(made)\n"
+        "import numpy.rec\n"
+        "assert Fingerprinter().digest_value(made) == before\n"
+        "assert not [each for each in Fingerprinter().of(type(made)).components if each.kind == 'class']\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

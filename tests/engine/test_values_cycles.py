@@ -72,6 +72,17 @@ def test_a_copy_of_a_cycle_has_its_digest():
     assert digest(pickle.loads(pickle.dumps(nodes[0]))) == digest(nodes[0])
 
 
+def test_a_shallow_copy_of_what_is_in_a_cycle_has_its_digest():
+    one: list[Any] = [1]
+    one.append(one)
+    assert digest(copy.copy(one)) == digest(one)
+    assert digest([1, [1, one]]) == digest(one)
+    assert digest([2, one]) != digest(one)
+    first = ring(1, 2, 3)[0]
+    assert digest(copy.copy(first)) == digest(first)
+    assert digest([copy.copy(first), first]) == digest([first, first])
+
+
 def test_where_a_cycle_is_entered_counts_just_as_far_as_it_shows():
     alike = ring(1, 1, 1)
     assert len({digest(node) for node in alike}) == 1

@@ -439,6 +439,14 @@ def test_arrow_columns_of_every_kind_count_by_value():
     assert len({digest(column) for column in columns.values()}) == len(columns)
 
 
+def test_what_the_fields_within_an_arrow_type_say_counts():
+    pa: Any = pytest.importorskip("pyarrow")
+    fields = [pa.field("x", pa.int64(), metadata=told) for told in (None, {"unit": "m"}, {"unit": "s"})]
+    columns = [pa.array([{"x": 1}], pa.struct([field])) for field in fields]
+    assert len({digest(column) for column in columns}) == 3
+    assert len({digest(pa.table({"a": column}).schema) for column in columns}) == 3
+
+
 def test_arrow_tables_that_differ_have_different_digests():
     pa: Any = pytest.importorskip("pyarrow")
     table = pa.table({"a": [1, 2], "b": [3, 4]})

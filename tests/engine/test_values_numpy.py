@@ -223,6 +223,11 @@ def test_padding_is_no_content():
     assert digest(one[1]) == digest(other[1])
 
 
+def test_what_fills_masked_objects_is_one_text():
+    array = np.ma.array([1, "a", None], mask=[0, 1, 0], dtype=object)
+    assert digest(pickle.loads(pickle.dumps(array))) == digest(array)
+
+
 def test_what_lies_under_a_mask_is_no_content():
     assert digest(np.ma.array([1, 2, 3], mask=[0, 1, 0])) == digest(np.ma.array([1, 9, 3], mask=[0, 1, 0]))
     kind = [("a", int), ("b", object)]

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from cas_engine.errors import Undigestible
 from cas_engine.values import Digester
 from cas_store.digest import digest_of
 
@@ -194,20 +193,22 @@ def test_labelled_arrays_count_by_dimensions_coordinates_values_and_attributes()
         assert digest(pickle.loads(pickle.dumps(value))) == digest(value)
 
 
-def test_tensors_count_by_dtype_shape_elements_and_gradient():
-    torch: Any = pytest.importorskip("torch")
-    one = torch.arange(6.0).reshape(2, 3)
-    alike = [one.clone(), one.T.contiguous().T, torch.arange(12.0).reshape(2, 6)[:, ::1][:, :3] * 0 + one]
-    assert {digest(value) for value in alike} == {digest(one)}
-    others = [one.T, one.double(), one + 1, one.reshape(3, 2), one.clone().requires_grad_(), torch.nn.Parameter(one)]
-    assert len({digest(value) for value in [one, *others]}) == 1 + len(others)
-    for value in (one, torch.tensor(1), torch.tensor(True), torch.zeros(0), torch.tensor([1j]), torch.float32):  # noqa: FBT003
-        assert digest(pickle.loads(pickle.dumps(value))) == digest(value)
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU())
-    assert digest(copy.deepcopy(model)) == digest(model)
-    with pytest.raises(Undigestible):
-        digest(torch.zeros(2, device="meta"))
+def test_how_often_a_search_tree_was_asked_does_not_count():
+    neighbors: Any = pytest.importorskip("sklearn.neighbors")
+    points = np.random.default_rng(0).normal(size=(30, 3))
+    for algorithm in ("ball_tree", "kd_tree"):
+        model = neighbors.KNeighborsClassifier(3, algorithm=algorithm).fit(points, points[:, 0] > 0)
+        fresh = digest(model)
+        model.predict(points)
+        assert digest(model) == fresh
+        assert digest(copy.deepcopy(model).fit(points * 2, points[:, 0] > 0)) != fresh
+
+
+def test_a_bunch_counts_by_what_is_in_it():
+    utils: Any = pytest.importorskip("sklearn.utils")
+    bunch = utils.Bunch(a=1)
+    assert digest(pickle.loads(pickle.dumps(bunch))) == digest(bunch)
+    assert digest(bunch) != digest(utils.Bunch(a=2))
 
 
 FRESH = """

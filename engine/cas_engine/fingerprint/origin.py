@@ -10,6 +10,7 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from enum import Enum
+from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
 from types import FunctionType, ModuleType
@@ -51,6 +52,7 @@ class Owner:
 _USER = Owner(Kind.USER)
 _PYTHON = Owner(Kind.PYTHON, "python")
 _known: dict[tuple[str, str], Owner] = {}
+_not_there: set[str] = set()  # modules that classes say they are of
 
 
 def owner_of_namespace(namespace: dict[str, object]) -> Owner:
@@ -105,13 +107,26 @@ def owner_of_class(cls: type) -> Owner:
     if not cls.__flags__ & HEAP_TYPE:
         owner = owner_of_module(_text(cls.__module__))
         return _PYTHON if owner.is_user and not owner.file else owner
-    module = sys.modules.get(_text(cls.__module__))
+    module = sys.modules.get(_text(cls.__module__)) or _not_yet_loaded(_text(cls.__module__))
     if module is None:
         return _USER
     owner = owner_of_namespace(vars(module))
     if owner.is_user or is_importable(cls, module, cls.__qualname__):
         return owner
     return _USER
+
+
+def _not_yet_loaded(name: str) -> ModuleType | None:
+    """A module of an installed package that is loaded, such as numpy.rec, which NumPy's own classes say they are of."""
+    package, _, rest = name.partition(".")
+    loaded = sys.modules.get(package)
+    if not rest or loaded is None or name in _not_there or owner_of_namespace(vars(loaded)).is_user:
+        return None
+    try:
+        return import_module(name)
+    except Exception:  # noqa: BLE001 - a class may say anything of itself, and a module raise anything
+        _not_there.add(name)
+        return None
 
 
 def is_importable(thing: object, module: ModuleType | None, qualname: str) -> bool:

@@ -189,7 +189,10 @@ def _masked(value: Any) -> Branch:
     np, masked = sys.modules["numpy"], sys.modules["numpy.ma"]
     plain = value.view(masked.MaskedArray)
     data = plain.filled(np.zeros((), plain.dtype)[()])
-    fill = np.asarray(plain.fill_value, plain.dtype)
+    fill = plain.fill_value
+    if isinstance(fill, np.str_):  # what stands for an object by default; a str in one that was pickled
+        fill = str(fill)
+    fill = np.asarray(fill, plain.dtype)
     return listed("masked", array_rule(data), array_rule(masked.getmaskarray(plain)), array_rule(fill), plain.hardmask)
 
 

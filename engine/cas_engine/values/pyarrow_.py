@@ -16,19 +16,25 @@ def rule_for(kind: type) -> Rule | None:
     known: tuple[tuple[type, Rule], ...] = (
         (pa.Table, lambda value: listed("pyarrow.Table", value.schema, *map(_column, value.columns))),
         (pa.RecordBatch, lambda value: listed("pyarrow.RecordBatch", value.schema, *map(_column, value.columns))),
-        (pa.ChunkedArray, lambda value: listed("pyarrow.ChunkedArray", str(value.type), _column(value))),
-        (pa.Array, lambda value: listed("pyarrow.Array", str(value.type), _column(value))),
-        (pa.Scalar, lambda value: listed("pyarrow.Scalar", str(value.type), _column(pa.repeat(value, 1)))),
+        (pa.ChunkedArray, lambda value: listed("pyarrow.ChunkedArray", _type(value.type), _column(value))),
+        (pa.Array, lambda value: listed("pyarrow.Array", _type(value.type), _column(value))),
+        (pa.Scalar, lambda value: listed("pyarrow.Scalar", _type(value.type), _column(pa.repeat(value, 1)))),
         (pa.Schema, lambda value: listed("pyarrow.Schema", list(value), value.metadata)),
         (pa.Field, _field),
-        (pa.DataType, lambda value: listed("pyarrow.DataType", str(value))),
+        (pa.DataType, lambda value: listed("pyarrow.DataType", _type(value))),
         (pa.Buffer, lambda value: listed("pyarrow.Buffer", Digested(digest_of(memoryview(value))))),
     )
     return next((rule for base, rule in known if issubclass(kind, base)), None)
 
 
 def _field(value: Any) -> Branch:
-    return listed("pyarrow.Field", value.name, str(value.type), value.nullable, value.metadata)
+    return listed("pyarrow.Field", value.name, _type(value.type), value.nullable, value.metadata)
+
+
+def _type(kind: Any) -> object:
+    """A type as its text, which tells all but the metadata of the fields in it."""
+    inner = [kind.field(i) for i in range(kind.num_fields)]
+    return [str(kind), *inner] if inner else str(kind)
 
 
 def _column(value: Any) -> Unfolded:

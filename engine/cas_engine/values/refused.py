@@ -23,6 +23,11 @@ _REFUSED: dict[str, tuple[str, str]] = {
         f"threading.{name}": (name, _LOCK)
         for name in ("Condition", "Event", "Semaphore", "BoundedSemaphore", "Barrier", "Thread", "Timer")
     },
+    **{
+        f"asyncio.locks.{name}": (name, _LOCK)
+        for name in ("Lock", "Condition", "Event", "Semaphore", "BoundedSemaphore", "Barrier")
+    },
+    "asyncio.queues.Queue": ("Queue", _ONCE),
     "_thread._ThreadHandle": ("Thread", _LOCK),
     **{f"queue.{name}": (name, _ONCE) for name in ("Queue", "LifoQueue", "PriorityQueue")},
     "_queue.SimpleQueue": ("SimpleQueue", _ONCE),

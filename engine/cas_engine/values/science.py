@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -52,7 +53,20 @@ def _sparse_matrix(value: Any) -> Branch:
 
 
 def _sklearn(kind: type, base: Any) -> Rule | None:
-    return _estimator if issubclass(kind, base.BaseEstimator) else None
+    if issubclass(kind, base.BaseEstimator):
+        return _estimator
+    if any(cls.__name__.startswith("BinaryTree") and cls.__module__.startswith("sklearn.") for cls in kind.__mro__):
+        return _search_tree
+    if kind.__module__ == "sklearn.utils._bunch":
+        # As a copy: it has attributes besides, for warnings, which no copy keeps.
+        return lambda value: fields(kind, [PAYLOAD, dict(value)])
+    return None
+
+
+def _search_tree(value: Any) -> Branch:
+    """A tree to look neighbours up in, without the counts of how often that was done."""
+    state = value.__getstate__()
+    return fields(type(value), [PAYLOAD, (*state[:7], *state[11:])])
 
 
 def _estimator(value: Any) -> Branch:
@@ -70,28 +84,39 @@ def _estimator(value: Any) -> Branch:
 def _torch(kind: type, torch: Any) -> Rule | None:
     if issubclass(kind, torch.Tensor):
         state = visible_state(kind, torch.Tensor)
-        if kind is torch.Tensor:
-            return _tensor
-        return lambda value: fields(kind, [PAYLOAD, _tensor(value), *state(value)])
+        return lambda value: _with_attributes(_tensor(value), kind, state(value), plain=kind is torch.Tensor)
     if issubclass(kind, torch.Generator):
         return lambda value: listed("torch.Generator", value.get_state())
     return None
 
 
+def _with_attributes(tensor: Branch, kind: type, state: Iterable[object], *, plain: bool) -> Branch:
+    named = list(state)
+    return tensor if plain and not named else fields(kind, [PAYLOAD, tensor, *named])
+
+
 def _tensor(value: Any) -> Branch:
     """A tensor by dtype, shape, elements and whether it asks for gradients; its device does not count."""
     torch = sys.modules["torch"]
+    if value.is_nested:
+        return listed("nested torch.Tensor", value.requires_grad, *value.detach().unbind())
     if value.is_meta or value.is_quantized:
         raise Refusal("it holds no plain numbers; pass a dense tensor", "tensor without numbers")
     head = (str(value.dtype), tuple(value.shape), value.requires_grad)
     plain = value.detach().resolve_conj().resolve_neg().cpu()
     if plain.layout is torch.strided:
-        raw = plain.contiguous().reshape(-1).view(torch.uint8).numpy()
+        # A single number may say any stride.
+        raw = plain.contiguous().as_strided((plain.numel(),), (1,)).view(torch.uint8).numpy()
         return listed("torch.Tensor", *head, elements(raw))
     if plain.layout is torch.sparse_coo:
         plain = plain.coalesce()
         return listed("torch.Tensor", *head, plain.indices(), plain.values())
-    raise Refusal("pass it dense or as sparse_coo", f"tensor of layout {plain.layout}")
+    name = str(plain.layout)
+    if plain.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return listed("torch.Tensor", *head, name, plain.crow_indices(), plain.col_indices(), plain.values())
+    if plain.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return listed("torch.Tensor", *head, name, plain.ccol_indices(), plain.row_indices(), plain.values())
+    raise Refusal("pass it dense or sparse", f"tensor of layout {plain.layout}")
 
 
 # xarray ----------------------------------------------------------------------------------------------------

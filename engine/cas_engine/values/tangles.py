@@ -43,6 +43,8 @@ class Tangle:
         self._nodes: list[_Node] = []
         self._known: dict[int, tuple[Digest | int, object]] = {}
         self._root = ""
+        # What a member of a knot looks like from outside: a shallow copy of one, which leads into the knot, is like it.
+        self._around: dict[Digest, Digest] = {}
 
     def digest(self, value: object, where: str) -> Digest:
         """The digest. Raises Undigestible with the path to what has no stable content."""
@@ -111,7 +113,8 @@ class Tangle:
         """Digests of nodes that all reach each other; those of what else they reach are known."""
         first = self._nodes[members[0]]
         if len(members) == 1 and members[0] not in first.parts:
-            digests[members[0]] = self._combined(first, digests)
+            digest = self._combined(first, digests)
+            digests[members[0]] = self._around.get(digest, digest)
             return
         name_of, signature_of = self._refined(members, digests)
         # The pairs describe the whole knot: what each name stands for in terms of the other names.
@@ -119,6 +122,8 @@ class Tangle:
         knot = digest_of(b"knot\0" + b"".join(described))
         for n in members:
             digests[n] = digest_of(b"in knot\0" + name_of[n] + knot)
+        for n in members:
+            self._around[self._combined(self._nodes[n], digests)] = digests[n]
 
     def _combined(self, node: _Node, digests: Sequence[Digest]) -> Digest:
         parts = [digests[part] if isinstance(part, int) else part for part in node.parts]
