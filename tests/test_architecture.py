@@ -42,8 +42,8 @@ READING_ORDER = {
             records keys policy plan outcome manifest board
             settings location ledger accepted journal kept previews explain recorder
             answers inputs replacement preparation
-            seeding worker executors events setting telling calls evaluation sublattice result verification running
-            dispatch planning history explanation acceptance statistics
+            seeding ownership worker executors events setting telling calls evaluation sublattice result verification
+            running dispatch planning history explanation acceptance statistics
         """,
         "cas_run": """
             phrases ids table exits terminal conversion tracebacks

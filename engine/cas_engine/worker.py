@@ -20,6 +20,7 @@ from cas_engine.bindings import Binding, Const, materialize
 from cas_engine.errors import Undigestible, Unstorable
 from cas_engine.fingerprint import Fingerprinter
 from cas_engine.frames import Encoded
+from cas_engine.ownership import with_own_defaults
 from cas_engine.records import NO_PARTS, Parts
 from cas_engine.values import FileContent, compose, compose_dict, content_of, files_met
 from cas_store.digest import Digest, digest_of
@@ -75,7 +76,7 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]] | None 
     """Make the call. `load` gives the function where there is a shorter way to it than through its capsule."""
     session = Fingerprinter()
     try:
-        function = capsule.load(fetch(task.capsule), session) if load is None else load()
+        function = with_own_defaults(capsule.load(fetch(task.capsule), session) if load is None else load(), session)
         args = [_load(binding, task, fetch, session) for binding in task.args]
         kwargs = {name: _load(binding, task, fetch, session) for name, binding in task.kwargs}
     except (BlobMissing, BlobDamaged) as gone:

@@ -514,6 +514,27 @@ def test_what_an_electron_does_to_its_inputs_reaches_nobody_else(mark: Mark, ran
     assert result.node("load").result["array"].sum() == 0.0
 
 
+MISSING = object()
+
+
+@pytest.mark.parametrize("executor", ["thread", "inline"])
+def test_what_an_electron_does_to_its_defaults_reaches_no_other_call(mark: Mark, executor: str) -> None:
+    @ct.electron
+    def note(x: int, seen: list[int] = [], *, by: Any = {"last": [0]}, at: Any = MISSING) -> Any:  # noqa: B006
+        mark("note")
+        seen.append(x)
+        by["last"][0] += x
+        return [seen, by, at is MISSING]
+
+    @ct.lattice
+    def notes() -> Any:
+        first = note(1)
+        return [first, note(2, at=first)]
+
+    result = ct.dispatch_sync(notes, executor=executor)().result
+    assert result == [[[1], {"last": [1]}, True], [[2], {"last": [2]}, False]]
+
+
 def test_tuples_stay_tuples_and_sets_stay_sets(mark: Mark) -> None:
     @ct.electron
     def same(value: Any) -> Any:

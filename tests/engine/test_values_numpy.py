@@ -223,6 +223,17 @@ def test_padding_is_no_content():
     assert digest(one[1]) == digest(other[1])
 
 
+def test_a_large_masked_array_counts_as_a_small_one_does():
+    for size in (0, 5, 400_000):
+        numbers = np.arange(float(size))
+        array = np.ma.array(numbers, mask=numbers % 7 == 0)
+        spread = np.ma.array(np.repeat(numbers, 2), mask=np.repeat(numbers % 7 == 0, 2))[::2]
+        assert digest(array) == digest(spread)
+    assert digest(np.ma.array(numbers + 1, mask=numbers % 7 == 0)) != digest(array)
+    hidden = np.ma.array(np.where(numbers % 7 == 0, -1, numbers), mask=numbers % 7 == 0)
+    assert digest(hidden) == digest(array)
+
+
 def test_what_fills_masked_objects_is_one_text():
     array = np.ma.array([1, "a", None], mask=[0, 1, 0], dtype=object)
     assert digest(pickle.loads(pickle.dumps(array))) == digest(array)

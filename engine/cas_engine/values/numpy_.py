@@ -188,12 +188,27 @@ def _masked(value: Any) -> Branch:
     """Data under the mask is no content; the value that would fill it is."""
     np, masked = sys.modules["numpy"], sys.modules["numpy.ma"]
     plain = value.view(masked.MaskedArray)
-    data = plain.filled(np.zeros((), plain.dtype)[()])
+    mask = masked.getmaskarray(plain)
     fill = plain.fill_value
     if isinstance(fill, np.str_):  # what stands for an object by default; a str in one that was pickled
         fill = str(fill)
     fill = np.asarray(fill, plain.dtype)
-    return listed("masked", array_rule(data), array_rule(masked.getmaskarray(plain)), array_rule(fill), plain.hardmask)
+    return listed("masked", _uncovered(plain, mask), array_rule(mask), array_rule(fill), plain.hardmask)
+
+
+def _uncovered(plain: Any, mask: Any) -> Branch:
+    """The array with zeros under the mask; a large one is never copied as a whole."""
+    np, data = sys.modules["numpy"], plain.data.view(sys.modules["numpy"].ndarray)
+    if data.dtype.char not in _COMMON or not (data.flags.c_contiguous and mask.flags.c_contiguous) or not data.size:
+        return array_rule(plain.filled(np.zeros((), plain.dtype)[()]))
+    count, flat, under = max(1, _CHUNK // data.itemsize), data.reshape(-1), mask.reshape(-1)
+    digests = []
+    for at in range(0, flat.size, count):
+        chunk = flat[at : at + count].copy()
+        chunk[under[at : at + count]] = 0
+        digests.append(digest_of(memoryview(chunk.view(np.uint8))))
+    whole = Digested(digest_of(b"".join(digests)))
+    return listed("ndarray", dtype_parts(data.dtype), data.shape, whole)
 
 
 # Scalars ---------------------------------------------------------------------------------------------------

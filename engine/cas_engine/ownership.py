@@ -1,0 +1,54 @@
+"""A function with defaults of its own for one call: what the call does to them reaches no other call."""
+
+from __future__ import annotations
+
+import enum
+import types
+from collections.abc import Callable
+from typing import Any
+
+from cas_engine import codec
+from cas_engine.live import Session
+
+_FIXED = (
+    *(type(None), bool, int, float, complex, str, bytes, range, slice, type, type(...), type(NotImplemented)),
+    *(types.FunctionType, types.BuiltinFunctionType, types.ModuleType, enum.Enum),
+)
+
+
+def with_own_defaults(fn: Callable[..., Any], session: Session) -> Callable[..., Any]:
+    """The function with copies of those of its defaults that a call could change; itself if there are none."""
+    if type(fn) is not types.FunctionType:
+        return fn
+    positional, keywords = fn.__defaults__ or (), fn.__kwdefaults__ or {}
+    if all(map(_is_fixed, positional)) and all(map(_is_fixed, keywords.values())):
+        return fn
+    own = types.FunctionType(
+        fn.__code__, fn.__globals__, fn.__name__, tuple(_copy(value, session) for value in positional), fn.__closure__
+    )
+    own.__kwdefaults__ = {name: _copy(value, session) for name, value in keywords.items()}
+    own.__qualname__, own.__module__, own.__doc__ = fn.__qualname__, fn.__module__, fn.__doc__
+    own.__annotations__ = fn.__annotations__
+    vars(own).update(vars(fn))
+    return own
+
+
+def _is_fixed(value: object) -> bool:
+    if type(value) in (tuple, frozenset):
+        return all(map(_is_fixed, value))  # type: ignore[call-overload]
+    # An object without any state stands for itself: `if x is MISSING`.
+    return isinstance(value, _FIXED) or (type(value).__hash__ is object.__hash__ and not _has_state(value))
+
+
+def _has_state(value: object) -> bool:
+    return bool(getattr(value, "__dict__", None)) or type(value).__basicsize__ > object.__basicsize__ + 16
+
+
+def _copy(value: Any, session: Session) -> Any:
+    """As it would come if the call had spelled it out; what cannot be stored has to do as it is."""
+    if _is_fixed(value):
+        return value
+    try:
+        return codec.decode(b"".join(codec.encode(value, session).pieces), session)
+    except Exception:  # noqa: BLE001 - any type may refuse in its own way
+        return value
