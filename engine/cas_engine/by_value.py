@@ -172,9 +172,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
             # The submodules read through a package must have been imported when they are read again.
             found.needs += reached.submodules(value, paths)
             return value
-        if () in paths:
-            return value
-        self._take_paths(value, paths, found)
+        self._take_paths(value, paths, found)  # the whole of it also where a function before took a part
         return self._space(vars(value))
 
     def _take_paths(self, module: types.ModuleType, paths: reached.Paths, found: _Reached) -> None:

@@ -16,8 +16,9 @@ from cas_engine.fingerprint import opcodes as O  # noqa: N812
 from cas_engine.fingerprint.constants import SIMPLE, dumped, plain
 from cas_engine.fingerprint.idioms import (
     absolute,
+    asked_for,
+    attributes_of_call,
     called_with,
-    calls,
     is_counted,
     is_of_class,
     is_own_name,
@@ -301,44 +302,49 @@ class _Writer:
     def _chain(self, found: Instructions, at: int, op: int, base: Ref, seen: dict[int, int]) -> int:
         """A name and the attributes read from it at once: one reference, followed when the objects are at hand."""
         attrs = list(base.attrs)
-        flags: list[int] = []
         end = at + 1
         kinds = found.kinds
         while end < len(kinds) and kinds[end] == O.ATTR and end not in found.landings:
             attrs.append(str(found.args[end]))
-            flags.append(found.ops[end])
             seen[end] = self.written
             self.written += 1
             self._counts(found, end)
             end += 1
-        if flags and calls(found, at, end):
-            # CPython loads the method of an imported module otherwise than of anything else, if it sees the import.
-            op, flags[-1] = op & 255, O.AS_METHOD
-            if end < len(kinds) and found.ops[end] == O.PUSH_NULL:
-                seen[end] = self.written
-                end += 1
-        ref = Ref(base.source, base.name, tuple(attrs), base.level, base.top) if flags else base
-        self.out += (op, self._slot(ref), *flags)
+        asked = asked_for(found, at, end)
+        if asked is not None:
+            attrs.append(asked)
+            self._text(asked)
+            seen[end] = self.written
+            self.written += 1
+            end += 1
+        ref = Ref(base.source, base.name, tuple(attrs), base.level, base.top) if end > at + 1 else base
+        self.out += (op & 255, self._slot(ref))  # whether `f` or `helpers.f`: what the attributes lead to is told
         last = attrs[-1] if attrs else base.name
         if last in IMPORTERS:
-            self._literal_import(found, end, last)
+            return self._literal_import(found, end, last, seen)
         elif last == "getLogger" and is_own_name(found, end):
             seen[end] = self.written  # which logger it is changes no result
             self.written += 1
             return end + 1
         return end
 
-    def _literal_import(self, found: Instructions, at: int, by: str) -> None:
+    def _literal_import(self, found: Instructions, at: int, by: str, seen: dict[int, int]) -> int:
         name = called_with(found, at)
         if name is None:
             self.computed_imports = True
-        else:
-            package = found.args[at + 1] if found.kinds[at + 1] == O.CONST else None
-            if name.startswith(".") and isinstance(package, str):
-                name = absolute(name, package)
-            self.out.append(self._slot(Ref(LITERAL, name)))
-            if by == "__import__" and "." in name:  # which gives the first of the names
-                self.out.append(self._slot(Ref(LITERAL, name.partition(".")[0])))
+            return at
+        package = found.args[at + 1] if found.kinds[at + 1] == O.CONST else None
+        if name.startswith(".") and isinstance(package, str):
+            name = absolute(name, package)
+        if by == "__import__" and "." in name:  # which gives the first of the names
+            self.out += (self._slot(Ref(LITERAL, name)), self._slot(Ref(LITERAL, name.partition(".")[0])))
+            return at
+        attrs, end = attributes_of_call(found, at + 1)
+        self.out += (self._slot(Ref(LITERAL, name, attrs)), *found.ops[at + 2 : end])
+        for passed in range(at, end):
+            seen[passed] = self.written
+            self.written += 1
+        return end
 
     def _attribute(self, found: Instructions, at: int) -> None:
         name = str(found.args[at])
@@ -372,15 +378,18 @@ class _Writer:
             self.written += 1
             return at + 2
         if type(value) is str:
-            self.strings.append(value)
-            self.keywords.add(value)
-            what = REFLECTIVE.get(value)
-            if what is not None:
-                self.reflects.add(what)
+            self._text(value)
         elif type(value) is tuple:
             self.keywords.update(each for each in value if type(each) is str)
         self.out += (op, value if type(value) in SIMPLE else plain(value))
         return at + 1
+
+    def _text(self, text: str) -> None:
+        self.strings.append(text)
+        self.keywords.add(text)
+        what = REFLECTIVE.get(text)
+        if what is not None:
+            self.reflects.add(what)
 
     def _branch(self, found: Instructions, at: int, op: int, pending: list[int]) -> int:
         question, if_true, if_false, keeps = ways(found, at, op)

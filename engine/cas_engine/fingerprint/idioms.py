@@ -5,6 +5,8 @@ from __future__ import annotations
 from cas_engine.fingerprint import opcodes as O  # noqa: N812
 from cas_engine.fingerprint.instructions import Instructions
 
+_ASKERS = frozenset({"getattr", "hasattr"})
+_LOADS = frozenset({O.CONST, O.FAST, O.DEREF, O.GLOBAL})
 _FORKS = frozenset({O.BRANCH, O.OR_POP, O.FORK})
 _SHORT = 16  # instructions; CPython copies at most 4, which may have become more here
 
@@ -83,6 +85,29 @@ def called_with(found: Instructions, at: int) -> str | None:
     return text if found.ops[at + 1] in O.CALLS or text.startswith(".") else None
 
 
+def asked_for(found: Instructions, at: int, end: int) -> str | None:
+    """The name of `getattr(x, "name")`, with a default or without, where x was loaded from `at` to `end`."""
+    kinds, args = found.kinds, found.args
+    if at < 1 or kinds[at - 1] != O.GLOBAL or args[at - 1] not in _ASKERS or at in found.landings:
+        return None
+    text = args[end] if end + 2 < len(kinds) and kinds[end] == O.CONST and end not in found.landings else None
+    if not isinstance(text, str) or not text.isidentifier():
+        return None
+    called = found.ops[end + 1] in O.CALLS and args[end + 1] == 2
+    with_default = found.ops[end + 2] in O.CALLS and args[end + 2] == 3 and kinds[end + 1] in _LOADS
+    return text if called or with_default else None
+
+
+def attributes_of_call(found: Instructions, at: int) -> tuple[tuple[str, ...], int]:
+    """(attributes that are read at once from what the call at `at` gives, where that ends)."""
+    if found.ops[at] not in O.CALLS:
+        return (), at - 1
+    end = at + 1
+    while end < len(found.kinds) and found.kinds[end] == O.ATTR and end not in found.landings:
+        end += 1
+    return tuple(str(name) for name in found.args[at + 1 : end]), end
+
+
 def is_of_class(found: Instructions, at: int) -> bool:
     """Whether the attribute at `at` is read from `x.__class__` or `type(x)`: from a class, whatever x is."""
     if at < 1:
@@ -106,10 +131,3 @@ def absolute(name: str, package: str) -> str:
     parents = package.split(".")
     base = ".".join(parents[: max(len(parents) - (len(name) - len(stem)) + 1, 0)])
     return f"{base}.{stem}" if stem else base
-
-
-def calls(found: Instructions, at: int, end: int) -> bool:
-    """Whether a chain of attributes from `at` to `end` is loaded to be called, and not as a method."""
-    if O.V313:
-        return end < len(found.ops) and found.ops[end] == O.PUSH_NULL and end not in found.landings
-    return O.V311 and found.kinds[at] == O.GLOBAL and bool(found.ops[at] >> 8)

@@ -92,7 +92,7 @@ def decode(code: CodeType) -> Instructions:
         starts.append(unit)
         if kind == PLAIN:
             kinds.append(kind)
-            ops.append(op)
+            ops.append(SAME[op])
             args.append(arg if PLAIN_ARG[op] else 0)
         elif kind == FAST:
             if op == STORE_FAST and ops and ops[-1] in _DROPPED:

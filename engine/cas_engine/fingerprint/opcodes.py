@@ -30,7 +30,8 @@ V311 = sys.version_info >= (3, 11)
 V312 = sys.version_info >= (3, 12)
 V313 = sys.version_info >= (3, 13)
 
-_SKIPPED = frozenset({"NOP", "CACHE", "RESUME", "PRECALL", "MAKE_CELL", "COPY_FREE_VARS", "GEN_START", "NOT_TAKEN"})
+# PUSH_NULL: CPython has several ways to call one thing, and takes another where it sees the import of a module.
+_SKIPPED = frozenset({"PUSH_NULL", "NOP", "CACHE", "RESUME", "PRECALL", "MAKE_CELL", "COPY_FREE_VARS", "GEN_START", "NOT_TAKEN"})
 _JUMPS = frozenset(
     {"JUMP_FORWARD", "JUMP_ABSOLUTE", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "JUMP_NO_INTERRUPT"}
 )
@@ -42,7 +43,7 @@ _PAIRS = {
     "STORE_FAST_STORE_FAST": ("STORE_FAST", "STORE_FAST"),
 }
 # Several opcodes with one meaning: which of them is taken depends on the layout of the code.
-_SAME = {"LOAD_FAST_CHECK": "LOAD_FAST", "LOAD_FAST_BORROW": "LOAD_FAST"}
+_SAME = {"CALL_METHOD": "CALL_FUNCTION", "LOAD_FAST_CHECK": "LOAD_FAST", "LOAD_FAST_BORROW": "LOAD_FAST"}
 
 _JUMPING = frozenset(opcode.hasjrel) | frozenset(opcode.hasjabs) | frozenset(getattr(opcode, "hasjump", ()))
 
@@ -143,7 +144,5 @@ BINARY_OR = number("BINARY_OR")
 OR = 7  # the argument of BINARY_OP for |
 BUILD_LIST = number("BUILD_LIST")
 LOAD_METHOD = number("LOAD_METHOD")
-AS_METHOD = number("LOAD_ATTR") | 1 << 8 if V312 else LOAD_METHOD
-PUSH_NULL = number("PUSH_NULL")
 SET_FUNCTION_ATTRIBUTE = number("SET_FUNCTION_ATTRIBUTE")
 CALLS = frozenset(op for op, name in enumerate(opcode.opname[:256]) if name.startswith("CALL"))
