@@ -307,7 +307,6 @@ class _Writer:
         while end < len(kinds) and kinds[end] == O.ATTR and end not in found.landings:
             attrs.append(str(found.args[end]))
             seen[end] = self.written
-            self.written += 1
             self._counts(found, end)
             end += 1
         asked = asked_for(found, at, end)
@@ -315,14 +314,13 @@ class _Writer:
             attrs.append(asked)
             self._text(asked)
             seen[end] = self.written
-            self.written += 1
             end += 1
         ref = Ref(base.source, base.name, tuple(attrs), base.level, base.top) if end > at + 1 else base
         self.out += (op & 255, self._slot(ref))  # whether `f` or `helpers.f`: what the attributes lead to is told
         last = attrs[-1] if attrs else base.name
         if last in IMPORTERS:
             return self._literal_import(found, end, last, seen)
-        elif last == "getLogger" and is_own_name(found, end):
+        if last == "getLogger" and is_own_name(found, end):
             seen[end] = self.written  # which logger it is changes no result
             self.written += 1
             return end + 1

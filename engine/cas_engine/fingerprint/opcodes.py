@@ -31,7 +31,9 @@ V312 = sys.version_info >= (3, 12)
 V313 = sys.version_info >= (3, 13)
 
 # PUSH_NULL: CPython has several ways to call one thing, and takes another where it sees the import of a module.
-_SKIPPED = frozenset({"PUSH_NULL", "NOP", "CACHE", "RESUME", "PRECALL", "MAKE_CELL", "COPY_FREE_VARS", "GEN_START", "NOT_TAKEN"})
+_SKIPPED = frozenset(
+    {"PUSH_NULL", "NOP", "CACHE", "RESUME", "PRECALL", "MAKE_CELL", "COPY_FREE_VARS", "GEN_START", "NOT_TAKEN"}
+)
 _JUMPS = frozenset(
     {"JUMP_FORWARD", "JUMP_ABSOLUTE", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "JUMP_NO_INTERRUPT"}
 )
