@@ -43,12 +43,12 @@ READING_ORDER = {
             settings location ledger accepted journal kept previews explain recorder
             answers inputs replacement preparation
             seeding ownership worker executors events setting telling calls evaluation sublattice result verification
-            running dispatch planning history explanation acceptance statistics
+            running dispatch planning amounts history comparison explanation acceptance statistics
         """,
         "cas_run": """
             phrases ids table exits terminal conversion tracebacks
             arguments loading backend session
-            tally preview report progress live foreground completing conclusion
+            tally preview report findings progress live foreground completing conclusion
             command choices commands main __main__
         """,
     }.items()
@@ -70,7 +70,7 @@ NAMED_ONLY = {
 MUST_BE_PURE = {
     "cas_store": {"digest", "rows", "tables"},
     "cas_engine": {"bindings", "graph", "keys", "plan", "policy", "records", "signatures"},
-    "cas_run": {"conversion", "ids", "phrases", "report", "table"},
+    "cas_run": {"conversion", "ids", "findings", "phrases", "report", "table"},
 }
 
 

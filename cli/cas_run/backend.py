@@ -62,6 +62,8 @@ class Backend(Protocol):
     def remove(self, dispatch_id: str) -> None: ...
     def explain(self, dispatch_id: str, node: str | None) -> Explanation: ...
     def accept(self, dispatch_id: str, node: str) -> Acceptance: ...
+    def acceptances(self) -> Sequence[Acceptance]: ...
+    def revoke(self, fingerprint: str) -> Acceptance: ...
     def verify(self, dispatch_id: str, sample: int | None, told: Callable[[Check], None]) -> Verification: ...
     def stats(self) -> Statistics: ...
 
@@ -164,6 +166,16 @@ class Local:
         from cas_engine.acceptance import accept
 
         return accept(dispatch_id, node, store=self.store)
+
+    def acceptances(self) -> Sequence[Acceptance]:
+        from cas_engine.acceptance import acceptances
+
+        return acceptances(store=self.store)
+
+    def revoke(self, fingerprint: str) -> Acceptance:
+        from cas_engine.acceptance import withdraw
+
+        return withdraw(fingerprint, store=self.store)
 
     def verify(self, dispatch_id: str, sample: int | None, told: Callable[[Check], None]) -> Verification:
         from cas_engine.verification import verify

@@ -22,6 +22,12 @@ def id_argument(name: str = "dispatch_id", metavar: str = "ID") -> Decorator:
     return click.argument(name, metavar=metavar, shell_complete=completing.ids)
 
 
+def node_argument(*, required: bool) -> Decorator:
+    """A node of the dispatch that stands before it."""
+    metavar = "NODE" if required else "[NODE]"
+    return click.argument("node", required=required, metavar=metavar, shell_complete=completing.nodes)
+
+
 def input_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`-p name=value`, as often as there are inputs."""
     return click.option(

@@ -67,6 +67,20 @@ def inputs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     return [CompletionItem(f"{name}=") for name in names if name.startswith(incomplete)]
 
 
+def nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The nodes of the dispatch that the line names, each with what became of it."""
+    del param
+    try:
+        from cas_run.backend import Local
+
+        backend = Local(ctx.ensure_object(Session).store, create=False)
+        found = backend.result(backend.resolve(str(ctx.params.get("dispatch_id") or "@last"))).nodes
+        items = [CompletionItem(node.label, help=f"{node.status}: {node.reason}") for node in found]
+        return [item for item in items if item.value.startswith(incomplete)][:SHOWN]
+    except Exception:  # noqa: BLE001 - as in ids
+        return []
+
+
 def _recorded(ctx: click.Context, text: str) -> list[str]:
     try:
         from cas_run.backend import Local

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cas_run import report
+from cas_run import findings, report
 from cas_run.exits import Exit
 from cas_run.ids import short_id
 from cas_run.preview import as_json
@@ -21,6 +21,8 @@ def conclude(session: Session, result: Result) -> Exit:
     done = result.status.value == "COMPLETED"
     err = session.terminal.err
     for line in report.failure_lines(result, err):
+        err.line(line)
+    for line in findings.warning_lines(result, err):
         err.line(line)
     if session.as_json:
         session.answer(result_json(result))

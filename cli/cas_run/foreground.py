@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, NoReturn
 
+from cas_run import findings
 from cas_run.exits import Exit, Stopped
 from cas_run.ids import short_id
 from cas_run.progress import Lines
@@ -45,7 +46,12 @@ def follow(session: Session, backend: Backend, start: Callable[[Observer], str])
                 view.tick()
     except KeyboardInterrupt:
         _stop(session, backend, tally)
-    return waiting.result()
+    result = waiting.result()
+    if tally.audited is not None and (tally.audited.checked or tally.audited.different):
+        err = session.terminal.err
+        line = findings.audit_line(tally.audited.checked, tally.audited.different, err)
+        (err.line if tally.audited.different else session.note)(line)
+    return result
 
 
 class _Waiting:

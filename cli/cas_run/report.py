@@ -100,7 +100,7 @@ def sum_line(result: Result) -> str:
 def failure_lines(result: Result, out: Stream) -> list[str]:
     """What failed, each kind of failure once, with the traceback of the user's frames."""
     failed = [node for node in result.nodes if node.status == "failed" and node.error]
-    kinds = _alike(failed, lambda node: (node.electron, node.error))
+    kinds = alike(failed, lambda node: (node.electron, node.error))
     lines: list[str] = []
     for group in kinds[:MOST_FAILURES]:
         others = f", and {count(len(group) - 1, 'more node')} in the same way" if len(group) > 1 else ""
@@ -166,10 +166,10 @@ def _rows(nodes: Sequence[N], kind: Callable[[N], Hashable], *, each: bool) -> l
     """Alike nodes and their reason. Where an electron has many reasons they share a row: a table has to be read."""
     if each:
         return [([node], node.reason) for node in nodes]
-    by_reason = _alike(nodes, lambda node: (kind(node), _LABEL.sub("#…", node.reason)))
+    by_reason = alike(nodes, lambda node: (kind(node), _LABEL.sub("#…", node.reason)))
     many = Counter(kind(group[0]) for group in by_reason)
     rows = []
-    for group in _alike(by_reason, lambda g: kind(g[0]) if many[kind(g[0])] > MOST_REASONS else id(g)):
+    for group in alike(by_reason, lambda g: kind(g[0]) if many[kind(g[0])] > MOST_REASONS else id(g)):
         members = [node for part in group for node in part]
         reasons = {node.reason for node in members}
         reason = members[0].reason if len(reasons) == 1 else _LABEL.sub("#…", members[0].reason)
@@ -178,7 +178,7 @@ def _rows(nodes: Sequence[N], kind: Callable[[N], Hashable], *, each: bool) -> l
     return rows
 
 
-def _alike(nodes: Iterable[M], kind: Callable[[M], Hashable]) -> list[list[M]]:
+def alike(nodes: Iterable[M], kind: Callable[[M], Hashable]) -> list[list[M]]:
     """Groups in the order of their first members."""
     groups: dict[Hashable, list[M]] = {}
     for node in nodes:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cas_engine.events import Finished, NodeFinished, NodeStarted, Planned
+from cas_engine.events import Audited, Finished, NodeFinished, NodeStarted, Planned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,7 @@ class Tally:
     saved_s: float = 0.0
     by_electron: dict[str, Counts] = field(default_factory=dict)
     over: bool = False
+    audited: Audited | None = None
     began: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _running: set[tuple[str, int]] = field(default_factory=set)
@@ -68,6 +69,8 @@ class Tally:
                 kind = event.status if event.status in ("hit", "ran", "failed") else "skipped"
                 setattr(counts, kind, getattr(counts, kind) + 1)
                 self.saved_s += event.saved_s
+            case Audited():
+                self.audited = event
             case Finished():
                 self.over = self.over or event.dispatch_id == self.dispatch_id
 

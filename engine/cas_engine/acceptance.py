@@ -14,15 +14,16 @@ from dataclasses import asdict, dataclass
 
 from cas_engine import ledger
 from cas_engine.accepted import PREFIX
+from cas_engine.comparison import arguments_of, source_diff
 from cas_engine.errors import BadOption
-from cas_engine.explanation import earlier_than, source_diff
+from cas_engine.explanation import earlier_than
 from cas_engine.fingerprint.environment import effective_with
 from cas_engine.location import StoreChoice, open_store
 from cas_engine.result import Result, result_of
 from cas_store.digest import Digest
 from cas_store.store import Store
 from cas_store.tables import Table
-from cas_store.writes import Delete, Put
+from cas_store.writes import Delete, Put, Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,11 @@ def accept(dispatch_id: str, node: str, *, store: StoreChoice = None) -> Accepta
         )
     rows = (before.manifest.graph.row_of(old_node.index), result.manifest.graph.row_of(new_node.index))
     digests = (old_node.value_digest, new_node.value_digest)
+    versions = (dict(before.manifest.environment), dict(result.manifest.environment))
+    # Results of other inputs say nothing of the code.
+    given = {argument.what for argument in arguments_of(result, new_node, before, old_node)}
+    if not given <= {"unchanged", "ignored"}:
+        digests = ("", "")
     made = Acceptance(
         electron=new_node.electron,
         new=new.hex(),
@@ -75,9 +81,9 @@ def accept(dispatch_id: str, node: str, *, store: StoreChoice = None) -> Accepta
         who=_who(),
         when=time.time(),
         results="unknown" if "" in digests else "equal" if digests[0] == digests[1] else "changed",
-        diff=source_diff(opened, *rows),
+        diff=source_diff(opened, *rows, versions),
     )
-    opened.commit([Put(Table.META, PREFIX + new, json.dumps(asdict(made)).encode())])
+    opened.commit([Put(Table.META, PREFIX + new, json.dumps(asdict(made)).encode()), *_answers_withdrawn(opened)])
     return made
 
 
@@ -86,13 +92,25 @@ def acceptances(*, store: StoreChoice = None) -> list[Acceptance]:
     return sorted(_all(open_store(store)), key=lambda one: one.when)
 
 
-def withdraw(fingerprint: str, *, store: StoreChoice = None) -> bool:
-    """Take an acceptance back, named by its `new` fingerprint; False if there is none."""
+def withdraw(fingerprint: str, *, store: StoreChoice = None) -> Acceptance:
+    """Take an acceptance back, named by its `new` fingerprint or a beginning that only it has; what was withdrawn.
+
+    From then on the changed code counts as changed. Raises BadOption if there is none, or more than one.
+    """
     opened = open_store(store)
-    key = PREFIX + bytes.fromhex(fingerprint)
-    found = opened.get(Table.META, key) is not None
-    opened.commit([Delete(Table.META, key)])
-    return found
+    wanted = fingerprint.strip().lower()
+    found = [made for made in _all(opened) if wanted and made.new.startswith(wanted)]
+    if len(found) != 1:
+        said = f"{len(found)} acceptances begin with" if found else "there is no acceptance"
+        raise BadOption(f"{said} `{fingerprint}`\n  -> `cas-run accept --list` shows them")
+    opened.commit([Delete(Table.META, PREFIX + bytes.fromhex(found[0].new)), *_answers_withdrawn(opened)])
+    return found[0]
+
+
+def _answers_withdrawn(store: Store) -> list[Write]:
+    """Whole workflows are answered from what their own code gave; from here on their nodes are asked again."""
+    with store.snapshot() as snapshot:
+        return [Delete(Table.LATTICES, key) for key, _ in snapshot.scan(Table.LATTICES)]
 
 
 def _all(store: Store) -> Iterator[Acceptance]:

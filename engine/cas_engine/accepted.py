@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from cas_engine.fingerprint import effective
 from cas_store.digest import Digest
@@ -34,3 +35,13 @@ class Accepted:
                 break
             seen.add(fingerprint)
         return fingerprint
+
+
+def note_of(store: Store, fingerprint: Digest) -> str:
+    """Who took code for the same as what it was before, when, and as in which dispatch; "" if nobody did."""
+    row = store.get(Table.META, PREFIX + fingerprint)
+    if row is None:
+        return ""
+    made = json.loads(row)
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(made["when"]))
+    return f"counts as in {made['against'][:12]}: accepted by {made['who']}, {when}"

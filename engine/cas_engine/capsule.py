@@ -9,7 +9,7 @@ call sees, as with any function; that of the live program is not touched.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ class CapsuleHeader:
     fault: str
 
 
-def pack(fn: Callable[..., Any], fp: Fingerprint, session: Fingerprinter) -> bytes:
+def pack(fn: Callable[..., Any], fp: Fingerprint, session: Fingerprinter, depends_on: Sequence[object] = ()) -> bytes:
     """The capsule of a function, partial, callable instance, electron or lattice. Never fails for what it can't carry:
     that is noted in the header, and the function still runs wherever it can be imported.
     """
@@ -76,8 +76,11 @@ def pack(fn: Callable[..., Any], fp: Fingerprint, session: Fingerprinter) -> byt
         python=PYTHON,
         packages={package: version_of(package) for package in fp.packages},
         modules=fp.modules,
-        components=tuple(RecordedComponent(c.kind, c.name, c.digest.hex(), c.detail, c.via) for c in fp.components),
-        sources=dict(session.sources(fp, fn)),
+        components=(
+            *(RecordedComponent(c.kind, c.name, c.digest.hex(), c.detail, c.via) for c in fp.components),
+            *(RecordedComponent("warning", text, "", "", "") for text in fp.warnings),
+        ),
+        sources=dict(session.sources(fp, fn, depends_on)),
         fault=told(stream),
     )
     section = json.dumps(asdict(header), separators=(",", ":")).encode()

@@ -138,7 +138,8 @@ class Reasons:
                     edited = [path for path, digest in binding.files if dict(was.files).get(path, digest) != digest]
                     if edited:
                         return f"input {shown}: the file {edited[0]} changed"
-                    return f"input {shown} {_shown(was)} → {_shown(binding)}"
+                    texts = _shown(was), _shown(binding)
+                    return f"input {shown} {' → '.join(texts) if texts[0] != texts[1] else 'changed'}"
             elif not _same_shape(was, binding):
                 return f"input {shown} comes from elsewhere"
         gone = [name for name in old if name not in new]
@@ -184,7 +185,7 @@ def changed_component(
 
 def _components(blob: bytes | memoryview) -> Mapping[str, tuple[str, str, str]]:
     header = capsule.header(blob)
-    return {c.name: (c.kind, c.digest, c.detail) for c in header.components}
+    return {c.name: (c.kind, c.digest, c.detail) for c in header.components if c.kind not in ("file", "warning")}
 
 
 def _version(row: Row) -> str:

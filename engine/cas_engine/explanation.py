@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cas_engine import capsule, ledger
-from cas_engine.capsule import CapsuleHeader
+from cas_engine import ledger
+from cas_engine.accepted import note_of
+from cas_engine.comparison import Argument, Change, arguments_of, changes_between, header_of
 from cas_engine.explain import Baseline, Reasons
-from cas_engine.graph import Row
+from cas_engine.fingerprint.environment import effective_with
 from cas_engine.kept import outcomes_of
 from cas_engine.location import StoreChoice, open_store
 from cas_engine.result import NodeResult, Result, result_of
 from cas_store.errors import CasRunError
 from cas_store.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One piece that differs. `route` leads to it from the electron; `diff` is unified, "" without sources."""
-
-    kind: str  # "code", "class", "value", "package", "module", "file", "unresolved"
-    name: str
-    what: str  # "changed", "reached now", "no longer reached", or "1.7.0 → 1.7.1"
-    route: tuple[str, ...]
-    diff: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +25,11 @@ class NodeExplanation:
     status: str
     reason: str
     cause: str
+    inputs: tuple[Argument, ...]
     changes: tuple[Change, ...]
+    accepted: str  # who took its code for the same as before, and when; "" if nobody did
     unresolved: tuple[str, ...]  # names in its code that no analysis could follow
+    warnings: tuple[str, ...]  # what its code does that keys can't see, and what was odd about its result
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +39,7 @@ class Explanation:
     dispatch_id: str
     against: str
     nodes: tuple[NodeExplanation, ...]
+    reused: int  # nodes that are not told of, as they were hits
 
     def to_json(self) -> dict[str, Any]:
         """As `cas-run explain --json` prints it."""
@@ -57,16 +49,26 @@ class Explanation:
         head = f"against {self.against[:12]}" if self.against else "nothing earlier to compare with"
         lines = [f"{self.dispatch_id[:12]}, {head}"]
         for node in self.nodes:
-            lines += ["", f"{node.label}  {node.status}: {node.reason}"]
-            if node.cause and node.cause != node.reason:
-                lines.append(f"  {node.cause}")
-            for change in node.changes:
-                lines.append(f"  {change.kind} {change.name}: {change.what}")
-                if len(change.route) > 1:
-                    lines.append(f"    reached by {' -> '.join(change.route)}")
-                lines += [f"    {line}" for line in change.diff.splitlines()]
-            lines += [f"  not followed: {name}" for name in node.unresolved]
+            lines += ["", *_lines(node, each=not self.reused and len(self.nodes) == 1)]
+        if self.reused:
+            lines += ["", f"{self.reused:,} {'more ' if self.nodes else ''}reused"]
         return "\n".join(lines)
+
+
+def _lines(node: NodeExplanation, *, each: bool) -> list[str]:
+    lines = [f"{node.label}  {node.status}: {node.reason}"]
+    if node.cause and node.cause != node.reason:
+        lines.append(f"  {node.cause}")
+    lines += [f"  {argument}" for argument in node.inputs if each or argument.what not in ("unchanged", "ignored")]
+    for change in node.changes:
+        lines.append(f"  {change.kind} {change.name}: {change.what}")
+        if len(change.route) > 1:
+            lines.append(f"    reached by {' -> '.join(change.route)}")
+        lines += [f"    {line}" for line in change.diff.splitlines()]
+    lines += [f"  {node.accepted}"] if node.accepted else []
+    lines += [f"  not followed: {name}" for name in node.unresolved]
+    lines += [f"  note: {text}" for text in node.warnings]
+    return lines
 
 
 def explain(dispatch_id: str, node: str | None = None, *, store: StoreChoice = None) -> Explanation:
@@ -77,7 +79,7 @@ def explain(dispatch_id: str, node: str | None = None, *, store: StoreChoice = N
     opened = open_store(store)
     result = result_of(opened, ledger.resolve(opened, dispatch_id))
     before = earlier_than(opened, result)
-    chosen = [result.node(node)] if node is not None else [n for n in result.nodes if n.status != "hit"]
+    chosen = _chosen(result, node) if node is not None else [n for n in result.nodes if n.status != "hit"]
     reasons = None
     if before is not None:
         entry = ledger.get(opened, before.dispatch_id)
@@ -88,27 +90,48 @@ def explain(dispatch_id: str, node: str | None = None, *, store: StoreChoice = N
             dict(result.manifest.environment),
         )
     nodes = tuple(_explained(opened, result, before, reasons, one) for one in chosen)
-    return Explanation(result.dispatch_id, "" if before is None else before.dispatch_id, nodes)
+    reused = 0 if node is not None else len(result.nodes) - len(chosen)
+    return Explanation(result.dispatch_id, "" if before is None else before.dispatch_id, nodes, reused)
+
+
+def _chosen(result: Result, node: str) -> list[NodeResult]:
+    """The node of a label, or all of an electron. Raises UnknownNode."""
+    return [n for n in result.nodes if n.electron == node and n.label != node] or [result.node(node)]
 
 
 def _explained(
     store: Store, result: Result, before: Result | None, reasons: Reasons | None, node: NodeResult
 ) -> NodeExplanation:
     row = result.manifest.graph.row_of(node.index)
-    head = _header(store, row)
-    unresolved = () if head is None else tuple(c.name for c in head.components if c.kind == "unresolved")
+    head = header_of(store, row)
+    told: dict[str, list[str]] = {"unresolved": [], "warning": []}
+    for component in () if head is None else head.components:
+        if component.kind in told:
+            told[component.kind].append(component.name)
+    inputs: tuple[Argument, ...] = ()
     changes: tuple[Change, ...] = ()
     cause = ""
+    versions = dict(result.manifest.environment)
     if before is not None and reasons is not None:
         same = [one for one in before.nodes if one.label == node.label]
-        if not same:
-            cause = "the earlier dispatch has no such node"
-        elif same[0].key == node.key and node.key:
-            cause = "its key is the same"
+        if same:
+            inputs = arguments_of(result, node, before, same[0])
+            both = (dict(before.manifest.environment), versions)
+            changes = tuple(changes_between(store, before.manifest.graph.row_of(same[0].index), row, both))
+            cause = "its key is the same" if same[0].key == node.key != "" else reasons.why(node.index)
         else:
-            cause = reasons.why(node.index)
-            changes = tuple(changes_between(store, before.manifest.graph.row_of(same[0].index), row))
-    return NodeExplanation(node.label, node.status, node.reason, cause, changes, unresolved)
+            cause = "the earlier dispatch has no such node"
+    return NodeExplanation(
+        label=node.label,
+        status=node.status,
+        reason=node.reason,
+        cause=cause,
+        inputs=inputs,
+        changes=changes,
+        accepted=note_of(store, effective_with(row.code, row.packages, versions)),
+        unresolved=tuple(told["unresolved"]),
+        warnings=(*told["warning"], *([node.warning] if node.warning else [])),
+    )
 
 
 def earlier_than(store: Store, result: Result) -> Result | None:
@@ -122,62 +145,3 @@ def earlier_than(store: Store, result: Result) -> Result | None:
         if entry.lattice == result.lattice and entry.started < result.started and entry.id != result.dispatch_id:
             return Result(store, entry)
     return None
-
-
-def changes_between(store: Store, old: Row, new: Row) -> list[Change]:
-    """All pieces of code, values and packages that differ between two electrons, from their capsules."""
-    was, now = _header(store, old), _header(store, new)
-    if was is None or now is None or (old.code == new.code and was.packages == now.packages):
-        return []
-    before = {(c.kind, c.name): c for c in was.components}
-    after = {(c.kind, c.name): c for c in now.components}
-    changes = []
-    for where, piece in after.items():
-        other = before.get(where)
-        if other is not None and other.digest == piece.digest:
-            continue
-        if other is None:
-            what = "reached now"
-        elif piece.kind in ("value", "package") and other.detail != piece.detail:
-            what = f"{other.detail} → {piece.detail}"
-        else:
-            what = "changed"
-        route = _route(now, piece.name)
-        changes.append(Change(piece.kind, piece.name, what, route, _diff(was, now, piece.name)))
-    for where, piece in before.items():
-        if where not in after:
-            changes.append(Change(piece.kind, piece.name, "no longer reached", _route(was, piece.name), ""))
-    return changes
-
-
-def source_diff(store: Store, old: Row, new: Row) -> str:
-    """The unified diff of every piece of source that differs between two electrons."""
-    return "\n".join(change.diff or f"{change.name}: {change.what}" for change in changes_between(store, old, new))
-
-
-def _route(head: CapsuleHeader, name: str) -> tuple[str, ...]:
-    """The names by which the electron reaches a piece, itself first."""
-    via = {c.name: c.via for c in head.components}
-    route = [name]
-    while (above := via.get(route[-1], "")) and above not in route:
-        route.append(above)
-    return tuple(reversed(route))
-
-
-def _diff(was: CapsuleHeader, now: CapsuleHeader, name: str) -> str:
-    old, new = was.sources.get(name), now.sources.get(name)
-    if old is None or new is None or old == new:
-        return ""
-    return "".join(_unified(old.splitlines(keepends=True), new.splitlines(keepends=True), name)).rstrip("\n")
-
-
-def _unified(old: Sequence[str], new: Sequence[str], name: str) -> list[str]:
-    lines = difflib.unified_diff(old, new, f"{name} before", f"{name} now", n=2)
-    return [line if line.endswith("\n") else f"{line}\n" for line in lines]
-
-
-def _header(store: Store, row: Row) -> CapsuleHeader | None:
-    try:
-        return capsule.header(store.get_blob(row.capsule))
-    except CasRunError:
-        return None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from cas_engine import ledger
+from cas_engine.amounts import amount
 from cas_engine.bindings import Const
 from cas_engine.errors import BadOption
 from cas_engine.ledger import Status
 from cas_engine.location import StoreChoice, open_store
-from cas_engine.result import Result, result_of
+from cas_engine.result import NodeResult, Result, result_of
 from cas_store.tables import Table
 from cas_store.writes import Delete, Write
 
@@ -128,7 +130,7 @@ def diff(a: str, b: str, store: StoreChoice = None) -> Diff:
             continue
         cause = reasons.why(y.index) if x.key != y.key else ""
         word = _compared(x.value_digest, y.value_digest)
-        amount = _amount(x.result, y.result) if word == "changed" and x.size < 256 and y.size < 256 else ""
+        amount = _amount(x, y) if word == "changed" else ""
         took = [node.seconds or node.saved_s for node in (x, y)]
         nodes.append(NodeDiff(label, "" if cause == "never run" else cause, word, amount, took[0], took[1]))
     return Diff(
@@ -169,20 +171,26 @@ def _compared(a: str, b: str) -> str:
 def _results(first: Result, second: Result) -> str:
     if first.status is not Status.COMPLETED or second.status is not Status.COMPLETED:
         return f"{first.status.value} against {second.status.value}"
-    graphs = (first.manifest.graph, second.manifest.graph)
+    both, graphs = (first, second), (first.manifest.graph, second.manifest.graph)
     outputs = [
-        [node.nodes[i].value_digest for i in graph.output_parents]
-        for node, graph in zip((first, second), graphs, strict=True)
+        [one.nodes[i].value_digest for i in graph.output_parents] for one, graph in zip(both, graphs, strict=True)
     ]
     if outputs[0] == outputs[1] and graphs[0].output == graphs[1].output:
         return "equal"
-    sizes = [sum(node.nodes[i].size for i in g.output_parents) for node, g in zip((first, second), graphs, strict=True)]
-    amount = _amount(first.result, second.result) if max(sizes) < 4096 else ""
-    return f"changed {amount}".rstrip()
+    largest = max(sum(one.nodes[i].size for i in g.output_parents) for one, g in zip(both, graphs, strict=True))
+    found = "" if largest > _LOADED else _told(lambda: (first.result, second.result))
+    return f"changed {found}".rstrip()
 
 
-def _amount(a: Any, b: Any) -> str:
-    numbers = (int, float)
-    if isinstance(a, numbers) and isinstance(b, numbers) and not isinstance(a, bool) and not isinstance(b, bool):
-        return f"{a:.6g} → {b:.6g} ({b - a:+.6g})"
-    return ""
+_LOADED = 20_000_000  # bytes of results that are loaded to say how much they differ
+
+
+def _amount(a: NodeResult, b: NodeResult) -> str:
+    return "" if max(a.size, b.size) > _LOADED else _told(lambda: (a.result, b.result))
+
+
+def _told(load: Callable[[], tuple[Any, Any]]) -> str:
+    try:
+        return amount(*load())
+    except Exception:  # noqa: BLE001 - a blob that is gone, or a user's class that does not come back or compare
+        return ""

@@ -40,7 +40,6 @@ class Recorder:
         self.executors: dict[str, Executor] = {}
         self.files: set[FileContent] = set()
         self.packed: dict[Digest, bytes] = {}  # capsules that were not in the store
-        self.warnings: list[str] = []
         self._defaults: dict[tuple[int, str], Digest | None] = {}
         self._blobs: set[Digest] = set()
 
@@ -65,7 +64,7 @@ class Recorder:
             executor=self._executor_name(options.executor),
             retries=options.retries,
             timeout=options.timeout,
-            capsule=self._capsule(fn, options.name, fingerprint),
+            capsule=self._capsule(fn, options.name, fingerprint, options.depends_on),
             signature=signature_of(inner),
             reaches=reaches,
         )
@@ -138,7 +137,9 @@ class Recorder:
         self.executors[name] = executor
         return name
 
-    def _capsule(self, fn: Callable[..., Any], name: str, fingerprint: Fingerprint) -> Digest:
+    def _capsule(
+        self, fn: Callable[..., Any], name: str, fingerprint: Fingerprint, depends_on: Sequence[object] = ()
+    ) -> Digest:
         """The capsule's blob, packed once for each distinct code."""
         module, qualname = getattr(fn, "__module__", None), getattr(fn, "__qualname__", None)
         about = json.dumps([name, module, qualname, list(fingerprint.packages)]).encode()
@@ -147,12 +148,11 @@ class Recorder:
         if known is not None and not self.store.find_missing([known]):
             self.live[known] = LiveCode(fn, self.session.of(fn))
             return known
-        packed = capsule.pack(fn, fingerprint, self.session)
+        packed = capsule.pack(fn, fingerprint, self.session, depends_on)
         digest = self._keep([packed])
         self.packed[digest] = packed
         self.writes.append(Put(Table.CAPSULES, key, digest))
         self.live[digest] = LiveCode(fn, self.session.of(fn))
-        self.warnings.extend(fingerprint.warnings)
         return digest
 
     def _const(self, digest: Digest, pieces: Sequence[bytes | memoryview], files: tuple[FileContent, ...]) -> Const:

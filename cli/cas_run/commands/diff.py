@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cas_run import choices
+from cas_run import choices, findings
 from cas_run.command import command
 
 if TYPE_CHECKING:
@@ -21,10 +21,13 @@ cas-run diff 9f3a 07bc --json
 @choices.id_argument("one", "ID")
 @choices.id_argument("other", "ID")
 def diff(session: Session, one: str, other: str) -> None:
-    """Say how two dispatches differ: inputs, code, what ran, results."""
+    """Say how two dispatches differ: graph, inputs, packages, and node by node code, result and seconds.
+
+    Of numbers, arrays and frames it says by how much. `explain` has the code itself, line by line.
+    """
     backend = session.backend()
     found = backend.diff(backend.resolve(one), backend.resolve(other))
     if session.as_json:
         session.answer(found.to_json())
     else:
-        session.say(str(found))
+        session.say("\n".join(findings.diff_lines(found, session.terminal.out)))

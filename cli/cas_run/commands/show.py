@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from cas_run import choices, report
+from cas_run import choices, findings, report
 from cas_run.command import command
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def show(session: Session, dispatch_id: str) -> None:
     lines += ["", *report.node_lines(result.nodes, out, each=session.verbose), "", report.sum_line(result)]
     failures = report.failure_lines(result, out)
     lines += ["", *failures[:-1]] if failures else []
+    warnings = findings.warning_lines(result, out)
+    lines += ["", *warnings[:-1]] if warnings else []
     lines += value_lines(result, out)
     session.say("\n".join(lines))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cas_run import choices
+from cas_run import choices, findings
 from cas_run.command import command
 from cas_run.exits import Exit
 
@@ -32,12 +32,15 @@ def verify(session: Session, dispatch_id: str, sample: int | None) -> int:
     """
     backend = session.backend()
 
+    err = session.terminal.err
+
     def told(check: Check) -> None:
-        session.note(f"  {check.verdict:<9} {check.label}")
+        verdict = err.paint(f"{check.verdict:<9}", "green" if check.verdict == "equal" else "bold red")
+        session.note(f"  {verdict} {check.label}")
 
     found = backend.verify(backend.resolve(dispatch_id), sample, told)
     if session.as_json:
         session.answer(found.to_json())
     else:
-        session.say(str(found))
+        session.say("\n".join(findings.verified_lines(found, session.terminal.out, each=session.verbose)))
     return Exit.DONE if found.holds else Exit.FAILED

@@ -48,10 +48,11 @@ class Fingerprinter:
         """The digest of an electron's argument; code in it counts with its packages. Raises Undigestible."""
         return self._digester.digest(value, where)
 
-    def sources(self, fp: Fingerprint, fn: object) -> dict[str, str]:
+    def sources(self, fp: Fingerprint, fn: object, depends_on: Sequence[object] = ()) -> dict[str, str]:
         """The source text of each piece of code in `fp`, by name, where the text is at hand and is that of the code."""
         with self._lock:
-            nodes = [node for node, _ in reachable(self._settled(fn))]
+            starts = [self._settled(fn), *(self._reach.settled(self._dependency(each)) for each in depends_on)]
+            nodes = [node for start in starts for node, _ in reachable(start)]
         return sources_of(nodes, frozenset(component.name for component in fp.components))
 
     def _settled(self, fn: object) -> Node:
@@ -118,9 +119,10 @@ class _Findings:
 
     def gather(self, start: Node) -> None:
         seen = {id(node) for node in self.nodes}
+        top = self.components[0].name if self.components else ""
         told: dict[int, str] = {}  # the name under which a node, or the nearest one above it that is told, is known
         for node, via in reachable(start):
-            above = told.get(id(via), "")
+            above = told.get(id(via), top)
             told[id(node)] = node.name if node.kind is not None or not self.nodes else above
             if id(node) in seen:
                 continue

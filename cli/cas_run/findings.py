@@ -1,0 +1,118 @@
+"""What comparing and checking found, as lines: differences, explanations, results that did not repeat. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from cas_run.ids import short_id
+from cas_run.phrases import count, duration, seconds
+from cas_run.report import alike
+from cas_run.table import Column, lines_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cas_engine.history import Diff
+    from cas_engine.result import Result
+    from cas_engine.verification import Verification
+    from cas_run.table import Cell
+    from cas_run.terminal import Stream
+
+MOST_NAMES = 3
+
+
+def warning_lines(result: Result, out: Stream) -> list[str]:
+    """What is remarkable about results though nothing failed, each kind once."""
+    lines: list[str] = []
+    for group in alike([n for n in result.nodes if n.warning], lambda node: (node.electron, node.warning)):
+        others = f", and {count(len(group) - 1, 'more node')} too" if len(group) > 1 else ""
+        lines.append(f"{out.paint(group[0].label, 'yellow')}: {group[0].warning}{others}")
+    return [*lines, f"-> {_UNSTEADY}", ""] if lines else []
+
+
+_UNSTEADY = "if it draws, say electron(stochastic=True); if it reads what its key does not know, depends_on=[...]"
+
+
+def audit_line(checked: int, different: Sequence[str], out: Stream) -> str:
+    """What came of running a share of the hits again."""
+    if not different:
+        return f"audit: {count(checked, 'hit')} ran again, and came out as recorded"
+    names = ", ".join(different[:MOST_NAMES]) + (", ..." if len(different) > MOST_NAMES else "")
+    text = f"audit: {len(different):,} of {count(checked, 'hit')} came out different: {names}"
+    return f"{out.paint(text, 'bold red')}\n-> {_UNSTEADY}"
+
+
+def verified_lines(found: Verification, out: Stream, *, each: bool) -> list[str]:
+    """What did not come out as recorded, or every check; and the sum."""
+    shown = [check for check in found.checks if each or check.verdict != "equal"]
+    lines: list[str] = []
+    for group in alike(shown, lambda check: (check.electron, check.verdict, check.detail)):
+        first = group[0]
+        others = f", and {count(len(group) - 1, 'more node')}" if len(group) > 1 else ""
+        verdict = out.paint(first.verdict, "green" if first.verdict == "equal" else "bold red")
+        lines.append(f"{out.paint(first.label, 'bold')}{others}: {verdict}")
+        lines += [f"  -> {first.detail}"] if first.detail else []
+    equal = sum(check.verdict == "equal" for check in found.checks)
+    took = duration(sum(check.seconds for check in found.checks))
+    total = f"{equal:,} of {count(len(found.checks), 'result')} came out as recorded, in {took}"
+    return [*lines, *([""] if lines else []), total if found.checks else "nothing to check: no deterministic result"]
+
+
+def explained_lines(text: str, out: Stream) -> list[str]:
+    """An explanation, its labels and diffs in colour."""
+    lines = []
+    for line in text.splitlines():
+        bare = line.lstrip()
+        style = _DIFF_STYLE.get(bare[:1], "") if line.startswith("    ") else ""
+        if style and not bare.startswith(("+++", "---")):
+            lines.append(out.paint(line, style))
+        elif line[:1] not in ("", " ") and "  " in line:
+            label, rest = line.split("  ", 1)
+            lines.append(f"{out.paint(label, 'bold')}  {rest}")
+        else:
+            lines.append(line)
+    return lines
+
+
+_DIFF_STYLE = {"+": "green", "-": "red", "@": "cyan"}
+
+
+def diff_lines(diff: Diff, out: Stream) -> list[str]:
+    """Two dispatches side by side."""
+    names = [out.paint(name, "bold") for name in diff.lattice]
+    lines = [f"{short_id(diff.a)} {names[0]}  against  {short_id(diff.b)} {names[1]}"]
+    for title, pairs in (("input", diff.inputs), ("package", diff.environment)):
+        lines += [f"{title} {name}: {was or 'none'} → {now or 'none'}" for name, (was, now) in pairs.items()]
+    rows: list[Sequence[Cell]] = [
+        (
+            node.label,
+            (node.result, _COMPARED_STYLE.get(node.result, "")),
+            node.amount,
+            node.cause,
+            seconds(node.seconds_a) if node.result != "only in b" else "",
+            seconds(node.seconds_b) if node.result != "only in a" else "",
+        )
+        for node in diff.nodes
+    ]
+    lines += ["", *lines_of(_COMPARED, rows, paint=out.paint, width=out.width)]
+    counts = Counter(node.result for node in diff.nodes)
+    parts = [f"{counts[word]:,} {word}" for word in _COMPARED_STYLE if counts[word]]
+    return [*lines, "", ", ".join([*parts, f"result {diff.result}"])]
+
+
+_COMPARED = (
+    Column("node", elastic=True),
+    Column("result"),
+    Column("how much", elastic=True),
+    Column("why", elastic=True),
+    Column("seconds", right=True),
+    Column("now", right=True),
+)
+_COMPARED_STYLE = {
+    "equal": "cyan",
+    "changed": "yellow",
+    "only in a": "red",
+    "only in b": "green",
+    "missing": "bold red",
+}

@@ -1,0 +1,207 @@
+"""An electron beside what it was in another dispatch, piece by piece: its code and what it stands on, its arguments."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cas_engine import capsule
+from cas_engine.bindings import Binding, Const, Fields, Items, Ref, Step
+from cas_engine.capsule import CapsuleHeader
+from cas_engine.fingerprint.environment import FILE
+from cas_engine.graph import Row
+from cas_engine.previews import preview_encoded
+from cas_engine.result import NodeResult, Result
+from cas_store.errors import CasRunError
+from cas_store.store import Store
+
+Versions = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One piece that differs. `route` leads to it from the electron; `diff` is unified, "" without sources."""
+
+    kind: str  # "code", "class", "value", "package", "module", "file", "unresolved"
+    name: str
+    what: str  # "changed", "reached now", "no longer reached", or "1.7.0 → 1.7.1"
+    route: tuple[str, ...]
+    diff: str
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a call: as it is, and as it was where it is not the same ("" else)."""
+
+    name: str
+    what: str  # "unchanged", "changed", "new", "left out", "ignored"
+    now: str
+    before: str
+
+    def __str__(self) -> str:
+        shown = f"{self.before} → {self.now}" if self.before and self.now else self.now or self.before
+        return f"input {self.name}  {self.what}  {shown}".rstrip()
+
+
+def header_of(store: Store, row: Row) -> CapsuleHeader | None:
+    """What is known of an electron's recorded code, None if it is gone."""
+    try:
+        return capsule.header(store.get_blob(row.capsule))
+    except CasRunError:
+        return None
+
+
+# Code -------------------------------------------------------------------------------------------------------
+
+
+def changes_between(store: Store, old: Row, new: Row, versions: tuple[Versions, Versions]) -> list[Change]:
+    """All pieces of code, values, packages and files that differ between two electrons.
+
+    `versions` are those of packages, and the contents of files, where the one and where the other ran: code is
+    recorded once, however often what it stands on changes.
+    """
+    was, now = header_of(store, old), header_of(store, new)
+    if was is None or now is None:
+        return []
+    return [*_code_changes(was, now), *_package_changes(old, new, now, versions)]
+
+
+def source_diff(store: Store, old: Row, new: Row, versions: tuple[Versions, Versions]) -> str:
+    """The unified diff of every piece of source that differs between two electrons."""
+    changes = changes_between(store, old, new, versions)
+    return "\n".join(change.diff or f"{change.name}: {change.what}" for change in changes)
+
+
+_ELSEWHERE = ("package", "file", "warning")  # kinds of components that do not count as code
+
+
+def _code_changes(was: CapsuleHeader, now: CapsuleHeader) -> list[Change]:
+    before = {(c.kind, c.name): c for c in was.components if c.kind not in _ELSEWHERE}
+    after = {(c.kind, c.name): c for c in now.components if c.kind not in _ELSEWHERE}
+    changes = []
+    for where, piece in after.items():
+        other = before.get(where)
+        if other is not None and other.digest == piece.digest:
+            continue
+        if other is None:
+            what = "reached now"
+        elif piece.kind == "value" and other.detail != piece.detail:
+            what = f"{other.detail} → {piece.detail}"
+        else:
+            what = "changed"
+        changes.append(Change(piece.kind, piece.name, what, _route(now, piece.name), _diff(was, now, piece.name)))
+    changes += [
+        Change(piece.kind, piece.name, "no longer reached", _route(was, piece.name), "")
+        for where, piece in before.items()
+        if where not in after
+    ]
+    return changes
+
+
+def _package_changes(old: Row, new: Row, now: CapsuleHeader, versions: tuple[Versions, Versions]) -> list[Change]:
+    changes = []
+    for package in new.packages:
+        was, here = (one.get(package, "") for one in versions)
+        if was == here:
+            continue
+        name = package.removeprefix(FILE)
+        kind = "file" if package.startswith(FILE) else "package"
+        if package not in old.packages or not was:
+            what = "reached now"
+        else:
+            what = "changed" if kind == "file" or here.startswith("content:") else f"{was} → {here}"
+        changes.append(Change(kind, name, what, _route(now, name), ""))
+    return changes
+
+
+def _route(head: CapsuleHeader, name: str) -> tuple[str, ...]:
+    """The names by which the electron reaches a piece, itself first."""
+    via = {c.name: c.via for c in head.components}
+    route = [name]
+    while (above := via.get(route[-1], "")) and above not in route:
+        route.append(above)
+    return tuple(reversed(route))
+
+
+def _diff(was: CapsuleHeader, now: CapsuleHeader, name: str) -> str:
+    old, new = was.sources.get(name), now.sources.get(name)
+    if old is None or new is None or old == new:
+        return ""
+    return "".join(_unified(old.splitlines(keepends=True), new.splitlines(keepends=True), name)).rstrip("\n")
+
+
+def _unified(old: Sequence[str], new: Sequence[str], name: str) -> list[str]:
+    lines = difflib.unified_diff(old, new, f"{name} before", f"{name} now", n=2)
+    return [line if line.endswith("\n") else f"{line}\n" for line in lines]
+
+
+# Arguments --------------------------------------------------------------------------------------------------
+
+
+def arguments_of(result: Result, node: NodeResult, before: Result, was: NodeResult) -> tuple[Argument, ...]:
+    """The arguments of a call beside those of the same call in an earlier dispatch, without loading any of them."""
+    new = dict(result.manifest.graph.template(node.index).params)
+    old = dict(before.manifest.graph.template(was.index).params)
+    row = result.manifest.graph.row_of(node.index)
+    found = []
+    for name, binding in new.items():
+        shown, now = name.lstrip("*"), _told(binding, result, node)
+        if shown in row.ignore:
+            found.append(Argument(shown, "ignored", now, ""))
+        elif name not in old:
+            found.append(Argument(shown, "new", now, ""))
+        elif _is_same(old[name], binding, (before, was), (result, node)):
+            found.append(Argument(shown, "unchanged", now, ""))
+        else:
+            found.append(Argument(shown, "changed", now, _told(old[name], before, was)))
+    found += [
+        Argument(name.lstrip("*"), "left out", "", _told(binding, before, was))
+        for name, binding in old.items()
+        if name not in new
+    ]
+    return tuple(found)
+
+
+_At = tuple[Result, NodeResult]
+
+
+def _source(ref: Ref, at: _At) -> NodeResult:
+    result, node = at
+    return result.nodes[result.manifest.graph.parents_of(node.index)[ref.slot]]
+
+
+def _is_same(old: Binding, new: Binding, before: _At, now: _At) -> bool:
+    if isinstance(old, Const) and isinstance(new, Const):
+        return old.digest == new.digest
+    if isinstance(old, Ref) and isinstance(new, Ref):
+        was, here = _source(old, before), _source(new, now)
+        return old.path == new.path and was.value_digest == here.value_digest != ""
+    if isinstance(old, Items) and isinstance(new, Items):
+        same = old.kind == new.kind and len(old.items) == len(new.items)
+        return same and all(_is_same(a, b, before, now) for a, b in zip(old.items, new.items, strict=True))
+    if isinstance(old, Fields) and isinstance(new, Fields):
+        same = old.cls.digest == new.cls.digest and [n for n, _ in old.fields] == [n for n, _ in new.fields]
+        pairs = zip(old.fields, new.fields, strict=True) if same else ()
+        return same and all(_is_same(a, b, before, now) for (_, a), (_, b) in pairs)
+    return False
+
+
+def _told(binding: Binding, result: Result, node: NodeResult) -> str:
+    if isinstance(binding, Const):
+        return preview_encoded(binding.encoded) if binding.encoded is not None else "(a large value)"
+    if isinstance(binding, Ref):
+        return f"from {_source(binding, (result, node)).label}{_path(binding.path)}"
+    if isinstance(binding, Items):
+        inside = ", ".join(_told(item, result, node) for item in binding.items[:6])
+        more = ", ..." if len(binding.items) > 6 else ""
+        return f"a {binding.kind} of {inside}{more}"
+    return "of " + ", ".join(f"{name}: {_told(item, result, node)}" for name, item in binding.fields[:6])
+
+
+def _path(path: Sequence[Step]) -> str:
+    steps = []
+    for kind, step in path:
+        shown = "..." if isinstance(step, Const) else repr(step)
+        steps.append(f"[{shown}]" if kind == "item" else f".{step}")
+    return "".join(steps)
