@@ -37,7 +37,7 @@ READING_ORDER = {
         """,
         "cas_engine": """
             errors signatures omission options values files bindings graph handles tracing electron lattice substitution
-            program fingerprint live installed reached
+            importing program fingerprint live installed reached
             classes image arrays oddities by_value streams frames unstorable definitions codec capsule unchanged
             records keys policy plan outcome manifest board
             settings location ledger accepted journal kept previews explain recorder

@@ -17,6 +17,7 @@ from cas_engine.definitions import ValuePickler, ValueUnpickler, missing_import
 from cas_engine.errors import Unstorable
 from cas_engine.fingerprint import Fingerprinter
 from cas_engine.frames import PREFIX_SIZE, Encoded, Frame, FrameError, Kind, build, kind_of, prefix, take_apart
+from cas_engine.importing import Unpickler
 from cas_engine.live import Session
 from cas_engine.unstorable import place_of
 
@@ -140,7 +141,7 @@ def _loaded(
 ) -> Any:
     try:
         if session is None:
-            return pickle.loads(stream, buffers=buffers)
+            return Unpickler(io.BytesIO(stream), buffers=buffers).load()
         return ValueUnpickler(io.BytesIO(stream), buffers, sections, session).load()
     except ImportError as error:
         raise missing_import(error, "a stored value", {}) from error

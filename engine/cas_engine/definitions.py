@@ -27,6 +27,7 @@ from cas_engine.by_value import PROTOCOL, code_of_class
 from cas_engine.errors import CapsuleError, EnvironmentMismatch
 from cas_engine.fingerprint import Fingerprinter
 from cas_engine.image import load_code
+from cas_engine.importing import Unpickler
 from cas_engine.installed import class_by_name, function_by_name, is_installed, is_users_class, is_users_module
 from cas_engine.live import Name, Session, code_of
 from cas_engine.streams import Stream, write_code
@@ -225,7 +226,7 @@ def _reduces_itself(kind: type) -> bool:
     return isinstance(kind.__reduce_ex__, types.FunctionType) or isinstance(kind.__reduce__, types.FunctionType)
 
 
-class ValueUnpickler(pickle.Unpickler):
+class ValueUnpickler(Unpickler):
     """Loads a value that refers to definitions."""
 
     def __init__(

@@ -15,7 +15,6 @@ import functools
 import importlib
 import io
 import marshal
-import pickle
 import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import Any
 
 from cas_engine import classes
 from cas_engine.errors import CapsuleError
+from cas_engine.importing import Unpickler, imported
 from cas_engine.live import ClassKey, Name, Session, agree_on, find_class, key_of
 from cas_engine.program import MODULES, STANDS_FOR, Importlib, RecordedModule, absolute_name
 
@@ -58,7 +58,7 @@ class Image:
 
     def module(self, name: str) -> types.ModuleType:
         """An installed module."""
-        return self._importlib if name == "importlib" else importlib.import_module(name)
+        return self._importlib if name == "importlib" else imported(name)
 
     @staticmethod
     def code(marshalled: bytes) -> types.CodeType:
@@ -215,7 +215,7 @@ def _passing_for(original: Callable[..., Any], function: Callable[..., Any]) -> 
     return stand_in
 
 
-class ImageUnpickler(pickle.Unpickler):
+class ImageUnpickler(Unpickler):
     """Loads a stream of recorded code into an Image of its own."""
 
     def __init__(self, stream: io.BytesIO, image: Image) -> None:
