@@ -44,6 +44,7 @@ class How:
 
     executor: str | None = None
     audit: str | None = None
+    reuse: bool = True  # of a lattice that is dispatched; of a redispatch its edits say so
 
 
 class Backend(Protocol):
@@ -112,7 +113,14 @@ class Local:
     def dispatch(self, lattice: Lattice[..., Any], call: Call, how: How, observer: Observer | None) -> str:
         from cas_engine.dispatch import dispatch
 
-        start = dispatch(lattice, store=self.store, executor=how.executor, observer=observer, audit=how.audit)
+        start = dispatch(
+            lattice,
+            store=self.store,
+            executor=how.executor,
+            observer=observer,
+            audit=how.audit,
+            reuse_previous_results=how.reuse,
+        )
         return start(*call.args, **call.kwargs)
 
     def redispatch(self, dispatch_id: str, edits: Edits, call: Call, how: How, observer: Observer | None) -> str:

@@ -78,11 +78,16 @@ def edit_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 multiple=True,
                 help="Run these again: `stochastic`, `all`, or electrons by name. Repeatable.",
             ),
-            click.option("--no-reuse", is_flag=True, help="Run everything: the same as --recompute all."),
+            no_reuse_option("the same as --recompute all."),
         )
     ):
         function = decorate(function)
     return function
+
+
+def no_reuse_option(more: str) -> Decorator:
+    """`--no-reuse`, and what else is to be said of it."""
+    return click.option("--no-reuse", is_flag=True, help=f"Run everything: {more}")
 
 
 def edits_of(replacements: Sequence[str], recompute: Sequence[str], *, no_reuse: bool) -> Edits:

@@ -16,7 +16,7 @@ from cas_engine import ledger
 from cas_engine.accepted import PREFIX
 from cas_engine.comparison import arguments_of, source_diff
 from cas_engine.errors import BadOption
-from cas_engine.explanation import earlier_than
+from cas_engine.explanation import chosen, counterpart, earlier_than
 from cas_engine.fingerprint.environment import effective_with
 from cas_engine.location import StoreChoice, open_store
 from cas_engine.result import Result, result_of
@@ -57,7 +57,8 @@ def accept(dispatch_id: str, node: str, *, store: StoreChoice = None) -> Accepta
             f"dispatch {result.dispatch_id[:12]} is the first of `{result.lattice}`, so there is nothing "
             "that it could be the same as\n  -> accept a change in a later dispatch"
         )
-    new_node, old_node = result.node(node), before.node(node)
+    new_node = chosen(result, node)[0]  # all nodes of an electron have one code
+    old_node = counterpart(before, new_node) or before.node(node)
     new, old = _fingerprint(result, new_node.index), _fingerprint(before, old_node.index)
     if new == old:
         short = result.dispatch_id[:12]

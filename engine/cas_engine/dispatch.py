@@ -32,6 +32,7 @@ def dispatch(
     executor: ExecutorChoice = None,
     observer: Observer | None = None,
     audit: float | str | None = None,
+    reuse_previous_results: bool = True,
 ) -> Callable[..., str]:
     """A function that takes the lattice's inputs, starts its evaluation in the background and returns its id.
 
@@ -40,6 +41,7 @@ def dispatch(
     observer  called with each event, from the thread that coordinates
     audit     share of the hits (0 to 1, or "1%") that is run again and compared; default: CAS_RUN_AUDIT, else
               that of the config file, else none
+    reuse_previous_results  False: every electron runs, and what comes out different is reported
 
     Inputs that do not bind, and values without a stable content, raise before anything runs; what the lattice function
     itself raises comes through.
@@ -47,11 +49,12 @@ def dispatch(
     made = checked_lattice(lattice)
     checked_executor(executor, "dispatch")
     share = _share(audit)
+    policy = checked_policy(None, reuse_previous_results)
 
     def start(*args: Any, **kwargs: Any) -> str:
         refuse_while_importing()
         opened = open_store(store)
-        return running.start(opened, prepare(opened, made, args, kwargs), executor, observer, share)
+        return running.start(opened, prepare(opened, made, args, kwargs, policy), executor, observer, share)
 
     return start
 
@@ -63,9 +66,17 @@ def dispatch_sync(
     executor: ExecutorChoice = None,
     observer: Observer | None = None,
     audit: float | str | None = None,
+    reuse_previous_results: bool = True,
 ) -> Callable[..., Result]:
     """As `dispatch`, but waits, and returns the Result."""
-    start = dispatch(lattice, store=store, executor=executor, observer=observer, audit=audit)
+    start = dispatch(
+        lattice,
+        store=store,
+        executor=executor,
+        observer=observer,
+        audit=audit,
+        reuse_previous_results=reuse_previous_results,
+    )
 
     def start_and_wait(*args: Any, **kwargs: Any) -> Result:
         return get_result(start(*args, **kwargs), wait=True, store=store)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from cas_engine import capsule
 from cas_engine.bindings import Binding, Const, Ref
 from cas_engine.fingerprint.environment import FILE, version_of
-from cas_engine.graph import Graph, Row
+from cas_engine.graph import Graph, Row, counted
 from cas_engine.manifest import Manifest
 from cas_engine.outcome import NodeOutcome
 from cas_engine.previews import preview_encoded
@@ -80,8 +80,8 @@ class Reasons:
         if self._labels is None:
             self._labels = self._graph.labels()
             self._labels_before = self._baseline.manifest.graph.labels()
-            self._before = {label: i for i, label in enumerate(self._labels_before)}
-        before = self._before.get(self._labels[node])
+            self._before = {counted(label): i for i, label in enumerate(self._labels_before)}
+        before = self._before.get(counted(self._labels[node]))
         if before is None:
             return NEVER
         old_graph = self._baseline.manifest.graph
@@ -150,7 +150,7 @@ class Reasons:
         old_graph = self._baseline.manifest.graph
         old_above, above = old_graph.parents_of(before), self._graph.parents_of(node)
         for was, now in zip(old_above, above):  # noqa: B905 - the longer one's rest is told below
-            if self._labels_before[was] != self._labels[now]:
+            if counted(self._labels_before[was]) != counted(self._labels[now]):
                 return f"hangs on {self._labels[now]} instead of {self._labels_before[was]}"
         for now in above:
             if self._memo[now] is not None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cas_engine import ledger
 from cas_engine.accepted import note_of
 from cas_engine.comparison import Argument, Change, arguments_of, changes_between, header_of
-from cas_engine.explain import Baseline, Reasons
+from cas_engine.explain import NEVER, Baseline, Reasons
 from cas_engine.fingerprint.environment import effective_with
+from cas_engine.graph import Row, counted
 from cas_engine.kept import outcomes_of
 from cas_engine.location import StoreChoice, open_store
 from cas_engine.result import NodeResult, Result, result_of
@@ -48,15 +49,20 @@ class Explanation:
     def __str__(self) -> str:
         head = f"against {self.against[:12]}" if self.against else "nothing earlier to compare with"
         lines = [f"{self.dispatch_id[:12]}, {head}"]
+        alike: dict[tuple[object, ...], list[NodeExplanation]] = {}
         for node in self.nodes:
-            lines += ["", *_lines(node, each=not self.reused and len(self.nodes) == 1)]
+            electron = node.label.partition("#")[0]
+            alike.setdefault((electron, replace(node, label="", inputs=())), []).append(node)
+        for group in alike.values():
+            more = f", and {len(group) - 1:,} more" if len(group) > 1 else ""
+            lines += ["", *_lines(group[0], more, each=not self.reused and len(self.nodes) == 1)]
         if self.reused:
             lines += ["", f"{self.reused:,} {'more ' if self.nodes else ''}reused"]
         return "\n".join(lines)
 
 
-def _lines(node: NodeExplanation, *, each: bool) -> list[str]:
-    lines = [f"{node.label}  {node.status}: {node.reason}"]
+def _lines(node: NodeExplanation, more: str, *, each: bool) -> list[str]:
+    lines = [f"{node.label}{more}  {node.status}: {node.reason}"]
     if node.cause and node.cause != node.reason:
         lines.append(f"  {node.cause}")
     lines += [f"  {argument}" for argument in node.inputs if each or argument.what not in ("unchanged", "ignored")]
@@ -79,59 +85,81 @@ def explain(dispatch_id: str, node: str | None = None, *, store: StoreChoice = N
     opened = open_store(store)
     result = result_of(opened, ledger.resolve(opened, dispatch_id))
     before = earlier_than(opened, result)
-    chosen = _chosen(result, node) if node is not None else [n for n in result.nodes if n.status != "hit"]
-    reasons = None
-    if before is not None:
+    told = chosen(result, node) if node is not None else [n for n in result.nodes if n.status != "hit"]
+    electrons = _Electrons(opened, result)
+    nodes: list[NodeExplanation] = []
+    if before is None:
+        nodes += [electrons.explained(one, "", (), None) for one in told]
+    else:
         entry = ledger.get(opened, before.dispatch_id)
-        reasons = Reasons(
-            opened,
-            result.manifest.graph,
-            Baseline(before.manifest, outcomes_of(opened, entry)),
-            dict(result.manifest.environment),
-        )
-    nodes = tuple(_explained(opened, result, before, reasons, one) for one in chosen)
-    reused = 0 if node is not None else len(result.nodes) - len(chosen)
-    return Explanation(result.dispatch_id, "" if before is None else before.dispatch_id, nodes, reused)
+        baseline = Baseline(before.manifest, outcomes_of(opened, entry))
+        reasons = Reasons(opened, result.manifest.graph, baseline, dict(result.manifest.environment))
+        earlier = {counted(one.label): one for one in before.nodes}
+        for one in told:
+            same = earlier.get(counted(one.label))
+            if same is None:
+                nodes.append(electrons.explained(one, "the earlier dispatch has no such node", (), None))
+                continue
+            cause = "its key is the same" if same.key == one.key != "" else reasons.why(one.index)
+            cause = "" if cause == NEVER else cause  # it has run, and nothing that can be told is new
+            arguments = arguments_of(result, one, before, same)
+            nodes.append(electrons.explained(one, cause, arguments, (before, same.index)))
+    reused = 0 if node is not None else len(result.nodes) - len(told)
+    return Explanation(result.dispatch_id, "" if before is None else before.dispatch_id, tuple(nodes), reused)
 
 
-def _chosen(result: Result, node: str) -> list[NodeResult]:
+def chosen(result: Result, node: str) -> list[NodeResult]:
     """The node of a label, or all of an electron. Raises UnknownNode."""
     return [n for n in result.nodes if n.electron == node and n.label != node] or [result.node(node)]
 
 
-def _explained(
-    store: Store, result: Result, before: Result | None, reasons: Reasons | None, node: NodeResult
-) -> NodeExplanation:
-    row = result.manifest.graph.row_of(node.index)
-    head = header_of(store, row)
-    told: dict[str, list[str]] = {"unresolved": [], "warning": []}
-    for component in () if head is None else head.components:
-        if component.kind in told:
-            told[component.kind].append(component.name)
-    inputs: tuple[Argument, ...] = ()
-    changes: tuple[Change, ...] = ()
-    cause = ""
-    versions = dict(result.manifest.environment)
-    if before is not None and reasons is not None:
-        same = [one for one in before.nodes if one.label == node.label]
-        if same:
-            inputs = arguments_of(result, node, before, same[0])
-            both = (dict(before.manifest.environment), versions)
-            changes = tuple(changes_between(store, before.manifest.graph.row_of(same[0].index), row, both))
-            cause = "its key is the same" if same[0].key == node.key != "" else reasons.why(node.index)
-        else:
-            cause = "the earlier dispatch has no such node"
-    return NodeExplanation(
-        label=node.label,
-        status=node.status,
-        reason=node.reason,
-        cause=cause,
-        inputs=inputs,
-        changes=changes,
-        accepted=note_of(store, effective_with(row.code, row.packages, versions)),
-        unresolved=tuple(told["unresolved"]),
-        warnings=(*told["warning"], *([node.warning] if node.warning else [])),
-    )
+def counterpart(before: Result, node: NodeResult) -> NodeResult | None:
+    """The same call in an earlier dispatch, if it made it."""
+    return next((one for one in before.nodes if counted(one.label) == counted(node.label)), None)
+
+
+class _Electrons:
+    """What there is to tell of an electron, looked up once for all of its nodes."""
+
+    def __init__(self, store: Store, result: Result) -> None:
+        self._store = store
+        self._graph = result.manifest.graph
+        self._versions = dict(result.manifest.environment)
+        self._notes: dict[Row, tuple[str, tuple[str, ...], tuple[str, ...]]] = {}
+        self._changes: dict[tuple[Row, Row], tuple[Change, ...]] = {}
+
+    def explained(
+        self, node: NodeResult, cause: str, arguments: tuple[Argument, ...], same: tuple[Result, int] | None
+    ) -> NodeExplanation:
+        """One node; `same` is the earlier dispatch and the node in it that is the same call."""
+        row = self._graph.row_of(node.index)
+        if row not in self._notes:
+            head = header_of(self._store, row)
+            told = [] if head is None else [(c.kind, c.name) for c in head.components]
+            self._notes[row] = (
+                note_of(self._store, effective_with(row.code, row.packages, self._versions)),
+                tuple(name for kind, name in told if kind == "unresolved"),
+                tuple(name for kind, name in told if kind == "warning"),
+            )
+        accepted, unresolved, warnings = self._notes[row]
+        return NodeExplanation(
+            label=node.label,
+            status=node.status,
+            reason=node.reason,
+            cause=cause,
+            inputs=arguments,
+            changes=() if same is None else self._changed(row, *same),
+            accepted=accepted,
+            unresolved=unresolved,
+            warnings=(*warnings, *([node.warning] if node.warning else [])),
+        )
+
+    def _changed(self, row: Row, before: Result, at: int) -> tuple[Change, ...]:
+        old = before.manifest.graph.row_of(at)
+        if (old, row) not in self._changes:
+            versions = (dict(before.manifest.environment), self._versions)
+            self._changes[old, row] = tuple(changes_between(self._store, old, row, versions))
+        return self._changes[old, row]
 
 
 def earlier_than(store: Store, result: Result) -> Result | None:

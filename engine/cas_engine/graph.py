@@ -129,3 +129,8 @@ class Graph:
             for parent in set(self.parents_of(node)):
                 below[parent].append(node)
         return below
+
+
+def counted(label: str) -> str:
+    """`train#0` of `train`: the first call of an electron is the same one, however many others a graph has."""
+    return label if "#" in label else f"{label}#0"

@@ -11,6 +11,7 @@ from cas_engine import ledger
 from cas_engine.amounts import amount
 from cas_engine.bindings import Const
 from cas_engine.errors import BadOption
+from cas_engine.graph import counted
 from cas_engine.ledger import Status
 from cas_engine.location import StoreChoice, open_store
 from cas_engine.result import NodeResult, Result, result_of
@@ -120,11 +121,12 @@ def diff(a: str, b: str, store: StoreChoice = None) -> Diff:
     opened = open_store(store)
     first, second = (result_of(opened, ledger.resolve(opened, one)) for one in (a, b))
     reasons = Reasons(opened, second.manifest.graph, Baseline(first.manifest, ()), dict(second.manifest.environment))
-    in_a = {node.label: node for node in first.nodes}
-    in_b = {node.label: node for node in second.nodes}
+    in_a = {counted(node.label): node for node in first.nodes}
+    in_b = {counted(node.label): node for node in second.nodes}
     nodes = []
-    for label in dict.fromkeys([*in_a, *in_b]):
-        x, y = in_a.get(label), in_b.get(label)
+    for where in dict.fromkeys([*in_a, *in_b]):
+        x, y = in_a.get(where), in_b.get(where)
+        label = (y or x or first.nodes[0]).label
         if x is None or y is None:
             nodes.append(NodeDiff(label, "", "only in b" if x is None else "only in a", "", 0.0, 0.0))
             continue

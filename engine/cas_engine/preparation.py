@@ -16,7 +16,7 @@ from cas_engine.bindings import Const, Template
 from cas_engine.electron import Electron
 from cas_engine.explain import Baseline, Reasons
 from cas_engine.fingerprint import version_of
-from cas_engine.graph import Graph, Row
+from cas_engine.graph import Graph, Row, counted
 from cas_engine.inputs import bind_inputs, merged_inputs
 from cas_engine.kept import kept_samples, outcomes_of
 from cas_engine.lattice import Lattice
@@ -78,20 +78,27 @@ class Prepared:
         labels = self.baseline.manifest.graph.labels()
         done = (outcome.NodeStatus.HIT, outcome.NodeStatus.RAN)
         before = {
-            label: one.seconds for label, one in zip(labels, self.baseline.nodes, strict=False) if one.status in done
+            counted(label): one.seconds
+            for label, one in zip(labels, self.baseline.nodes, strict=False)
+            if one.status in done
         }
-        return {node: before[label] for node, label in enumerate(self.manifest.graph.labels()) if label in before}
+        now = map(counted, self.manifest.graph.labels())
+        return {node: before[label] for node, label in enumerate(now) if label in before}
 
 
 def prepare(
-    store: Store, lattice: Lattice[..., Any], args: Sequence[object], kwargs: Mapping[str, object]
+    store: Store,
+    lattice: Lattice[..., Any],
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    policy: Policy = REUSE,
 ) -> Prepared | Answered:
     """A lattice of this process with its inputs. Raises UsageError, Undigestible, Unstorable, CapsuleError."""
     recorder, accepted = Recorder(store), Accepted(store)
     row = recorder.lattice_row(lattice)
     inputs, previews = bind_inputs(recorder, row, args, kwargs)
     key = keys.lattice_key(row, accepted, (), inputs.digest)
-    by = answer_of(store, key)
+    by = answer_of(store, key) if policy.forces_nothing else None
     if by is not None:
         return Answered(lattice.name, key, by, dict(previews), {}, "")
     given = set(recorder.files)
@@ -108,7 +115,7 @@ def prepare(
             files=tuple(recorder.files),
             names_files=recorder.files != given,
         ),
-        policy=REUSE,
+        policy=policy,
         kept=None,
         baseline=latest_of(store, lattice.name),
         recorder=recorder,

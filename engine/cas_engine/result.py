@@ -8,8 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from cas_engine import kept, ledger, outcome
+from cas_engine.accepted import note_of
 from cas_engine.bindings import Const, materialize
 from cas_engine.errors import UnknownNode
+from cas_engine.fingerprint.environment import effective_with
 from cas_engine.ledger import Entry, Status
 from cas_engine.manifest import Manifest, loads
 from cas_engine.outcome import NodeOutcome, NodeStatus
@@ -178,6 +180,14 @@ class Result:
             )
             for one in nodes
         ]
+
+    @property
+    def accepted(self) -> dict[str, str]:
+        """The electrons whose code somebody took for the same as before, with who, when and as in which dispatch."""
+        versions = dict(self.manifest.environment)
+        rows = self.manifest.graph.rows
+        notes = {row.slot: note_of(self._store, effective_with(row.code, row.packages, versions)) for row in rows}
+        return {slot: note for slot, note in notes.items() if note}
 
     @cached_property
     def result(self) -> Any:

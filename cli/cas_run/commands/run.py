@@ -24,8 +24,17 @@ cas-run redispatch $(cas-run run -q flow.py) -p C=2
 )
 @click.argument("target", metavar="FILE.py:LATTICE", shell_complete=completing.targets)
 @choices.input_option
+@choices.no_reuse_option("what comes out different from its recorded result is reported.")
 @choices.run_options
-def run(session: Session, target: str, pairs: tuple[str, ...], executor: str | None, audit: str | None) -> int:
+def run(
+    session: Session,
+    *,
+    target: str,
+    pairs: tuple[str, ...],
+    no_reuse: bool,
+    executor: str | None,
+    audit: str | None,
+) -> int:
     """Run a workflow.
 
     The file is imported as Python would, with its folder first on the path; what stands below
@@ -42,6 +51,6 @@ def run(session: Session, target: str, pairs: tuple[str, ...], executor: str | N
 
     lattice = load_lattice(target)
     call = choices.call_of_lattice(lattice, pairs)
-    how = How(executor, audit)
+    how = How(executor, audit, reuse=not no_reuse)
     result = follow(session, backend, lambda observe: backend.dispatch(lattice, call, how, observe))
     return conclude(session, result)

@@ -52,4 +52,5 @@ def _facts(result: Result) -> list[tuple[str, str]]:
         facts.append(("from", result.parent))
     facts += [(f"input {name}", text) for name, text in result.inputs.items()]
     facts += [(f"replaced {name}", by) for name, by in result.replaced.items()]
+    facts += [(f"{electron} accepted", note) for electron, note in result.accepted.items()]
     return facts
