@@ -216,12 +216,13 @@ import numpy as np
 from cas_engine.values import Digester
 from cas_store.digest import digest_of
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 digest = Digester(lambda thing, where: digest_of(getattr(thing, "__qualname__", repr(thing)).encode())).digest
 X = np.random.default_rng(0).normal(size=(30, 3))
 model = make_pipeline(StandardScaler(), RandomForestClassifier(3, random_state=1)).fit(X, X[:, 0] > 0)
-made = digest(model).hex()
+made = digest([model, TfidfVectorizer().fit(["one two", "two three"])]).hex()
 """
 
 

@@ -69,12 +69,15 @@ def _search_tree(value: Any) -> Branch:
     return fields(type(value), [PAYLOAD, (*state[:7], *state[11:])])
 
 
+# The version that an estimator was pickled with; and where in memory its stop words lay when they were last checked.
+_NOT_LEARNT = frozenset(["_sklearn_version", "_stop_words_id"])
+
+
 def _estimator(value: Any) -> Branch:
     state = value.__getstate__()
     if not isinstance(state, dict):
         return fields(type(value), [PAYLOAD, state])
-    # The version that an estimator was pickled with says nothing about what it holds.
-    named = {name: held for name, held in state.items() if name != "_sklearn_version"}
+    named = {name: held for name, held in state.items() if name not in _NOT_LEARNT}
     return fields(type(value), chain.from_iterable(named.items()))
 
 
