@@ -10,8 +10,13 @@ import pickle
 import random
 import subprocess
 import sys
+from array import array
+from collections import OrderedDict, deque
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -38,7 +43,41 @@ keys = st.one_of(
     st.binary(max_size=4),
     st.tuples(st.integers(0, 3), st.text(max_size=2)),
 )
-leaves = st.one_of(keys, st.floats(), st.complex_numbers(), st.decimals(), st.dates(), st.datetimes(), st.uuids())
+leaves = st.one_of(
+    *(keys, st.floats(), st.complex_numbers(), st.decimals(), st.dates(), st.datetimes(), st.uuids(), st.fractions()),
+    *(st.timedeltas(), st.times(), st.ip_addresses(), st.builds(range, st.integers(-3, 3), st.integers(-3, 3))),
+    *(st.binary(max_size=4).map(bytearray), st.lists(st.floats(), max_size=4).map(lambda held: array("d", held))),
+)
+
+
+@dataclass
+class Sample:
+    name: object
+    held: object
+
+
+class Pair(NamedTuple):
+    one: object
+    other: object
+
+
+class Slotted:
+    __slots__ = ("__dict__", "held")
+
+    def __init__(self, held, note):
+        self.held = held
+        self.note = note
+
+
+def parts_of(value):
+    """The parts of an object of one of these classes, by name; None for other values."""
+    if type(value) in (Sample, SimpleNamespace):
+        return dict(vars(value))
+    if type(value) is Pair:
+        return value._asdict()
+    return {"held": value.held, "note": value.note} if type(value) is Slotted else None
+
+
 values = st.recursive(
     leaves,
     lambda inner: st.one_of(
@@ -47,6 +86,12 @@ values = st.recursive(
         st.dictionaries(keys, inner, max_size=4),
         st.sets(keys, max_size=4),
         st.frozensets(keys, max_size=4),
+        st.builds(Sample, name=st.text(max_size=2), held=inner),
+        st.builds(Pair, inner, inner),
+        st.builds(Slotted, inner, st.integers(0, 3)),
+        st.builds(SimpleNamespace, a=inner, b=inner),
+        st.builds(deque, st.lists(inner, max_size=3)),
+        st.dictionaries(keys, inner, max_size=3).map(OrderedDict),
     ),
     max_leaves=12,
 )
@@ -55,8 +100,16 @@ values = st.recursive(
 def model(value):
     """What makes two values the same, spelled out slowly: the meaning that the digest must have."""
     kind = type(value)
-    if kind in (list, tuple):
+    if kind in (list, tuple, deque):
         return (kind.__name__, tuple(map(model, value)))
+    if kind is OrderedDict:
+        return ("OrderedDict", tuple((model(k), model(v)) for k, v in value.items()))
+    if (parts := parts_of(value)) is not None:
+        return (kind.__name__, tuple(sorted((name, model(part)) for name, part in parts.items())))
+    if kind is array:
+        return ("array", tuple(map(model, value)))
+    if kind is range:
+        return ("range", value.start, value.stop)
     if kind in (set, frozenset):
         return (kind.__name__, tuple(sorted(map(model, value), key=repr)))
     if kind is dict:
@@ -73,8 +126,14 @@ def model(value):
 def shuffled(value, luck):
     """The same value, with what has no order made in another order."""
     kind = type(value)
-    if kind in (list, tuple):
+    if kind in (list, tuple, deque):
         return kind(shuffled(item, luck) for item in value)
+    if kind is OrderedDict:
+        return OrderedDict((key, shuffled(item, luck)) for key, item in value.items())
+    if (parts := parts_of(value)) is not None:
+        pairs = [(name, shuffled(part, luck)) for name, part in parts.items()]
+        luck.shuffle(pairs)
+        return kind(**dict(pairs))
     if kind in (set, frozenset):
         items = list(value)
         luck.shuffle(items)
@@ -89,6 +148,16 @@ def shuffled(value, luck):
 def changed(value, luck):
     """The value with one element, somewhere in it, replaced, removed or added."""
     kind = type(value)
+    if (parts := parts_of(value)) is not None:
+        name = luck.choice(sorted(parts))
+        return kind(**{**parts, name: changed(parts[name], luck)})
+    if kind is deque:
+        return deque(changed(list(value), luck))
+    if kind is OrderedDict:
+        return OrderedDict(changed(dict(value), luck))
+    if kind is array and value:
+        at = luck.randrange(len(value))
+        return value[:at] + array("d", [luck.choice([0.0, -0.0, 1.0])]) + value[at + 1 :]
     if kind in (list, tuple) and value and luck.random() < 0.7:
         items = list(value)
         at = luck.randrange(len(items))
@@ -205,6 +274,7 @@ def test_a_fresh_process_with_another_hash_seed_agrees(tmp_path):
     for seed in ("1", "2"):
         ran = subprocess.run(
             [sys.executable, "-c", FRESH, str(tmp_path / "values")],
+            cwd=Path(__file__).parents[2],  # from where the classes above can be imported
             env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
