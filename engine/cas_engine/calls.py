@@ -133,7 +133,7 @@ class Calls:
         return live if live is not None else self._recorded.setdefault(row.capsule, RecordedCode())
 
 
-def task_of(graph: Graph, node: int, record_of: Callable[[int], Record | None], seed: int) -> Task:
+def task_of(graph: Graph, node: int, record_of: Callable[[int], Record | None], seed: int | None) -> Task:
     """The call of a node whose parents have results."""
     row, template = graph.row_of(node), graph.template(node)
     args, kwargs = call_arguments(template)

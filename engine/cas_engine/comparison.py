@@ -40,7 +40,8 @@ class Argument:
     before: str
 
     def __str__(self) -> str:
-        shown = f"{self.before} → {self.now}" if self.before and self.now else self.now or self.before
+        both = self.before and self.now and self.before != self.now
+        shown = f"{self.before} → {self.now}" if both else self.now or self.before
         return f"input {self.name}  {self.what}  {shown}".rstrip()
 
 

@@ -212,7 +212,7 @@ class Evaluation:
 
     def _start(self, node: int, attempt: int = 0) -> None:
         row, draw = self._graph.row_of(node), self._next_draw(node)
-        seed = seed_of(self._miss(node).key, draw)
+        seed = seed_of(self._miss(node).key, draw) if row.stochastic else None
         found = self._board.records
         self._calls.start(node, row, task_of(self._graph, node, lambda parent: found[parent], seed), attempt, draw)
         if attempt == 0:

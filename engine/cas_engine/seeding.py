@@ -7,19 +7,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from cas_engine.errors import UsageError
 from cas_store.digest import Digest, digest_of
 
-_seed: ContextVar[int | None] = ContextVar("cas_seed", default=None)
+OUTSIDE = -1  # no electron runs
+
+_seed: ContextVar[int | None] = ContextVar("cas_seed", default=OUTSIDE)
 
 
 def seed() -> int:
     """A seed of 64 bits for the call that runs: of its key and of how often that key was drawn before.
 
-    Inside an electron each call gives the same one, in whatever process and on whatever machine, so a draw can be
-    repeated; `recompute="stochastic"` draws with the next. Outside of electrons it is a new one each time.
+    Inside a stochastic electron each call gives the same one, in whatever process and on whatever machine, so a draw
+    can be repeated; `recompute="stochastic"` draws with the next. Outside of electrons it is a new one each time.
+
+    Raises UsageError in an electron that does not say that it is stochastic.
     """
     value = _seed.get()
-    return secrets.randbits(64) if value is None else value
+    if value is None:
+        # Its result would hang on how its inputs came about, and it is looked up by what they are.
+        raise UsageError(
+            "ct.seed() is called in an electron that does not say that it draws\n"
+            "  -> decorate it with @ct.electron(stochastic=True), or seed with a number of your own"
+        )
+    return secrets.randbits(64) if value == OUTSIDE else value
 
 
 def seed_of(key: Digest, draw: int) -> int:
@@ -28,8 +39,8 @@ def seed_of(key: Digest, draw: int) -> int:
 
 
 @contextmanager
-def seeded(value: int) -> Iterator[None]:
-    """Within this, `seed()` gives this value."""
+def seeded(value: int | None) -> Iterator[None]:
+    """Within this, `seed()` gives this value; None for what is no draw."""
     token = _seed.set(value)
     try:
         yield

@@ -16,7 +16,6 @@ from cas_engine.kept import outcomes_of, record_from
 from cas_engine.location import StoreChoice, open_store
 from cas_engine.outcome import NO_DIGEST
 from cas_engine.result import Result, result_of
-from cas_engine.seeding import seed_of
 from cas_engine.worker import InputGone, Raised, Task, run
 from cas_store.digest import digest_of
 from cas_store.store import Store
@@ -137,8 +136,7 @@ def _checkable(store: Store, result: Result, within: str) -> Iterable[_Recorded]
         if node.is_sublattice and node.dispatch:
             yield from _checkable(store, result_of(store, node.dispatch), f"{within}{node.label}/")
         elif not one.is_sample and not node.is_sublattice and one.value != NO_DIGEST:
-            seed = seed_of(one.key, 0)
-            task = task_of(graph, node.index, lambda parent: record_from(nodes[parent], result.dispatch_id), seed)
+            task = task_of(graph, node.index, lambda parent: record_from(nodes[parent], result.dispatch_id), None)
             yield _Recorded(result.dispatch_id, within + node.label, node.electron, node.status, one.value, task)
 
 
@@ -157,13 +155,20 @@ def _check(store: Store, one: _Recorded) -> Check:
     if isinstance(reply, InputGone):
         verdict, detail, seconds = "cannot", "an input of it is damaged or gone", 0.0
     elif isinstance(reply, Raised):
-        verdict, detail, seconds = "failed", reply.error.strip().splitlines()[-1], reply.seconds
+        verdict, detail, seconds = "failed", _last_words(reply.error), reply.seconds
     elif reply.value == one.value:
         verdict, detail, seconds = "equal", "", reply.seconds
     else:
         verdict, seconds = "different", reply.seconds
         detail = "random, or it reads what its key does not know: say stochastic=True, depends_on=[...] or version=..."
     return Check(one.dispatch_id, one.label, one.electron, verdict, detail, seconds)
+
+
+def _last_words(error: str) -> str:
+    """The exception of a traceback; of a message of ours what happened, not what to do."""
+    lines = [line for line in error.strip().splitlines() if not line.lstrip().startswith("->")]
+    flush = [line for line in lines if not line.startswith(" ")]
+    return (flush or lines)[-1]
 
 
 def _drawn(one: _Recorded, dispatch_id: str, share: float) -> bool:

@@ -40,7 +40,7 @@ class Task:
     kwargs: tuple[tuple[str, Binding], ...]
     slots: tuple[Digest, ...]
     files: tuple[FileContent, ...]  # files that its inputs name, with what was in them when its key was made
-    seed: int  # of the key and the index of the draw: what `seed()` gives inside the call
+    seed: int | None  # of the key and the index of the draw: what `seed()` gives inside the call; None if it is no draw
 
 
 @dataclass(frozen=True, slots=True)

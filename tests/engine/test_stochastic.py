@@ -263,3 +263,44 @@ def test_an_electron_that_repeats_itself_when_forced_changes_nothing(liar: Any, 
     second = again(first.dispatch_id, recompute=["read"])()
     assert (second.result, ran()) == (2, ["read"])
     assert second.node("read").warning is None
+
+
+def test_each_draw_has_a_seed_of_its_own_that_only_a_new_draw_changes(mark: Mark) -> None:
+    @ct.electron(stochastic=True)
+    def draw(x: int) -> list[int]:
+        return [ct.seed(), ct.seed()]
+
+    @ct.lattice
+    def inner(x: int) -> list[list[int]]:
+        return [draw(x), draw(x)]
+
+    sub = ct.electron(inner)
+
+    @ct.lattice
+    def flow(x: int = 1) -> Any:
+        return [draw(x), draw(x)], sub(7), sub(7)
+
+    def seeds(dispatch_id: str) -> list[int]:
+        result = ct.get_result(dispatch_id, wait=True)
+        flat = [pair for pairs in result.result for pair in pairs]
+        assert all(one == again for one, again in flat)
+        return [one for one, _ in flat]
+
+    first = ct.dispatch_sync(flow)().dispatch_id
+    again = ct.redispatch(first)()
+    anew = ct.redispatch(first, recompute="stochastic")()
+    assert seeds(first) == seeds(again)
+    assert len({*seeds(first), *seeds(anew)}) == 12
+    assert ct.seed() != ct.seed()  # outside of electrons
+
+
+def test_a_seed_asked_for_without_saying_so_is_an_error_that_says_what_to_say(mark: Mark) -> None:
+    @ct.electron
+    def silent() -> int:
+        return ct.seed()
+
+    @ct.lattice
+    def flow() -> int:
+        return silent()
+
+    assert "stochastic=True" in (ct.dispatch_sync(flow)().error or "")
