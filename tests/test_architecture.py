@@ -36,8 +36,8 @@ READING_ORDER = {
             opening quarantine scratch snapshot blobs writes committer store
         """,
         "cas_engine": """
-            errors signatures omission options values files bindings graph handles tracing electron lattice substitution
-            importing program fingerprint live installed reached
+            errors contexts signatures omission options values files bindings graph handles tracing electron lattice
+            substitution importing program fingerprint live installed reached
             classes image arrays oddities by_value streams frames unstorable definitions codec capsule unchanged
             records keys policy plan outcome manifest board
             settings location ledger accepted journal kept previews explain recorder

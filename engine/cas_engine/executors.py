@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextvars import Context
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Protocol
 
 from cas_engine.bindings import consts_in
+from cas_engine.contexts import context_for_call
 from cas_engine.unchanged import LiveCode, RecordedCode
 from cas_engine.worker import Fetch, InputGone, Raised, Reply, Returned, Task, run
 from cas_store.blobs import PreparedBlob
@@ -41,9 +43,13 @@ class Job:
     store: Store
     code: LiveCode | RecordedCode
     on_begin: Callable[[], None] | None = None
+    context: Context = field(default_factory=context_for_call)
 
     def run_here(self) -> Done:
         """Make the call in this thread."""
+        return self.context.run(self._run)
+
+    def _run(self) -> Done:
         if self.on_begin is not None:
             self.on_begin()
         fetch, code = self.store.get_blob, self.code

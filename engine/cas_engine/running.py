@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -117,7 +118,7 @@ def start(
 
     # Not a daemon: a script that ends while a dispatch runs waits for it.
     _hook_exit()
-    threading.Thread(target=work, name=f"cas-run {running.entry.id[:8]}").start()
+    threading.Thread(target=copy_context().run, args=(work,), name=f"cas-run {running.entry.id[:8]}").start()
     return running.entry.id
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
 
@@ -53,7 +54,8 @@ class Sublattices:
             except BaseException as problem:  # noqa: BLE001 - reported, whatever it was
                 report(problem)
 
-        threading.Thread(target=work, name=f"cas-run sublattice {row.slot}", daemon=True).start()
+        here = copy_context()
+        threading.Thread(target=here.run, args=(work,), name=f"cas-run sublattice {row.slot}", daemon=True).start()
 
     def _evaluate(self, node: int, row: Row, task: Task) -> Answer:
         started = time.perf_counter()

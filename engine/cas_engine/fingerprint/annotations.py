@@ -24,7 +24,7 @@ def describe_annotations(node: Node, reach: Reach, thing: Any, said: list[object
     names = getattr(thing, "__globals__", names)
     for name, annotation in annotations.items():
         said.append(str(name))
-        _describe(node, reach, annotation, names, said)
+        describe_annotation(node, reach, annotation, said, names)
 
 
 class Annotated:
@@ -60,11 +60,14 @@ def annotations_of(thing: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _describe(node: Node, reach: Reach, annotation: Any, names: dict[str, Any], said: list[object]) -> None:
+def describe_annotation(
+    node: Node, reach: Reach, annotation: Any, said: list[object], names: dict[str, Any] | None = None
+) -> None:
+    """Note one type, with the classes that it is made of; a text stands for what `names` say."""
     if isinstance(annotation, str):
-        annotation = _named(annotation, names)
+        annotation = _named(annotation, names or {})
     if isinstance(annotation, typing.ForwardRef):
-        annotation = _named(annotation.__forward_arg__, names)
+        annotation = _named(annotation.__forward_arg__, names or {})
     if isinstance(annotation, str):
         said.append(annotation)
         return
@@ -73,11 +76,11 @@ def _describe(node: Node, reach: Reach, annotation: Any, names: dict[str, Any], 
     if origin is not None:
         said.append(("generic", len(parts)))
         for part in (origin, *parts):
-            _describe(node, reach, part, names, said)
+            describe_annotation(node, reach, part, said, names)
     elif isinstance(annotation, (list, tuple)):
         said.append(("parts", len(annotation)))
         for part in annotation:
-            _describe(node, reach, part, names, said)
+            describe_annotation(node, reach, part, said, names)
     elif isinstance(annotation, type):
         said.append("type")
         node.children.append(reach.node(annotation))

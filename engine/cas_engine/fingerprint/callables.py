@@ -131,8 +131,13 @@ def describe_named(node: Node, reach: Reach, module: str, qualname: str) -> None
 
 def describe_if_named(node: Node, reach: Reach) -> bool:
     """A callable object that a package has under its name, as its functions written in another language are."""
-    module, qualname = getattr(node.obj, "__module__", None), getattr(node.obj, "__qualname__", None)
-    if not (callable(node.obj) and isinstance(module, str) and isinstance(qualname, str)):
+    if not callable(node.obj):
+        return False
+    try:
+        module, qualname = getattr(node.obj, "__module__", None), getattr(node.obj, "__qualname__", None)
+    except Exception:  # noqa: BLE001 - a __getattr__ of the user's may raise anything
+        return False
+    if not (isinstance(module, str) and isinstance(qualname, str)):
         return False
     loaded = sys.modules.get(module)
     if loaded is None or not is_importable(node.obj, loaded, qualname):
@@ -197,7 +202,9 @@ def describe_marked(node: Node, reach: Reach) -> None:
 
 
 def _part(reach: Reach, node: Node, what: str, value: object) -> Node:
-    return reach.node(value, ("part", id(node.obj), what), f"{node.name}.{what}" if what else node.name)
+    part = reach.node(value, ("part", id(node.obj), what), f"{node.name}.{what}" if what else node.name)
+    part.base = part.base or node.base
+    return part
 
 
 BY_TYPE: dict[type, Describer] = {

@@ -11,13 +11,13 @@ import types
 from importlib import import_module
 from types import FunctionType
 
-from cas_engine.fingerprint.annotations import describe_annotations
+from cas_engine.fingerprint.annotations import annotations_of, describe_annotation, describe_annotations
 from cas_engine.fingerprint.bytecode import canonical
 from cas_engine.fingerprint.functions import all_subclasses
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.origin import Kind, is_importable, owner_of_class
 from cas_engine.fingerprint.reach import Reach, belongs, says
-from cas_engine.fingerprint.resolve import is_users_code, shown_module
+from cas_engine.fingerprint.resolve import folder_of, is_users_code, shown_module
 
 # Where it was written, caches of the interpreter and of pickle, what follows from other members.
 _SKIPPED = frozenset(
@@ -39,6 +39,7 @@ _NAMEDTUPLE_MADE = frozenset(
 )
 
 
+_READS_BASES = frozenset({"__orig_bases__", "get_original_bases"})
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -70,12 +71,20 @@ def describe_class(node: Node, reach: Reach) -> None:
         elif not (isinstance(value, types.MemberDescriptorType) and value.__objclass__ is cls):
             said.append((name,))
             node.children.append(reach.node(value, ("member", id(cls), name), f"{node.name}.{name}"))
+    if vars(cls).get("_is_runtime_protocol", False):
+        said.append(("protocol", *sorted(annotations_of(cls))))  # what isinstance looks for besides methods
+    if "__orig_bases__" in vars(cls) and _reads_its_bases(cls):
+        describe_annotation(node, reach, vars(cls)["__orig_bases__"], said)
     if isinstance(cls, abc.ABCMeta):
         node.children += [reach.node(each) for each in _registered(cls)]
     if _reads_annotations(cls):
         describe_annotations(node, reach, cls, said)
     if any("__subclasses__" in canonical(fn.__code__).names for fn in _own_functions(cls)):
         node.children += [reach.node(each) for each in all_subclasses(cls)]
+    module = sys.modules.get(str(cls.__module__))
+    node.base = folder_of(vars(module)) if module is not None else ""
+    for child in node.children:
+        child.base = child.base or node.base
     says(node, "class", *said)
 
 
@@ -84,6 +93,7 @@ def _describe_kind(node: Node, reach: Reach, cls: type, said: list[object]) -> f
     if isinstance(cls, enum.EnumMeta):
         members: list[tuple[str, enum.Enum]] = list(cls.__members__.items())
         said.append(("enum", *((name, member.name) for name, member in members)))
+        said.append(str(getattr(vars(cls).get("_boundary_"), "name", "")))
         for name, member in members:
             node.children.append(reach.node(member._value_, ("enum", id(cls), name), f"{node.name}.{name}"))
         made = _ENUM_MADE | set(cls.__members__)
@@ -100,7 +110,10 @@ def _describe_kind(node: Node, reach: Reach, cls: type, said: list[object]) -> f
         _describe_dataclass(node, reach, cls, said)
     if "__attrs_attrs__" in vars(cls):
         _describe_attrs(node, reach, cls, said)
-        own = {name for name in vars(cls) if name.startswith("__attrs_")}
+        own = {name for name in vars(cls) if name.startswith("__attrs_")} - {
+            "__attrs_pre_init__",
+            "__attrs_post_init__",
+        }
         return frozenset(own | {"__slots__", "__getstate__", "__setstate__"})
     if "__pydantic_fields__" in vars(cls) or "__pydantic_core_schema__" in vars(cls):
         return _describe_pydantic(node, reach, cls, said)
@@ -178,6 +191,12 @@ def _reads_annotations(cls: type) -> bool:
     if any(name in own for name in made) or ("_fields" in own and issubclass(cls, tuple)):
         return True
     return any(owner_of_class(kind).kind is Kind.PACKAGE for kind in type.mro(type(cls)))
+
+
+def _reads_its_bases(cls: type) -> bool:
+    """Whether a method of the user's looks at what the bases were given in brackets."""
+    functions = (fn for base in cls.__mro__ if owner_of_class(base).is_user for fn in _own_functions(base))
+    return any(not _READS_BASES.isdisjoint(canonical(fn.__code__).names) for fn in functions)
 
 
 def _registered(cls: abc.ABCMeta) -> list[type]:

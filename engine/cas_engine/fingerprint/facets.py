@@ -45,6 +45,8 @@ def _facets(node: Node, read: frozenset[str]) -> tuple[object, ...]:
         found += [code.co_varnames[:count], len(thing.__defaults__ or ()), tuple(sorted(thing.__kwdefaults__ or ()))]
     if read & {"signatures", "annotations"}:
         found += [f"{name}: {inspect.formatannotation(each)}" for name, each in annotations_of(thing).items()]
+    if "generics" in read and isinstance(thing, type):
+        found += [inspect.formatannotation(each) for each in vars(thing).get("__orig_bases__", ())]
     if "sources" in read:
         try:
             found.append(inspect.getsource(thing))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from pathlib import PurePath
 from types import FunctionType, ModuleType
 
 from cas_engine.fingerprint.annotations import annotated
@@ -98,6 +97,7 @@ class _Reader:
         self.form = canonical(fn.__code__)
         self.said: list[object] = []
         self.imports_by_name = False
+        self.base = folder_of(fn.__globals__)
 
     def read(self, ref: Ref) -> None:
         if ref.source == COUNTER:
@@ -113,8 +113,8 @@ class _Reader:
 
     def child(self, obj: object, place: object, name: str) -> None:
         child = self.reach.node(obj, place, name)
-        if not child.base and isinstance(obj, (str, PurePath)):
-            child.base = folder_of(self.fn.__globals__)
+        if not child.base:
+            child.base = self.base
         self.node.children.append(child)
 
     def _missing(self, ref: Ref, missing: Missing) -> None:
@@ -133,6 +133,9 @@ class _Reader:
             self.said.append(("compiled", foreign.rest))
         else:
             self.said.append((foreign.owner.kind.value, foreign.module, foreign.rest))
+            if foreign.number is not None:
+                name = ".".join((foreign.module, *foreign.rest))
+                self.child(foreign.number, ("setting", name), name)
         self.node.children += [self.reach.node(each) for each in foreign.held]
         self._reflect(foreign.rest)
         if foreign.module == "sys" and foreign.rest[:1] == ("modules",):

@@ -1,29 +1,33 @@
 """Values that code reads: by content, with the code inside followed; what has no content is told, never skipped."""
 
-# ruff: noqa: PTH117 - as texts
-
 from __future__ import annotations
 
 import logging
 import marshal
-import os
 import re
 import reprlib
 import sys
 import threading
-from pathlib import PurePath
+from collections import Counter, OrderedDict, defaultdict
+from operator import itemgetter
 from typing import Any
 
 from cas_engine.errors import Undigestible
 from cas_engine.fingerprint.annotations import annotated
+from cas_engine.fingerprint.contents import content
 from cas_engine.fingerprint.graph import Node
-from cas_engine.fingerprint.opaque import code_in, content, known_parts
+from cas_engine.fingerprint.opaque import code_in, known_parts
 from cas_engine.fingerprint.origin import Kind, owner_of_class
+from cas_engine.fingerprint.places import names_a_place, place_of
 from cas_engine.fingerprint.reach import Reach, belongs, says
+from cas_engine.values.instances import has_hidden_state, visible_state
+from cas_engine.values.refused import refusal_of
 from cas_store.digest import digest_of
 
 _SHORT = frozenset({float, bool, type(None)})  # as they are written
 _SCALARS = frozenset({int, str, float, bool, bytes, complex, type(None)})
+
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset, defaultdict, OrderedDict, Counter})
 
 # Synchronization and logging: there to be used, not to be computed with. The type is all that counts.
 _INERT = (
@@ -45,11 +49,10 @@ def describe_value(node: Node, reach: Reach) -> None:
     value = node.obj
     node.kind, node.detail = "value", _short(value)
     kind = type(value)
-    if node.base and issubclass(kind, (str, PurePath)):
-        below = _below(os.fspath(value), node.base)
-        if below is not None:
-            says(node, "place", type(value).__name__, below)
-            return
+    below = place_of(value, node.base) if node.base else None
+    if below is not None:
+        says(node, "place", type(value).__name__, below)
+        return
     if type(value) in _SCALARS:
         says(node, "value", type(value).__name__, marshal.dumps(value, 2))
         return
@@ -70,10 +73,16 @@ def describe_value(node: Node, reach: Reach) -> None:
         node.children += [reach.node(each, ("annotated", id(each.fn))) for each in annotated(node.children)]
         says(node, "known", type(value).__qualname__)
         return
+    if node.base and names_a_place(value, node.base):
+        _describe_in_pieces(node, reach)
+        return
     try:
         digest, inside = reach.read_value(value)
     except Undigestible:
         _describe_in_pieces(node, reach)
+        return
+    if any(each.obj is value for each in inside):
+        _describe_in_pieces(node, reach)  # its digest says no more than that it is code
         return
     node.local = digest
     node.children = inside
@@ -86,33 +95,56 @@ def describe_value(node: Node, reach: Reach) -> None:
 
 
 def _describe_in_pieces(node: Node, reach: Reach) -> None:
-    """A container or an object of the user's that holds something without content: the rest of it still counts."""
-    value = content(node.obj)
-    kind = type(value)
-    if isinstance(value, (list, tuple)):
-        _children(node, reach, [(f"[{at}]", item) for at, item in enumerate(value)])
-        says(node, "pieces", kind.__name__, len(value))
-    elif isinstance(value, dict):
-        keys = [key for key in value if type(key) in _SCALARS]
-        _children(node, reach, [(f"[{key!r}]", value[key]) for key in keys])
-        others = [(f".keys()[{at}]", pair) for at, pair in enumerate(value.items()) if type(pair[0]) not in _SCALARS]
+    """A container or an object that holds something without content: the rest of it still counts."""
+    inside: Any = content(node.obj)
+    kind: Any = type(inside)
+    said: list[object] = [type(node.obj).__qualname__]
+    if issubclass(kind, (list, tuple)):
+        _children(node, reach, [(f"[{at}]", item) for at, item in enumerate(inside)])
+        said.append(len(inside))
+    elif issubclass(kind, (set, frozenset)):
+        _children(node, reach, [("{}", item) for item in inside])
+        items = list(node.children)
+        node.recipe = lambda of: digest_of(node.local, *sorted(map(of, items)), *map(of, node.children[len(items) :]))
+    elif issubclass(kind, dict):
+        if issubclass(kind, defaultdict):
+            _children(node, reach, [(".default_factory", inside.default_factory)])
+        keys = [key for key in inside if type(key) in _SCALARS]
+        _children(node, reach, [(f"[{key!r}]", inside[key]) for key in keys])
+        others = [(f".keys()[{at}]", pair) for at, pair in enumerate(inside.items()) if type(pair[0]) not in _SCALARS]
         _children(node, reach, [(where, part) for where, pair in others for part in pair])
-        says(node, "pieces", kind.__name__, tuple(map(repr, keys)), len(others))
-    elif _may_be_taken_apart(node, kind):
-        state = sorted(_state(value).items())
-        node.children = [reach.node(kind)]
-        _children(node, reach, [(f".{name}", part) for name, part in state])
-        says(node, "pieces of an object", tuple(name for name, _ in state))
-    else:
+        said += [tuple(place_of(key, node.base) or repr(key) for key in keys), len(others)]
+    elif inside is not node.obj:
+        _children(node, reach, [("", inside)])
+    elif not _may_be_taken_apart(node, kind):
         _describe_opaque(node, reach)
+        return
+    if inside is node.obj and kind not in _CONTAINERS:
+        _describe_attributes(node, reach, said)
+    says(node, "pieces", *said)
+
+
+def _describe_attributes(node: Node, reach: Reach, said: list[object]) -> None:
+    kind = type(node.obj)
+    named = list(visible_state(kind)(node.obj))
+    state = sorted(zip(map(str, named[::2]), named[1::2], strict=True), key=itemgetter(0))
+    node.children.append(reach.node(kind))
+    _children(node, reach, [(f".{name}", part) for name, part in state])
+    said.append(tuple(name for name, _ in state))
+    if has_hidden_state(kind):
+        node.children += [reach.node(each) for each in code_in(node.obj)]
 
 
 def _may_be_taken_apart(node: Node, kind: type) -> bool:
-    """Whether the attributes of such an object are its content; those of a package's only as far as they are near."""
-    owner = owner_of_class(kind).kind
-    return (owner is Kind.USER or (owner is Kind.PACKAGE and node.depth < _DEEP)) and (
-        kind.__dictoffset__ != 0 or hasattr(kind, "__slots__")
-    )
+    """Whether the attributes of such an object are its content; those of others' only as far as they are near."""
+    if owner_of_class(kind).kind is not Kind.USER and (node.depth >= _DEEP or _is_refused(kind)):
+        return False
+    return kind.__dictoffset__ != 0 or hasattr(kind, "__slots__")
+
+
+def _is_refused(kind: type) -> bool:
+    """Whether it is the object itself that has no content, and not only something in it: a process, a connection."""
+    return any(refusal_of(f"{cls.__module__}.{cls.__qualname__}") for cls in kind.__mro__)
 
 
 def _describe_opaque(node: Node, reach: Reach) -> None:
@@ -128,31 +160,8 @@ def _children(node: Node, reach: Reach, parts: list[tuple[str, object]]) -> None
         place = ("held", id(node.obj), where) if type(part) in _SCALARS else ("held", id(part))
         child = reach.node(part, place, f"{node.name}{where}")
         if child.index < 0:
-            child.depth = node.depth + 1
+            child.depth, child.base = node.depth + 1, child.base or node.base
         node.children.append(child)
-
-
-def _state(value: object) -> dict[str, object]:
-    state: dict[str, object] = {}
-    for cls in type(value).__mro__:
-        slots = cls.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else tuple(slots):
-            if hasattr(value, name):
-                state[str(name)] = getattr(value, name)
-    state.update(getattr(value, "__dict__", {}))
-    return state
-
-
-def _below(path: str, base: str) -> str | None:
-    """A path as seen from the folder of the project that it lies in, so that it doesn't tell where the project lies.
-
-    Folders above count as well, two levels up: a project often names its parent to find its neighbours.
-    """
-    if not os.path.isabs(path) or len(path) < 2:
-        return None
-    seen = os.path.relpath(path, base).replace(os.sep, "/")
-    ups = seen.split("/").count("..")
-    return seen if ups == 0 or (ups <= 2 and set(seen.split("/")) == {".."}) else None
 
 
 def _streams() -> tuple[object, ...]:
@@ -167,7 +176,8 @@ def _is_ours(cls: type) -> bool:
 
 def _note_packages(node: Node, value: object) -> None:
     """The packages of the values themselves: `TABLE.mean()` runs pandas without naming it."""
-    row, seen = [value], 0
+    row: list[Any] = [value]
+    seen = 0
     while row and seen < 256:
         seen += 1
         each = row.pop()
@@ -175,9 +185,9 @@ def _note_packages(node: Node, value: object) -> None:
         if kind in _SCALARS:
             continue
         belongs(node, owner_of_class(kind))
-        if isinstance(each, (list, tuple, set, frozenset)):
+        if issubclass(kind, (list, tuple, set, frozenset)):
             row += list(each)[:64]
-        elif isinstance(each, dict):
+        elif issubclass(kind, dict):
             row += list(each.values())[:64]
 
 

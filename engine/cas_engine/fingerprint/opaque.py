@@ -1,14 +1,11 @@
-"""Looking into what has no content of its own: containers of several kinds, and the user's code that is inside."""
+"""Looking into what has no content of its own, in search of the user's code."""
 
 from __future__ import annotations
 
-import contextvars
 import gc
-import queue
-import threading
-import weakref
 from collections.abc import Iterable
-from types import BuiltinFunctionType, FunctionType, GeneratorType, MethodType, ModuleType
+from contextlib import suppress
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from cas_engine.fingerprint.resolve import is_users_code
@@ -19,6 +16,7 @@ _SCALARS = frozenset({int, str, float, bool, bytes, complex, type(None)})
 # Callables of packages that keep, besides the user's function, whole namespaces or caches: what counts of them.
 _KNOWN = {
     "pydantic._internal._validate_call.ValidateCallWrapper": ("function", "validate_return"),
+    "pydantic.type_adapter.TypeAdapter": ("_type", "_config"),
     "functools._lru_cache_wrapper": ("__wrapped__",),
     "numba.core.registry.CPUDispatcher": ("py_func", "targetoptions"),
     "joblib.memory.MemorizedFunc": ("func", "ignore"),
@@ -32,44 +30,6 @@ def known_parts(value: object) -> list[tuple[str, object]] | None:
     kind = type(value)
     names = _KNOWN.get(f"{kind.__module__}.{kind.__qualname__}")
     return None if names is None else [(name, getattr(value, name, None)) for name in names]
-
-
-def content(value: Any) -> object:
-    """What is in a container that holds weakly, for one thread or context only, or to be read once; or the value."""
-    if isinstance(value, (weakref.WeakValueDictionary, weakref.WeakKeyDictionary)):
-        return dict(value)
-    if isinstance(value, weakref.WeakSet):
-        return sorted(value, key=lambda each: getattr(each, "__qualname__", ""))
-    if isinstance(value, weakref.ref):
-        return [value()]
-    if isinstance(value, contextvars.ContextVar):
-        try:
-            return [value.get()]
-        except LookupError:
-            return []
-    if isinstance(value, threading.local):
-        return dict(vars(value))
-    if isinstance(value, queue.Queue):
-        return list(value.queue)
-    if hasattr(type(value), "__next__"):
-        return _coming(value)
-    return value
-
-
-def _coming(value: Any) -> object:
-    """What an iterator will give, as far as it says so without being used up."""
-    kind = type(value)
-    if isinstance(value, GeneratorType):
-        frame = value.gi_frame
-        return value if frame is None else [value.gi_code, frame.f_lasti, dict(frame.f_locals)]
-    if kind.__module__ == "itertools" and kind.__name__ in {"count", "repeat"}:
-        return [kind.__name__, repr(value)]
-    if kind.__module__ != "builtins":
-        return value
-    try:
-        return list(value.__reduce__())
-    except TypeError:
-        return value
 
 
 def code_in(value: object) -> list[object]:
@@ -100,12 +60,12 @@ def _within(value: Any) -> Iterable[object]:
         return value
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=lambda each: str(getattr(each, "__qualname__", "")))
-    found = [type(value)]
-    try:
+    found: list[object] = [type(value)]
+    with suppress(TypeError):
         found += vars(value).values()
-    except TypeError:
-        held = [each for each in gc.get_referents(value) if not isinstance(each, (type, ModuleType))]
-        found += held
+    if not hasattr(type(value), "__next__"):
+        # Not of an iterator: the tuples inside of some have holes, and reading those ends the process.
+        found += [each for each in gc.get_referents(value) if not isinstance(each, (type, ModuleType))]
     return found
 
 

@@ -15,6 +15,7 @@ REFLECTIVE = {
         "signatures",
     ),
     **dict.fromkeys(("co_varnames", "co_argcount", "co_consts", "co_names", "co_code"), "signatures"),
+    **dict.fromkeys(("__orig_bases__", "get_original_bases"), "generics"),
     **dict.fromkeys(("getsource", "getsourcelines", "findsource", "co_firstlineno"), "sources"),
 }
 # Of a class: its name always counts.

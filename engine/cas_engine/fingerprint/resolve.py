@@ -9,11 +9,13 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from types import FunctionType, ModuleType
-from typing import NamedTuple
+from contextlib import suppress
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any, NamedTuple
 
 from cas_engine.fingerprint.origin import (
     HEAP_TYPE,
+    Kind,
     Owner,
     owner_of_class,
     owner_of_function,
@@ -25,6 +27,8 @@ from cas_engine.fingerprint.references import FREE, IMPORT, LITERAL, Ref
 from cas_engine.program import program_of, stood_for
 
 _MOST_REGISTERED = 1000
+_KEEP_NOTHING = frozenset({FunctionType, BuiltinFunctionType, str, int, float, bool, tuple, type(None)})
+_NUMBERS = frozenset({bool, int, float, complex})
 MISSING = object()  # no such name, now
 
 
@@ -46,6 +50,7 @@ class Foreign(NamedTuple):
     rest: tuple[str, ...]
     held: tuple[object, ...] = ()  # code of the user's that was registered with it
     maker: Owner | None = None  # the owner of the thing itself, where another package passes it on
+    number: float | complex | None = None  # what a setting of a package is now: the user may have set it
 
 
 class Missing(NamedTuple):
@@ -193,8 +198,9 @@ def _foreign(module: ModuleType, owner: Owner, attrs: tuple[str, ...]) -> Resolu
         base = vars(base).get(attr, MISSING) if attr in vars(base) else _made_when_asked(base, attr)
         if is_users_code(base) or (isinstance(base, type) and base.__flags__ & HEAP_TYPE):
             return Found(base, attrs[at + 1 :], place, f"{module.__name__}.{attr}")
-    held = tuple(registered_with(base)) if isinstance(base, FunctionType) else ()
-    return Foreign(owner, module.__name__, attrs, held, _maker_of(base) or owner)
+    held = tuple(registered_with(base)) if type(base) is FunctionType else tuple(_registered_in(base))
+    number: Any = base if owner.kind is Kind.PACKAGE and type(base) in _NUMBERS else None
+    return Foreign(owner, module.__name__, attrs, held, _maker_of(base) or owner, number)
 
 
 def _made_when_asked(base: object, attr: str) -> object:
@@ -216,9 +222,26 @@ def _maker_of(thing: object) -> Owner | None:
 
 
 def registered_with(fn: FunctionType) -> Iterator[object]:
-    """The user's code in the tables that a function of a package reads: registries of plugins, of converters."""
+    """The user's code that a function of a package reads: what was put into its module, and into its registries."""
     for name in fn.__code__.co_names:
-        table = fn.__globals__.get(name)
+        found = fn.__globals__.get(name)
+        if is_users_code(found):
+            yield found
+        else:
+            yield from _registered_in(found)
+
+
+def _registered_in(holder: object) -> Iterator[object]:
+    """The user's code in a table, or in an object or class of a package that keeps tables."""
+    kind = type(holder)
+    if kind in _KEEP_NOTHING or issubclass(kind, ModuleType):
+        return
+    tables = [holder]
+    if not issubclass(kind, (dict, list)):
+        with suppress(Exception):  # the package's own __dict__ may raise anything
+            tables = list(vars(holder).values())
+        yield from filter(is_users_code, tables)
+    for table in tables:
         if isinstance(table, (dict, list)) and len(table) <= _MOST_REGISTERED and "__builtins__" not in table:
             yield from filter(is_users_code, table.values() if isinstance(table, dict) else table)
 

@@ -33,7 +33,7 @@ def rule_for(kind: type) -> Rule:
         return _by_reducer(copyreg.dispatch_table[kind])
     if _is_pydantic(kind):
         return _pydantic_model
-    hidden = _has_hidden_state(kind)
+    hidden = has_hidden_state(kind)
     if hidden and _has(kind, "__next__"):
         return refuse_iterator
     if hidden and _has(kind, "__call__"):
@@ -94,7 +94,7 @@ def _is_pydantic(kind: type) -> bool:
 _PYDANTIC = ("pydantic.main", "pydantic.v1.main")
 
 
-def _has_hidden_state(kind: type) -> bool:
+def has_hidden_state(kind: type) -> bool:
     """Whether objects hold more than attributes and slots: what the base in C keeps.
 
     The same sum that object.__reduce_ex__ does before it refuses ("cannot pickle"), see
