@@ -70,7 +70,7 @@ def accept(dispatch_id: str, node: str, *, store: StoreChoice = None) -> Accepta
     digests = (old_node.value_digest, new_node.value_digest)
     versions = (dict(before.manifest.environment), dict(result.manifest.environment))
     # Results of other inputs say nothing of the code.
-    given = {argument.what for argument in arguments_of(result, new_node, before, old_node)}
+    given = {argument.what for argument in arguments_of(opened, result, new_node, before, old_node)}
     if not given <= {"unchanged", "ignored"}:
         digests = ("", "")
     made = Acceptance(

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from cas_engine import capsule
 from cas_engine.bindings import Binding, Const, Fields, Items, Ref, Step
 from cas_engine.capsule import CapsuleHeader
+from cas_engine.explain import shown
 from cas_engine.fingerprint.environment import FILE
 from cas_engine.graph import Row
-from cas_engine.previews import preview_encoded
 from cas_engine.result import NodeResult, Result
 from cas_store.errors import CasRunError
 from cas_store.store import Store
@@ -140,24 +140,26 @@ def _unified(old: Sequence[str], new: Sequence[str], name: str) -> list[str]:
 # Arguments --------------------------------------------------------------------------------------------------
 
 
-def arguments_of(result: Result, node: NodeResult, before: Result, was: NodeResult) -> tuple[Argument, ...]:
+def arguments_of(
+    store: Store, result: Result, node: NodeResult, before: Result, was: NodeResult
+) -> tuple[Argument, ...]:
     """The arguments of a call beside those of the same call in an earlier dispatch, without loading any of them."""
     new = dict(result.manifest.graph.template(node.index).params)
     old = dict(before.manifest.graph.template(was.index).params)
     row = result.manifest.graph.row_of(node.index)
     found = []
     for name, binding in new.items():
-        shown, now = name.lstrip("*"), _told(binding, result, node)
-        if shown in row.ignore:
-            found.append(Argument(shown, "ignored", now, ""))
+        given, now = name.lstrip("*"), _told(store, binding, result, node)
+        if given in row.ignore:
+            found.append(Argument(given, "ignored", now, ""))
         elif name not in old:
-            found.append(Argument(shown, "new", now, ""))
+            found.append(Argument(given, "new", now, ""))
         elif _is_same(old[name], binding, (before, was), (result, node)):
-            found.append(Argument(shown, "unchanged", now, ""))
+            found.append(Argument(given, "unchanged", now, ""))
         else:
-            found.append(Argument(shown, "changed", now, _told(old[name], before, was)))
+            found.append(Argument(given, "changed", now, _told(store, old[name], before, was)))
     found += [
-        Argument(name.lstrip("*"), "left out", "", _told(binding, before, was))
+        Argument(name.lstrip("*"), "left out", "", _told(store, binding, before, was))
         for name, binding in old.items()
         if name not in new
     ]
@@ -188,16 +190,16 @@ def _is_same(old: Binding, new: Binding, before: _At, now: _At) -> bool:
     return False
 
 
-def _told(binding: Binding, result: Result, node: NodeResult) -> str:
+def _told(store: Store, binding: Binding, result: Result, node: NodeResult) -> str:
     if isinstance(binding, Const):
-        return preview_encoded(binding.encoded) if binding.encoded is not None else "(a large value)"
+        return shown(store, binding)
     if isinstance(binding, Ref):
         return f"from {_source(binding, (result, node)).label}{_path(binding.path)}"
     if isinstance(binding, Items):
-        inside = ", ".join(_told(item, result, node) for item in binding.items[:6])
+        inside = ", ".join(_told(store, item, result, node).removeprefix("from ") for item in binding.items[:6])
         more = ", ..." if len(binding.items) > 6 else ""
         return f"a {binding.kind} of {inside}{more}"
-    return "of " + ", ".join(f"{name}: {_told(item, result, node)}" for name, item in binding.fields[:6])
+    return "of " + ", ".join(f"{name}: {_told(store, item, result, node)}" for name, item in binding.fields[:6])
 
 
 def _path(path: Sequence[Step]) -> str:

@@ -16,8 +16,10 @@ from cas_engine.previews import preview_encoded
 from cas_store.digest import Digest
 from cas_store.errors import CasRunError
 from cas_store.store import Store
+from cas_store.tables import Table
 
 NEVER = "never run"
+LARGE = "(a large value)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,20 +130,21 @@ class Reasons:
         new = dict(self._graph.template(node).params)
         for name, binding in new.items():
             was = old.get(name)
-            shown = name.lstrip("*")
+            given = name.lstrip("*")
             if was is None:
-                return f"input {shown} is new"
+                return f"input {given} is new"
             if was == binding:
                 continue
             if isinstance(was, Const) and isinstance(binding, Const):
                 if was.digest != binding.digest:
                     edited = [path for path, digest in binding.files if dict(was.files).get(path, digest) != digest]
                     if edited:
-                        return f"input {shown}: the file {edited[0]} changed"
-                    texts = _shown(was), _shown(binding)
-                    return f"input {shown} {' → '.join(texts) if texts[0] != texts[1] else 'changed'}"
+                        return f"input {given}: the file {edited[0]} changed"
+                    texts = shown(self._store, was), shown(self._store, binding)
+                    known = texts[0] != texts[1] and LARGE not in texts
+                    return f"input {given} {' → '.join(texts) if known else 'changed'}"
             elif not _same_shape(was, binding):
-                return f"input {shown} comes from elsewhere"
+                return f"input {given} comes from elsewhere"
         gone = [name for name in old if name not in new]
         return f"input {gone[0].lstrip('*')} is left out" if gone else None
 
@@ -196,6 +199,14 @@ def _same_shape(old: Binding, new: Binding) -> bool:
     return type(old) is type(new) and not (isinstance(old, Ref) and isinstance(new, Ref) and old.path != new.path)
 
 
-def _shown(const: Const) -> str:
-    """A constant as people write it, if that can be told without unpickling."""
-    return preview_encoded(const.encoded) if const.encoded is not None else "(a large value)"
+def shown(store: Store, const: Const) -> str:
+    """A constant as people write it, as far as that can be told without unpickling it; LARGE for what is large."""
+    encoded: bytes | memoryview | None = const.encoded
+    if encoded is None and const.blob is not None:
+        with store.snapshot() as snapshot:
+            small = snapshot.has(Table.BLOBS, const.blob)
+        try:
+            encoded = store.get_blob(const.blob) if small else None
+        except CasRunError:  # damaged
+            encoded = None
+    return LARGE if encoded is None else preview_encoded(bytes(encoded))

@@ -102,7 +102,7 @@ def explain(dispatch_id: str, node: str | None = None, *, store: StoreChoice = N
                 continue
             cause = "its key is the same" if same.key == one.key != "" else reasons.why(one.index)
             cause = "" if cause == NEVER else cause  # it has run, and nothing that can be told is new
-            arguments = arguments_of(result, one, before, same)
+            arguments = arguments_of(opened, result, one, before, same)
             nodes.append(electrons.explained(one, cause, arguments, (before, same.index)))
     reused = 0 if node is not None else len(result.nodes) - len(told)
     return Explanation(result.dispatch_id, "" if before is None else before.dispatch_id, tuple(nodes), reused)

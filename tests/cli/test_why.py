@@ -195,6 +195,25 @@ def test_what_is_declared_with_depends_on_is_explained_like_what_is_reached(spac
     assert "table.csv" not in told  # which had changed before
 
 
+def test_inputs_are_shown_as_they_were_without_loading_their_classes(space: Space) -> None:
+    space.write(
+        "seen.py",
+        "import cas_run as ct\nimport dataclasses, datetime, enum\n"
+        "class Model:\n"
+        "    def __init__(self, size):\n"
+        "        self.size, self.inner = size, [Kind(size)]\n"
+        "class Kind(enum.Enum):\n    SMALL = 1\n    LARGE = 2\n"
+        "@ct.electron\ndef work(model, day):\n    return 1\n"
+        "@ct.lattice\ndef seen(size: int = 1):\n    return work(Model(size), datetime.date(2025, 1, size))\n",
+    )
+    space.run("run", "seen.py", "-q")
+    space.run("run", "seen.py", "-q", "-p", "size=2")
+    (space.folder / "seen.py").write_text("raise SystemExit('imported')")
+    told = space.run("explain", "@last").out
+    assert "input model  changed  Model(size=1, inner=[Kind(1)]) → Model(size=2, inner=[Kind(2)])" in told
+    assert "input day  changed  2025-01-01 → 2025-01-02" in told
+
+
 def test_nodes_complete(why: Space) -> None:
     assert shutil.which("bash") or pytest.skip("no shell")
     env = why.environment(_CAS_RUN_COMPLETE="bash_complete", COMP_WORDS="cas-run explain @last tr", COMP_CWORD="3")
