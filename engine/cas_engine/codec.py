@@ -11,8 +11,10 @@ import io
 import pickle
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+from cas_engine.deep import InsideOut, is_too_deep
 from cas_engine.definitions import ValuePickler, ValueUnpickler, missing_import
 from cas_engine.errors import Unstorable
 from cas_engine.fingerprint import Fingerprinter
@@ -97,6 +99,19 @@ _DECODE: dict[int, Callable[[Any], Any]] = {
 
 
 def _pickled(value: object, session: Session | None) -> Encoded:
+    try:
+        return _written(value, session)
+    except (Unstorable, MemoryError):
+        raise
+    except Exception as error:
+        if is_too_deep(error):
+            with suppress(Exception):  # then the first error stands
+                return _written(InsideOut(value), session)
+        kind, why, where = place_of(value, error, lambda part: _try(part, session))
+        raise Unstorable(kind, why, where) from error
+
+
+def _written(value: object, session: Session | None) -> Encoded:
     buffers: list[memoryview] = []
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
@@ -109,13 +124,7 @@ def _pickled(value: object, session: Session | None) -> Encoded:
     out = io.BytesIO()
     out.write(_PLAIN)
     pickler = ValuePickler(out, keep, session)
-    try:
-        pickler.dump(value)
-    except (Unstorable, MemoryError):
-        raise
-    except Exception as error:
-        kind, why, where = place_of(value, error, lambda part: _try(part, session))
-        raise Unstorable(kind, why, where) from error
+    pickler.dump(value)
     if not buffers and not pickler.definitions:
         blob = out.getvalue()
         return Encoded([blob], len(blob))

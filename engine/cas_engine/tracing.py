@@ -337,21 +337,23 @@ _SCALARS = (int, float, str, bool, type(None), bytes, complex)
 
 
 def _holds_handle(value: object, seen: set[int]) -> bool:
-    kind = type(value)
-    if kind is Handle:
-        return True
-    if kind in _SCALARS:
-        return False
-    if kind not in (list, tuple, dict) and not _has_fields(value):
-        return False
-    if id(value) in seen:
-        return False
-    seen.add(id(value))
-    if isinstance(value, dict):
-        return any(_holds_handle(k, seen) or _holds_handle(v, seen) for k, v in value.items())
-    if kind in (list, tuple):
-        return any(_holds_handle(item, seen) for item in value)  # type: ignore[attr-defined]
-    return any(_holds_handle(item, seen) for _, item in _fields_of(value))
+    pending = [value]  # not by recursion: values may be deeper than that goes
+    while pending:
+        one = pending.pop()
+        kind = type(one)
+        if kind is Handle:
+            return True
+        if kind in _SCALARS or (kind not in (list, tuple, dict) and not _has_fields(one)) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, dict):
+            pending += one.keys()
+            pending += one.values()
+        elif kind in (list, tuple):
+            pending += one  # type: ignore[arg-type]
+        else:
+            pending += [item for _, item in _fields_of(one)]
+    return False
 
 
 def _has_fields(value: object) -> bool:

@@ -457,3 +457,26 @@ def test_an_empty_view_and_a_packer_come_back():
     empty = again(memoryview(array.array("i")))
     assert (empty.format, empty.shape) == ("i", (0,))
     assert again(struct.Struct("<i")).format == "<i"
+
+
+class Link:
+    def __init__(self, to: object) -> None:
+        self.to = to
+
+
+@pytest.mark.parametrize("wrap", [lambda x: [x], lambda x: {"next": x}, lambda x: (x, 1), Link])
+def test_what_is_nested_deeper_than_pickle_goes_comes_back(wrap: Any) -> None:
+    numbers = np.arange(1000.0)
+    value: Any = [numbers]
+    for _ in range(20_000):
+        value = wrap(value)
+    back = again(value)
+    assert SESSION.digest_value(back) == SESSION.digest_value(value)
+
+
+def test_a_lock_far_down_is_refused_all_the_same() -> None:
+    value: Any = threading.Thread()
+    for _ in range(5_000):
+        value = [value]
+    with pytest.raises(Unstorable):
+        stored(value)
