@@ -13,13 +13,14 @@ from cas_run.table import Column, lines_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cas_engine.history import Diff
+    from cas_engine.history import Diff, NodeDiff
     from cas_engine.result import Result
     from cas_engine.verification import Verification
     from cas_run.table import Cell
     from cas_run.terminal import Stream
 
 MOST_NAMES = 3
+MOST_ROWS = 40
 
 
 def warning_lines(result: Result, out: Stream) -> list[str]:
@@ -78,27 +79,33 @@ def explained_lines(text: str, out: Stream) -> list[str]:
 _DIFF_STYLE = {"+": "green", "-": "red", "@": "cyan"}
 
 
-def diff_lines(diff: Diff, out: Stream) -> list[str]:
-    """Two dispatches side by side."""
+def diff_lines(diff: Diff, out: Stream, *, each: bool) -> list[str]:
+    """Two dispatches side by side; with many nodes, alike ones in one row unless `each` is asked for."""
     names = [out.paint(name, "bold") for name in diff.lattice]
     lines = [f"{short_id(diff.a)} {names[0]}  against  {short_id(diff.b)} {names[1]}"]
     for title, pairs in (("input", diff.inputs), ("package", diff.environment)):
         lines += [f"{title} {name}: {was or 'none'} → {now or 'none'}" for name, (was, now) in pairs.items()]
     rows: list[Sequence[Cell]] = [
         (
-            node.label,
-            (node.result, _COMPARED_STYLE.get(node.result, "")),
-            node.amount,
-            node.cause,
-            seconds(node.seconds_a) if node.result != "only in b" else "",
-            seconds(node.seconds_b) if node.result != "only in a" else "",
+            f"{group[0].label}, and {len(group) - 1:,} more" if len(group) > 1 else group[0].label,
+            (group[0].result, _COMPARED_STYLE.get(group[0].result, "")),
+            group[0].amount if len(group) == 1 else "",
+            group[0].cause,
+            seconds(sum(node.seconds_a for node in group)) if group[0].result != "only in b" else "",
+            seconds(sum(node.seconds_b for node in group)) if group[0].result != "only in a" else "",
         )
-        for node in diff.nodes
+        for group in _rows_of(diff, each=each or len(diff.nodes) <= MOST_ROWS)
     ]
     lines += ["", *lines_of(_COMPARED, rows, paint=out.paint, width=out.width)]
     counts = Counter(node.result for node in diff.nodes)
     parts = [f"{counts[word]:,} {word}" for word in _COMPARED_STYLE if counts[word]]
     return [*lines, "", ", ".join([*parts, f"result {diff.result}"])]
+
+
+def _rows_of(diff: Diff, *, each: bool) -> list[list[NodeDiff]]:
+    if each:
+        return [[node] for node in diff.nodes]
+    return alike(diff.nodes, lambda node: (node.label.partition("#")[0], node.result, node.cause.partition("#")[0]))
 
 
 _COMPARED = (

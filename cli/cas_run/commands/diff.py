@@ -23,11 +23,12 @@ cas-run diff 9f3a 07bc --json
 def diff(session: Session, one: str, other: str) -> None:
     """Say how two dispatches differ: graph, inputs, packages, and node by node code, result and seconds.
 
-    Of numbers, arrays and frames it says by how much. `explain` has the code itself, line by line.
+    With many nodes alike ones share a row; -v has a row for each. Of numbers, arrays and frames it says by how much.
+    `explain` has the code itself, line by line.
     """
     backend = session.backend()
     found = backend.diff(backend.resolve(one), backend.resolve(other))
     if session.as_json:
         session.answer(found.to_json())
     else:
-        session.say("\n".join(findings.diff_lines(found, session.terminal.out)))
+        session.say("\n".join(findings.diff_lines(found, session.terminal.out, each=session.verbose)))
