@@ -23,7 +23,7 @@ import site
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
@@ -88,10 +88,10 @@ def trace(frame: FrameType, event: str, _: object) -> Any:
     return trace if event == "call" and frame.f_globals.get("__name__") == "workflow" else None
 
 
-def again(ct: Any, store: str) -> Callable[..., Any]:
+def again(ct: Any, store: str, options: Mapping[str, Any]) -> Callable[..., Any]:
     """The latest dispatch once more, from what is recorded."""
-    (latest,) = ct.list_dispatches(store=store)
-    redispatch = ct.redispatch(latest.dispatch_id, store=store, executor="inline")
+    latest = ct.list_dispatches(store=store)[0]
+    redispatch = ct.redispatch(latest.dispatch_id, store=store, executor="inline", **options)
     return lambda *args, **kwargs: ct.get_result(redispatch(*args, **kwargs), wait=True, store=store)
 
 
@@ -115,7 +115,7 @@ def play(job: dict[str, Any]) -> dict[str, Any]:
     importlib.invalidate_caches()
     ct: Any = sys.modules["cas_run"]
     if job["how"] == "capsule":
-        call, names = again(ct, job["store"]), {}
+        call, names = again(ct, job["store"], job.get("options", {})), {}
     else:
         module = load(job["entry"], job["how"], folder)
         call, names = ct.dispatch_sync(module.main, store=job["store"], executor="inline"), vars(module)
