@@ -28,6 +28,7 @@ from cas_engine.fingerprint.idioms import (
     ways,
 )
 from cas_engine.fingerprint.instructions import CO_OPTIMIZED, Instructions, decode
+from cas_engine.fingerprint.lookups import read_from_variable, read_of
 
 # By names of their own where they are asked for at every instruction: that is measurably quicker.
 from cas_engine.fingerprint.opcodes import (
@@ -90,6 +91,7 @@ class Canonical:
     writes: tuple[str, ...]  # "global COUNT": what it writes outside itself
     reflects: frozenset[str]  # values of REFLECTIVE
     names: frozenset[str]  # all names that it mentions
+    asked: frozenset[str]  # attributes that it reads of what isn't a name
     counted: frozenset[str]  # attributes that are only counted up
     computed_imports: bool  # imports what only running it would tell
     literals: tuple[str, ...]  # string constants, kept only where a computed import may use them
@@ -132,6 +134,7 @@ class _Writer:
         self.writes: dict[str, None] = {}
         self.reflects: set[str] = set()
         self.names: set[str] = set()
+        self.asked: set[str] = set()
         self.counted: set[str] = set()
         self.uncounted: set[str] = set()
         self.strings: list[str] = []
@@ -154,6 +157,7 @@ class _Writer:
             writes=tuple(self.writes),
             reflects=frozenset(self.reflects) if self.reflects else _NOTHING,
             names=frozenset(self.names),
+            asked=frozenset(self.asked) if self.asked else _NOTHING,
             counted=frozenset(self.counted - self.uncounted) if self.counted else _NOTHING,
             computed_imports=self.computed_imports or not self.names.isdisjoint(LOADERS),
             literals=tuple(self.strings) if self.computed_imports or "modules" in self.names else (),
@@ -221,7 +225,7 @@ class _Writer:
                     name = args[at]
                     ref = aliases.get(name) if aliases else None  # type: ignore[call-overload]
                     if ref is not None and op in LOADS_OF_VARIABLES:
-                        at = self._chain(found, at, op, ref, seen)
+                        at = self._chain(found, at, op, ref, scope, seen)
                         continue
                     number = numbers.get(name)  # type: ignore[call-overload]
                     if number is None:
@@ -273,7 +277,7 @@ class _Writer:
             if is_counted(found, at, O.STORE_GLOBAL):
                 self.out += (op, self._slot(Ref(COUNTER, name)))
                 return at + 1
-            return self._chain(found, at, op, Ref(GLOBAL, name), seen)
+            return self._chain(found, at, op, Ref(GLOBAL, name), scope, seen)
         # A class body reads its own names first, and may fall through to the module's.
         self.out += (op, name, self._slot(Ref(OPTIONAL, name)))
         return at + 1
@@ -286,12 +290,12 @@ class _Writer:
         if op in O.LOADS_OF_VARIABLES:
             alias = owner.imports.aliases.get(name) if owner is not None else None
             if alias is not None:
-                return self._chain(found, at, op, alias, seen)
+                return self._chain(found, at, op, alias, scope, seen)
             if owner is None:
                 if is_counted(found, at, O.STORE_DEREF):
                     self.out += (op, self._slot(Ref(COUNTER, name)))
                     return at + 1
-                return self._chain(found, at, op, Ref(FREE, name), seen)
+                return self._chain(found, at, op, Ref(FREE, name), scope, seen)
         if owner is None:
             self.writes[f"variable {name} of the enclosing function"] = None
             self.out += (op, name)
@@ -299,7 +303,7 @@ class _Writer:
             self.out += (op, self._number(owner, name))
         return at + 1
 
-    def _chain(self, found: Instructions, at: int, op: int, base: Ref, seen: dict[int, int]) -> int:
+    def _chain(self, found: Instructions, at: int, op: int, base: Ref, scope: _Scope, seen: dict[int, int]) -> int:
         """A name and the attributes read from it at once: one reference, followed when the objects are at hand."""
         attrs = list(base.attrs)
         end = at + 1
@@ -316,17 +320,18 @@ class _Writer:
             seen[end] = self.written
             end += 1
         ref = Ref(base.source, base.name, tuple(attrs), base.level, base.top) if end > at + 1 else base
-        self.out += (op & 255, self._slot(ref))  # whether `f` or `helpers.f`: what the attributes lead to is told
+        refs = [ref] if asked is not None else read_of(scope.code, found, at, end, ref)
+        self.out += (op & 255, *map(self._slot, refs))  # `f` or `helpers.f`: what the attributes lead to is told
         last = attrs[-1] if attrs else base.name
         if last in IMPORTERS:
-            return self._literal_import(found, end, last, seen)
+            return self._literal_import(found, end, last, scope, seen)
         if last == "getLogger" and is_own_name(found, end):
             seen[end] = self.written  # which logger it is changes no result
             self.written += 1
             return end + 1
         return end
 
-    def _literal_import(self, found: Instructions, at: int, by: str, seen: dict[int, int]) -> int:
+    def _literal_import(self, found: Instructions, at: int, by: str, scope: _Scope, seen: dict[int, int]) -> int:
         name = called_with(found, at)
         if name is None:
             self.computed_imports = True
@@ -338,7 +343,10 @@ class _Writer:
             self.out += (self._slot(Ref(LITERAL, name)), self._slot(Ref(LITERAL, name.partition(".")[0])))
             return at
         attrs, end = attributes_of_call(found, at + 1)
-        self.out += (self._slot(Ref(LITERAL, name, attrs)), *found.ops[at + 2 : end])
+        paths = [attrs]
+        if not attrs and end == at + 2:
+            paths = read_from_variable(scope.code, found, end) or paths
+        self.out += (*(self._slot(Ref(LITERAL, name, path)) for path in paths), *found.ops[at + 2 : end])
         for passed in range(at, end):
             seen[passed] = self.written
             self.written += 1
@@ -346,6 +354,7 @@ class _Writer:
 
     def _attribute(self, found: Instructions, at: int) -> None:
         name = str(found.args[at])
+        self.asked.add(name)
         if name in REFLECTIVE:
             what = OF_CLASSES.get(name) if is_of_class(found, at) else REFLECTIVE[name]
             if what is not None:

@@ -53,6 +53,7 @@ def describe_partial(node: Node, reach: Reach) -> None:
     node.children = [reach.node(partial.func, ("func", id(partial)), node.name)]
     node.children += [_part(reach, node, str(i), each) for i, each in enumerate(partial.args)]
     names = sorted(partial.keywords)
+    node.keywords = frozenset(names)
     node.children += [_part(reach, node, name, partial.keywords[name]) for name in names]
     says(node, type(partial).__name__, len(partial.args), tuple(names))
 

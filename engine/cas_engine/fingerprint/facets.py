@@ -8,22 +8,24 @@ from types import FunctionType
 from cas_engine.fingerprint.annotations import annotations_of
 from cas_engine.fingerprint.constants import dumped
 from cas_engine.fingerprint.graph import Node
+from cas_engine.fingerprint.named import texts_in
 from cas_store.digest import digest_of
 
 _TOLD = frozenset({"code", "class"})
+_FOLLOWED = frozenset({"wrapped", "namespaces"})  # reads that reach more: what they lead to is reached
 
 
 def facets_of(nodes: list[Node]) -> list[bytes]:
     """The facets that are read by one of these nodes, of all of them; empty when none is."""
     # A set: the same code may be met as two objects, one live and one loaded from a capsule.
     found: set[bytes] = set()
-    read: frozenset[str] = frozenset().union(*(node.reflects for node in nodes))
+    read: frozenset[str] = frozenset().union(*(node.reflects for node in nodes)) - _FOLLOWED
     if read:
         found = {digest_of(dumped(_facets(node, read))) for node in nodes if node.kind in _TOLD}
     hidden = {name for node in nodes for name in node.hidden}
     if hidden:
         keywords: frozenset[str] = frozenset().union(*(node.keywords for node in nodes))
-        passed = hidden & keywords
+        passed = hidden & keywords.union(*(texts_in(node.obj) for node in nodes if node.kind == "value"))
         found |= {digest_of(node.local, dumped(node.hidden)) for node in nodes if passed & {*node.hidden}}
     return sorted(found)
 

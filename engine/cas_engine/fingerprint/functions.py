@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from types import FunctionType, ModuleType
+from types import FunctionType
 
 from cas_engine.fingerprint.annotations import annotated
 from cas_engine.fingerprint.bytecode import Canonical, Parameter, canonical
@@ -20,17 +20,15 @@ from cas_engine.fingerprint.resolve import (
     Found,
     Missing,
     folder_of,
+    module_of,
     name_of_function,
     registered_with,
     resolve,
-    shown_module,
 )
 from cas_store.digest import digest_of
 
 _BUILTIN = type(len)
-
-
-_UNWRAPPING = frozenset({"__wrapped__", "unwrap"})
+_EVALUATING = frozenset({"eval", "exec"})
 
 
 def describe_function(node: Node, reach: Reach) -> None:
@@ -54,12 +52,15 @@ def describe_function(node: Node, reach: Reach) -> None:
         reader.whole_module()
     if form.computed_imports or reader.imports_by_name:
         reader.computed_imports(sure=not form.names.isdisjoint(IMPORTERS))
-    if not _UNWRAPPING.isdisjoint(form.names):
-        reader.unwrapped()
+        if "__module__" in form.names:
+            node.reflects = node.reflects | {"namespaces"}
     if "__subclasses__" in form.names:
         reader.subclasses()
+    node.evaluates = any(ref.source == GLOBAL and ref.name in _EVALUATING for ref in form.refs)
     node.reflects = node.reflects | form.reflects
-    node.keywords, node.hidden = form.keywords, form.hidden
+    if form.asked:
+        node.asked = node.asked | form.asked
+    node.keywords, node.hidden = form.keywords, (*form.hidden, *reader.hidden)
     node.warnings += tuple(f"{node.name} writes the {what}" for what in form.writes)
     says(node, "function", form.digest, tuple(reader.said))
 
@@ -87,6 +88,15 @@ def kept_parameters(fn: FunctionType, form: Canonical) -> tuple[Parameter, ...]:
     return tuple(kept)
 
 
+def read_as_if_in(node: Node, fn: FunctionType, form: Canonical, reach: Reach) -> tuple[object, ...]:
+    """Follow what a text names when `fn` evaluates it; names that it doesn't find there may be given to it."""
+    reader = _Reader(node, fn, reach)
+    for ref in form.refs:
+        reader.read(Ref(OPTIONAL, ref.name, ref.attrs) if ref.source == GLOBAL else ref)
+    node.reflects, node.asked = node.reflects | form.reflects, node.asked | form.asked
+    return tuple(reader.said)
+
+
 class _Reader:
     """Follows what one function reads, and notes what it found in the function's node."""
 
@@ -98,6 +108,7 @@ class _Reader:
         self.said: list[object] = []
         self.imports_by_name = False
         self.base = folder_of(fn.__globals__)
+        self.hidden: list[str] = []
 
     def read(self, ref: Ref) -> None:
         if ref.source == COUNTER:
@@ -161,6 +172,7 @@ class _Reader:
         if isinstance(obj, FunctionType) and obj.__name__ in REFLECTIVE and not owner_of_function(obj).is_user:
             self._reflect((obj.__name__,))
         self.said.append(("found", *self._told(obj, rest)))
+        self.node.asked = self.node.asked.union(rest)
         self.child(obj, found.place, found.name)
 
     def _told(self, obj: object, rest: tuple[str, ...]) -> tuple[object, ...]:
@@ -179,10 +191,7 @@ class _Reader:
 
     def whole_module(self) -> None:
         """The body reads names that only running it would tell."""
-        module = sys.modules.get(str(self.fn.__globals__.get("__name__")))
-        if module is None or vars(module) is not self.fn.__globals__:
-            module = ModuleType(shown_module(self.fn.__globals__))
-            vars(module).update(self.fn.__globals__)
+        module = module_of(self.fn)
         self.child(module, None, module.__name__)
         self.said.append("whole module")
 
@@ -198,13 +207,6 @@ class _Reader:
         self.said.append("computed import")
         if sure and not modules:
             self.node.unresolved += (f"{self.node.name}: imports a module by a computed name",)
-
-    def unwrapped(self) -> None:
-        """`fn.__wrapped__` leads past a decorator, which otherwise tells itself what it calls."""
-        for child in list(self.node.children):
-            wrapped = child.obj.__dict__.get("__wrapped__") if type(child.obj) is FunctionType else None
-            if wrapped is not None:
-                self.child(wrapped, None, f"{child.name}.__wrapped__")
 
     def subclasses(self) -> None:
         """`Base.__subclasses__()` reaches every class below it that exists now."""
@@ -242,7 +244,11 @@ def _read_defaults(node: Node, fn: FunctionType, form: Canonical, reader: _Reade
     by_name = fn.__kwdefaults__ or {}
     for at, parameter in enumerate(kept):
         has_default = id(parameter) in by_position or (parameter.kind == "k" and parameter.name in by_name)
-        reader.said.append((parameter.kind, parameter.name, parameter.slot, has_default))
+        name = parameter.name
+        if fn.__code__.co_name == "<lambda>":  # hardly ever called by these names
+            name = ""
+            reader.hidden.append(parameter.name)
+        reader.said.append((parameter.kind, name, parameter.slot, has_default))
         if has_default:
             value = by_name[parameter.name] if parameter.kind == "k" else by_position[id(parameter)]
             reader.child(value, ("default", id(fn), at), f"{node.name}({parameter.name}=)")

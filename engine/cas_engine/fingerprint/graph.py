@@ -21,6 +21,7 @@ class Node:
     """One piece: a function, a class, a value. Filled in by `describe`, then settled, then never changed."""
 
     __slots__ = (
+        "asked",
         "base",
         "children",
         "computes",
@@ -29,6 +30,7 @@ class Node:
         "digest",
         "draws",
         "electron",
+        "evaluates",
         "hidden",
         "index",
         "keywords",
@@ -64,6 +66,8 @@ class Node:
         self.keywords: frozenset[str] = frozenset()  # names by which it may pass arguments
         self.hidden: tuple[str, ...] = ()  # names of parameters that only count if something passes arguments by them
         self.computes = False  # whether it imports what only running it would tell
+        self.evaluates = False  # whether it evaluates texts
+        self.asked: frozenset[str] = frozenset()  # attributes that it reads of what isn't known
         self.depth = 0  # of a piece in the value that it belongs to
         self.base = ""  # the folder of the module that it belongs to: a path in a value is told from there
         self.digest = b""

@@ -16,8 +16,11 @@ REFLECTIVE = {
     ),
     **dict.fromkeys(("co_varnames", "co_argcount", "co_consts", "co_names", "co_code"), "signatures"),
     **dict.fromkeys(("__orig_bases__", "get_original_bases"), "generics"),
+    **dict.fromkeys(("__wrapped__", "unwrap"), "wrapped"),
+    **dict.fromkeys(("__globals__", "getmodule"), "namespaces"),
     **dict.fromkeys(("getsource", "getsourcelines", "findsource", "co_firstlineno"), "sources"),
 }
+WIDENING = frozenset({"wrapped", "namespaces", "signatures"})  # those that lead to more code and values
 # Of a class: its name always counts.
 OF_CLASSES = {"__qualname__": "class qualnames", "__module__": "modules", "__doc__": "docs"}
 

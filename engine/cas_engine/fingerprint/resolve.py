@@ -5,17 +5,17 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import importlib
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 from cas_engine.fingerprint.origin import (
     HEAP_TYPE,
-    Kind,
     Owner,
     owner_of_class,
     owner_of_function,
@@ -29,6 +29,7 @@ from cas_engine.program import program_of, stood_for
 _MOST_REGISTERED = 1000
 _KEEP_NOTHING = frozenset({FunctionType, BuiltinFunctionType, str, int, float, bool, tuple, type(None)})
 _NUMBERS = frozenset({bool, int, float, complex})
+_CACHED = type(functools.cache(len))
 MISSING = object()  # no such name, now
 
 
@@ -76,6 +77,15 @@ def shown_module(namespace: dict[str, object]) -> str:
     if isinstance(file, str):
         return file.replace("\\", "/").rpartition("/")[2].partition(".")[0] or "__main__"
     return "__main__"
+
+
+def module_of(fn: FunctionType) -> ModuleType:
+    """The module that a function was defined in; one of that content where it is no longer to be found."""
+    module = sys.modules.get(str(fn.__globals__.get("__name__")))
+    if module is None or vars(module) is not fn.__globals__:
+        module = ModuleType(shown_module(fn.__globals__))
+        vars(module).update(fn.__globals__)
+    return module
 
 
 def folder_of(namespace: dict[str, object]) -> str:
@@ -188,7 +198,7 @@ def _attribute(module: ModuleType, attr: str) -> object:
     return found
 
 
-def _foreign(module: ModuleType, owner: Owner, attrs: tuple[str, ...]) -> Resolution:
+def _foreign(module: ModuleType, owner: Owner, attrs: tuple[str, ...], *, constants: bool = True) -> Resolution:
     """A name of an installed module, unless somebody put the user's code in its place."""
     base: object = module
     for at, attr in enumerate(attrs):
@@ -196,10 +206,10 @@ def _foreign(module: ModuleType, owner: Owner, attrs: tuple[str, ...]) -> Resolu
             break
         place = (id(vars(base)), attr)
         base = vars(base).get(attr, MISSING) if attr in vars(base) else _made_when_asked(base, attr)
-        if is_users_code(base) or (isinstance(base, type) and base.__flags__ & HEAP_TYPE):
+        if is_made_of_users_code(base) or (isinstance(base, type) and base.__flags__ & HEAP_TYPE):
             return Found(base, attrs[at + 1 :], place, f"{module.__name__}.{attr}")
     held = tuple(registered_with(base)) if type(base) is FunctionType else tuple(_registered_in(base))
-    number: Any = base if owner.kind is Kind.PACKAGE and type(base) in _NUMBERS else None
+    number: Any = base if constants and not owner.is_user and type(base) in _NUMBERS else None
     return Foreign(owner, module.__name__, attrs, held, _maker_of(base) or owner, number)
 
 
@@ -253,6 +263,24 @@ def is_users_code(thing: object) -> bool:
     return isinstance(thing, type) and owner_of_class(thing).is_user
 
 
+def is_made_of_users_code(thing: object) -> bool:
+    """The same for what is made around one: a partial, a method, what functools.cache gives, an instance."""
+    while True:
+        if isinstance(thing, (FunctionType, type)):
+            return is_users_code(thing)
+        kind = type(thing)
+        if kind is functools.partial:
+            thing = thing.func  # type: ignore[attr-defined]
+        elif kind is MethodType:
+            thing = thing.__func__  # type: ignore[attr-defined]
+        elif kind is _CACHED:
+            thing = thing.__wrapped__  # type: ignore[attr-defined]
+        else:
+            # By its module alone: packages make types that say they are from elsewhere.
+            made = kind.__flags__ & HEAP_TYPE and kind.__module__ in sys.modules
+            return bool(made) and owner_of_module(kind.__module__).is_user
+
+
 def resolve_import(ref: Ref, namespace: dict[str, object]) -> Resolution:
     """What an import in a module with these globals gives."""
     name = ref.name
@@ -274,7 +302,7 @@ def resolve_import(ref: Ref, namespace: dict[str, object]) -> Resolution:
     if not owner.is_user or owner.compiled:
         loaded = sys.modules.get(name)
         if loaded is not None and not ref.top:
-            return _foreign(loaded, owner, ref.attrs)
+            return _foreign(loaded, owner, ref.attrs, constants=False)  # as where it isn't loaded yet
         return Foreign(owner, name.partition(".")[0] if ref.top else name, ref.attrs)
     module = import_module(name)
     if module is None:

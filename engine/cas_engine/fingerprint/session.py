@@ -16,9 +16,10 @@ from cas_engine.fingerprint.graph import Node, reachable
 from cas_engine.fingerprint.held import describe_value
 from cas_engine.fingerprint.model import Component, Fingerprint
 from cas_engine.fingerprint.modules import describe_module
-from cas_engine.fingerprint.named import modules_named, texts_in
 from cas_engine.fingerprint.reach import Reach
+from cas_engine.fingerprint.readings import WIDENING
 from cas_engine.fingerprint.sources import sources_of
+from cas_engine.fingerprint.widening import Evaluated, Widening, describe_evaluated
 from cas_engine.values import Digester
 from cas_store.digest import digest_of
 
@@ -28,6 +29,7 @@ class Fingerprinter:
 
     def __init__(self) -> None:
         by_type = {**BY_TYPE, types.FunctionType: describe_function, types.ModuleType: describe_module}
+        by_type[Evaluated] = describe_evaluated
         self._reach = Reach(by_type, describe_class, _describe_other)
         self._known: dict[int, tuple[object, Fingerprint]] = {}
         self._lock = threading.RLock()
@@ -69,8 +71,8 @@ class Fingerprinter:
         found = _Findings()
         for start in (root, *declared):
             found.gather(start)
-        if any(node.computes for node in found.nodes):
-            declared = [*declared, *self._named_elsewhere(found)]
+        if found.widens:
+            declared = [*declared, *self._looked_up(found)]
         code = root.digest
         facets = facets_of(found.nodes)
         if facets or declared:
@@ -88,18 +90,17 @@ class Fingerprinter:
             modules=tuple(sorted(found.modules - {""})),
         )
 
-    def _named_elsewhere(self, found: _Findings) -> list[Node]:
-        """The modules whose names some other function holds than the one that imports by a computed name."""
+    def _looked_up(self, found: _Findings) -> list[Node]:
+        """What is reached besides, by looking it up: it counts like what is declared."""
         extra: list[Node] = []
+        widening = Widening(self._reach)
         while True:
-            texts = {text for node in found.nodes for text in (*node.keywords, *texts_in(node.obj))}
-            nodes = [self._reach.node(module) for module in modules_named(texts, {})]
             known = {id(node) for node in found.nodes}
-            new = [self._reach.settled(node) for node in nodes if id(node) not in known]
-            if not new:
+            beyond = {id(node): node for node in widening.beyond(found.nodes) if id(node) not in known}
+            if not beyond:
                 return extra
-            extra += new
-            for node in new:
+            for node in map(self._reach.settled, beyond.values()):
+                extra.append(node)
                 found.gather(node)
 
 
@@ -116,6 +117,7 @@ class _Findings:
         self.unresolved: list[str] = []
         self.warnings: list[str] = []
         self.modules: set[str] = set()
+        self.widens = False  # whether something looks up more than is seen by following it
 
     def gather(self, start: Node) -> None:
         seen = {id(node) for node in self.nodes}
@@ -130,6 +132,8 @@ class _Findings:
                 kind = node.kind or "code"
                 self.components.append(Component(kind, node.name, node.local, node.detail, above))
             self.nodes.append(node)
+            self.widens = self.widens or node.computes or node.evaluates or node.kind == "module"
+            self.widens = self.widens or not node.reflects.isdisjoint(WIDENING)
             for package in node.packages:
                 self.via.setdefault(package, told[id(node)])
             self.packages |= node.packages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import functools
 from collections.abc import Callable, Iterable
 from itertools import chain
 from types import MemberDescriptorType
@@ -25,6 +26,7 @@ PAYLOAD, _STATE, _NEW_ARGS = mark("payload"), mark("state"), mark("arguments of 
 _MAKER, _ARGS, _ITEMS, _PAIRS = mark("maker"), mark("arguments"), mark("items"), mark("pairs")
 # attrs keeps a hash here that differs with PYTHONHASHSEED; made again on demand.
 _NOT_STATE = frozenset(["_attrs_cached_hash", "__weakref__", "__dict__"])
+_ASSIGNED = functools.WRAPPER_ASSIGNMENTS
 
 
 def rule_for(kind: type) -> Rule:
@@ -127,12 +129,22 @@ def visible_state(kind: type, base: type = object) -> _State:
             except AttributeError:
                 continue
         if has_dict:
-            for name, held in object.__getattribute__(value, "__dict__").items():
-                if name not in _NOT_STATE:
+            own = object.__getattribute__(value, "__dict__")
+            copied = _copied(own) if "__wrapped__" in own else _NOT_STATE
+            for name, held in own.items():
+                if name not in copied:
                     named += (name, held)
         return named
 
     return state
+
+
+def _copied(own: dict[str, object]) -> frozenset[str]:
+    """What functools.update_wrapper copied from what is wrapped: name and texts, which count there or nowhere."""
+    wrapped = own["__wrapped__"]
+    return _NOT_STATE.union(
+        name for name in _ASSIGNED if name in own and getattr(wrapped, name, None) is own[name] is not None
+    )
 
 
 def _named(state: object) -> list[object]:

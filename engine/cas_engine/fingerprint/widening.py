@@ -1,0 +1,113 @@
+"""What code reaches only by looking it up while it runs: found by what it reads, and the texts and names it holds."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import warnings
+from collections.abc import Iterable, Iterator
+from types import CodeType, FunctionType, ModuleType
+
+from cas_engine.fingerprint.bytecode import canonical
+from cas_engine.fingerprint.functions import read_as_if_in
+from cas_engine.fingerprint.graph import Node
+from cas_engine.fingerprint.named import modules_named, texts_in
+from cas_engine.fingerprint.origin import owner_of_namespace
+from cas_engine.fingerprint.reach import Reach, says
+from cas_engine.fingerprint.resolve import module_of
+
+_LONGEST = 20_000  # characters of a text that may be code
+
+
+class Evaluated:
+    """A text that a function may evaluate, compiled: it reads what it names, as if it stood in that function."""
+
+    __slots__ = ("code", "fn")
+
+    def __init__(self, fn: FunctionType, code: CodeType) -> None:
+        self.fn = fn
+        self.code = code
+
+
+def describe_evaluated(node: Node, reach: Reach) -> None:
+    form = canonical(node.obj.code)
+    says(node, "evaluated", form.digest, read_as_if_in(node, node.obj.fn, form, reach))
+
+
+class Widening:
+    """Asked again and again for what the nodes found so far lead to besides, until it is nothing more."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._evaluated: dict[tuple[int, str], Evaluated] = {}
+
+    def beyond(self, nodes: list[Node]) -> Iterator[Node]:
+        """Nodes that these lead to; those that are among them already, too."""
+        reads: frozenset[str] = frozenset().union(*(node.reflects for node in nodes))
+        functions = [node for node in nodes if node.kind == "code" and type(node.obj) is FunctionType]
+        if any(node.computes for node in nodes):
+            yield from map(self._reach.node, modules_named(_texts_of(nodes), {}))
+        if "wrapped" in reads:
+            yield from self._wrapped(nodes)
+        if "signatures" in reads:
+            yield from self._defaults(functions)
+        if "namespaces" in reads:
+            yield from (self._reach.node(module_of(node.obj)) for node in functions)
+        whole = [node for node in nodes if node.kind == "module"]
+        if whole:
+            yield from self._inside(whole, {*_texts_of(nodes), *(name for node in nodes for name in node.asked)})
+        evaluating = [node.obj for node in functions if node.evaluates]
+        if evaluating:
+            yield from self._named_in(evaluating, sorted(_texts_of(nodes)))
+
+    def _wrapped(self, nodes: list[Node]) -> Iterator[Node]:
+        """`fn.__wrapped__` leads past a decorator, which otherwise tells itself what it calls."""
+        for node in nodes:
+            wrapped = node.obj.__dict__.get("__wrapped__") if type(node.obj) is FunctionType else None
+            if wrapped is not None:
+                yield self._reach.node(wrapped, None, f"{node.name}.__wrapped__")
+
+    def _defaults(self, functions: list[Node]) -> Iterator[Node]:
+        """All defaults, of parameters too that the function itself doesn't use."""
+        for node in functions:
+            fn: FunctionType = node.obj
+            named = [*enumerate(fn.__defaults__ or ()), *sorted((fn.__kwdefaults__ or {}).items())]
+            for name, value in named:
+                yield self._reach.node(value, ("any default", id(fn), name), f"{node.name} default {name}")
+
+    def _inside(self, modules: list[Node], asked: set[str]) -> Iterator[Node]:
+        """The modules that a module counting as a whole has imported, where something asks for their names."""
+        for node in modules:
+            for name, value in list(vars(node.obj).items()):
+                if isinstance(value, ModuleType) and name in asked and owner_of_namespace(vars(value)).is_user:
+                    yield self._reach.node(value)
+
+    def _named_in(self, functions: list[FunctionType], texts: list[str]) -> Iterator[Node]:
+        for fn in functions:
+            for text in texts:
+                key = (id(fn), text)
+                if key not in self._evaluated:
+                    code = _compiled(text)
+                    if code is None:
+                        continue
+                    self._evaluated[key] = Evaluated(fn, code)
+                yield self._reach.node(self._evaluated[key])
+
+
+def _texts_of(nodes: Iterable[Node]) -> set[str]:
+    return {text for node in nodes for text in (*node.keywords, *texts_in(node.obj))}
+
+
+def _compiled(text: str) -> CodeType | None:
+    """The text as code, if it is code that names something."""
+    if len(text) > _LONGEST or "\0" in text:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for source in (text, textwrap.dedent(text)):
+            try:
+                code = compile(source.strip("\n"), sys.intern("<text>"), "exec", dont_inherit=True)
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
+                continue
+            return code if code.co_names else None
+    return None
