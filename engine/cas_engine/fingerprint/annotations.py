@@ -28,11 +28,11 @@ def describe_annotations(node: Node, reach: Reach, thing: Any, said: list[object
 
 
 class Annotated:
-    """The annotations of a function of the user's, in the hands of a package that may make something of them."""
+    """The annotations of a function or class of the user's, where something may make use of them."""
 
     __slots__ = ("fn",)
 
-    def __init__(self, fn: FunctionType) -> None:
+    def __init__(self, fn: FunctionType | type) -> None:
         self.fn = fn
 
 

@@ -47,7 +47,7 @@ def describe_function(node: Node, reach: Reach) -> None:
     _read_defaults(node, fn, form, reader)
     _read_attributes(node, fn, form, reader)
     if not MODULE_READERS.isdisjoint(form.names) and (
-        "f_globals" in form.names or any(ref.source == GLOBAL and ref.name in MODULE_READERS for ref in form.refs)
+        any(ref.source == GLOBAL and ref.name in MODULE_READERS for ref in form.refs)
     ):
         reader.whole_module()
     if form.computed_imports or reader.imports_by_name:
@@ -177,6 +177,7 @@ class _Reader:
 
     def _told(self, obj: object, rest: tuple[str, ...]) -> tuple[object, ...]:
         """The attributes that are read from it; what usually doesn't count is told where it is read."""
+        self._reflect(rest[1:])
         what = REFLECTIVE.get(rest[0]) if rest else None
         if what is None:
             return rest

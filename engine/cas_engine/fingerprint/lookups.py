@@ -6,6 +6,7 @@ from types import CodeType
 
 from cas_engine.fingerprint import opcodes as O  # noqa: N812
 from cas_engine.fingerprint.instructions import Instructions
+from cas_engine.fingerprint.readings import LOCALS_READERS
 from cas_engine.fingerprint.references import GLOBAL, LITERAL, OPTIONAL, Ref
 
 
@@ -66,6 +67,8 @@ def read_from_variable(code: CodeType, found: Instructions, at: int) -> list[tup
     variable = found.args[at]
     count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 0x4) + bool(code.co_flags & 0x8)
     if variable in code.co_varnames[:count] or variable in code.co_cellvars:
+        return []
+    if not LOCALS_READERS.isdisjoint(code.co_names):
         return []
     paths: dict[tuple[str, ...], None] = {}
     for index, (kind, arg) in enumerate(zip(found.kinds, found.args)):  # noqa: B905 - of one length

@@ -8,25 +8,25 @@ REFLECTIVE = {
     **dict.fromkeys(("__name__", "co_name"), "names"),
     **dict.fromkeys(("__qualname__", "co_qualname"), "qualnames"),
     **dict.fromkeys(("__module__",), "modules"),
-    **dict.fromkeys(("__doc__", "getdoc"), "docs"),
+    **dict.fromkeys(("__doc__", "getdoc", "co_consts"), "docs"),
     **dict.fromkeys(("__annotations__", "get_type_hints", "get_annotations", "__annotate__"), "annotations"),
     **dict.fromkeys(
         ("signature", "getfullargspec", "getcallargs", "__signature__", "__defaults__", "__kwdefaults__"),
         "signatures",
     ),
-    **dict.fromkeys(("co_varnames", "co_argcount", "co_consts", "co_names", "co_code"), "signatures"),
+    **dict.fromkeys(("co_varnames", "co_argcount", "co_names", "co_code"), "signatures"),
     **dict.fromkeys(("__orig_bases__", "get_original_bases"), "generics"),
     **dict.fromkeys(("__wrapped__", "unwrap"), "wrapped"),
-    **dict.fromkeys(("__globals__", "getmodule"), "namespaces"),
+    **dict.fromkeys(("__globals__", "f_globals", "getmodule"), "namespaces"),
     **dict.fromkeys(("getsource", "getsourcelines", "findsource", "co_firstlineno"), "sources"),
 }
-WIDENING = frozenset({"wrapped", "namespaces", "signatures"})  # those that lead to more code and values
+WIDENING = frozenset({"wrapped", "namespaces", "signatures", "annotations"})  # those that lead to more code and values
 # Of a class: its name always counts.
 OF_CLASSES = {"__qualname__": "class qualnames", "__module__": "modules", "__doc__": "docs"}
 
 # Readers of the names of local variables, and of those that read any name of the module at all.
 LOCALS_READERS = frozenset({"locals", "vars", "dir", "eval", "exec", "_getframe", "currentframe", "f_locals"})
-MODULE_READERS = frozenset({"globals", "eval", "exec", "f_globals"})
+MODULE_READERS = frozenset({"globals", "eval", "exec"})
 QUERIES = frozenset({"query", "eval"})  # of a pandas frame: "x > @limit" names a variable
 IMPORTERS = frozenset({"import_module", "__import__"})
 LOADERS = frozenset(

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType, ModuleType
 
+from cas_engine.fingerprint.annotations import Annotated
 from cas_engine.fingerprint.bytecode import canonical
 from cas_engine.fingerprint.functions import read_as_if_in
 from cas_engine.fingerprint.graph import Node
@@ -31,6 +32,7 @@ class Evaluated:
 
 def describe_evaluated(node: Node, reach: Reach) -> None:
     form = canonical(node.obj.code)
+    node.computes, node.keywords = form.computed_imports, form.keywords
     says(node, "evaluated", form.digest, read_as_if_in(node, node.obj.fn, form, reach))
 
 
@@ -39,7 +41,10 @@ class Widening:
 
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
-        self._evaluated: dict[tuple[int, str], Evaluated] = {}
+        # What is made here, by what it is made for: made once, so that it comes to an end.
+        self._evaluated: dict[tuple[int, str | CodeType], Evaluated] = {}
+        self._modules: dict[int, ModuleType] = {}
+        self._annotated: dict[int, Annotated] = {}
 
     def beyond(self, nodes: list[Node]) -> Iterator[Node]:
         """Nodes that these lead to; those that are among them already, too."""
@@ -52,13 +57,17 @@ class Widening:
         if "signatures" in reads:
             yield from self._defaults(functions)
         if "namespaces" in reads:
-            yield from (self._reach.node(module_of(node.obj)) for node in functions)
+            yield from map(self._module, functions)
+        asked = {name for node in nodes for name in node.asked}
+        if "annotations" in reads or ("signatures" in reads and "annotation" in asked):
+            yield from (self._annotations(node) for node in nodes if node.kind in {"code", "class"})
         whole = [node for node in nodes if node.kind == "module"]
         if whole:
-            yield from self._inside(whole, {*_texts_of(nodes), *(name for node in nodes for name in node.asked)})
+            yield from self._inside(whole, asked.union(_texts_of(nodes)))
         evaluating = [node.obj for node in functions if node.evaluates]
         if evaluating:
-            yield from self._named_in(evaluating, sorted(_texts_of(nodes)))
+            codes = [node.obj for node in nodes if type(node.obj) is CodeType]
+            yield from self._named_in(evaluating, [*sorted(_texts_of(nodes)), *codes])
 
     def _wrapped(self, nodes: list[Node]) -> Iterator[Node]:
         """`fn.__wrapped__` leads past a decorator, which otherwise tells itself what it calls."""
@@ -82,16 +91,27 @@ class Widening:
                 if isinstance(value, ModuleType) and name in asked and owner_of_namespace(vars(value)).is_user:
                     yield self._reach.node(value)
 
-    def _named_in(self, functions: list[FunctionType], texts: list[str]) -> Iterator[Node]:
+    def _named_in(self, functions: list[FunctionType], texts: list[str | CodeType]) -> Iterator[Node]:
         for fn in functions:
             for text in texts:
-                key = (id(fn), text)
-                if key not in self._evaluated:
-                    code = _compiled(text)
+                known = self._evaluated.get((id(fn), text))
+                if known is None:
+                    code = _compiled(text) if isinstance(text, str) else text
                     if code is None:
                         continue
-                    self._evaluated[key] = Evaluated(fn, code)
-                yield self._reach.node(self._evaluated[key])
+                    known = self._evaluated[id(fn), text] = Evaluated(fn, code)
+                yield self._reach.node(known)
+
+    def _module(self, function: Node) -> Node:
+        """All of the module that a function was defined in."""
+        space: dict[str, object] = function.obj.__globals__
+        known = self._modules.get(id(space))
+        if known is None:
+            known = self._modules[id(space)] = module_of(function.obj)
+        return self._reach.node(known)
+
+    def _annotations(self, node: Node) -> Node:
+        return self._reach.node(self._annotated.setdefault(id(node.obj), Annotated(node.obj)))
 
 
 def _texts_of(nodes: Iterable[Node]) -> set[str]:
