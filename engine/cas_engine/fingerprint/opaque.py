@@ -16,7 +16,6 @@ _SCALARS = frozenset({int, str, float, bool, bytes, complex, type(None)})
 # Callables of packages that keep, besides the user's function, whole namespaces or caches: what counts of them.
 _KNOWN = {
     "pydantic._internal._validate_call.ValidateCallWrapper": ("function", "validate_return"),
-    "pydantic.type_adapter.TypeAdapter": ("_type", "_config"),
     "functools._lru_cache_wrapper": ("__wrapped__",),
     "numba.core.registry.CPUDispatcher": ("py_func", "targetoptions"),
     "joblib.memory.MemorizedFunc": ("func", "ignore"),

@@ -35,6 +35,8 @@ def rule_for(kind: type) -> Rule:
         return _by_reducer(copyreg.dispatch_table[kind])
     if _is_pydantic(kind):
         return _pydantic_model
+    if (kind.__module__, kind.__qualname__) == ("pydantic.type_adapter", "TypeAdapter"):
+        return _type_adapter
     hidden = has_hidden_state(kind)
     if hidden and _has(kind, "__next__"):
         return refuse_iterator
@@ -193,6 +195,11 @@ def _compiled_callable(value: Any) -> CodeOf | Branch:
         return CodeOf(value)
     made = _by_reducer(lambda one: one.__reduce_ex__(4))(value)
     return made if isinstance(made, (CodeOf, Branch)) else fields(type(value), [])
+
+
+def _type_adapter(value: Any) -> Branch:
+    """What it was made of: what it made of that has addresses in it."""
+    return fields(type(value), ["type", value._type, "config", value._config])  # noqa: SLF001 - they have no other name
 
 
 def _pydantic_model(value: Any) -> Branch:
