@@ -2,6 +2,7 @@
 #   make demo     the example workflow through the cas-run command
 #   make test     the tests (make test ARGS="tests/stories -k readme")
 #   make lint types   what CI checks besides
+#   make torture  what the store promises, tried with the full counts; writes docs/reliability.md
 #   make bench    what it costs, measured here (make bench ARGS=--help)
 #   make clean    removes .venv and everything made here
 # Another Python: make test PYTHON=python3.13 VENV=.venv-3.13
@@ -18,7 +19,7 @@ ARGS ?=
 # Processes side by side; the tests wait for processes and disks as much as they compute.
 WORKERS ?= 2
 
-.PHONY: demo test lint format types bench clean
+.PHONY: demo test torture lint format types bench clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.has-examples
@@ -26,6 +27,9 @@ demo: $(VENV)/.has-examples
 
 test: $(VENV)/.has-test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+torture: $(VENV)/.has-test
+	$(BIN)/python -m pytest -n $(WORKERS) -m promise --torture --reliability docs/reliability.md $(ARGS)
 
 lint: $(VENV)/.has-lint
 	$(BIN)/ruff check .

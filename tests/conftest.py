@@ -7,8 +7,10 @@ engine reports.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -23,6 +25,10 @@ import pytest
 
 from cas_store import Store
 
+ROOT = Path(__file__).parent.parent
+BEGUN = time.monotonic()
+
+Rounds = Callable[..., int]
 Mark = Callable[[str], None]
 Ran = Callable[[], "list[str]"]
 Eventually = Callable[..., None]
@@ -41,6 +47,66 @@ def show(value):
     print(json.dumps(value), flush=True)
 
 """
+
+
+# --- how often: CI tries each promise of the store some times, `make torture` many times, and writes a page about it.
+
+
+def by_path(name: str, path: Path) -> Any:
+    """A module that lies among the tests: nothing there is importable by name."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+promises = by_path("torture_promises", ROOT / "tests" / "torture" / "promises.py")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("torture", "promises of the store")
+    group.addoption("--torture", action="store_true", help="the full counts")
+    group.addoption("--seed", type=int, help="what chance begins with, to play something again")
+    group.addoption("--reliability", type=Path, metavar="FILE", help="write the page about what was tried")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("promise"):
+        assert mark.args[0] in promises.PROMISES, f"no such promise: {mark.args[0]}"
+        item.user_properties.append(("promise", mark.args[0]))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    file = config.getoption("--reliability")
+    if file is not None:
+        outcomes = [each for name in ("passed", "failed", "skipped") for each in terminalreporter.stats.get(name, [])]
+        workers = int(getattr(config.option, "numprocesses", 0) or 1)
+        file.write_text(promises.page(outcomes, time.monotonic() - BEGUN, workers), encoding="utf-8")
+
+
+@pytest.fixture
+def rounds(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Rounds:
+    """How often: `rounds(100, full=1000)`."""
+
+    def rounds(few: int, *, full: int) -> int:
+        chosen = full if request.config.getoption("--torture") else few
+        record_property("rounds", chosen)
+        return chosen
+
+    return rounds
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> int:
+    """What chance begins with; another each time, unless --seed says."""
+    given = request.config.getoption("--seed")
+    chosen: int = random.randrange(1 << 30) if given is None else given
+    record_property("seed", chosen)
+    print(f"seed {chosen}")
+    return chosen
 
 
 def _mark(name: str) -> None:

@@ -62,9 +62,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def run(start: Start) -> Run:
     """Run a program to its end, which has to be a good one, unless ``status`` says what it is."""
 
-    def run(program: str, *arguments: object, status: int = 0, **options: object) -> subprocess.CompletedProcess[str]:
+    def run(
+        program: str, *arguments: object, status: int = 0, seconds: float = 60, **options: object
+    ) -> subprocess.CompletedProcess[str]:
         process = start(program, *arguments, **options)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=seconds)
         assert process.returncode == status, f"status {process.returncode}\n{out}\n{err}"
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 

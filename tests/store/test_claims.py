@@ -7,6 +7,8 @@ import shutil
 import threading
 from typing import Any
 
+import pytest
+
 from cas_store import Store
 
 ONE, TWO = b"1" * 16, b"2" * 16
@@ -47,6 +49,7 @@ def test_among_threads_each_key_has_one_holder(store: Store) -> None:
     assert sorted(key for key, _ in got) == sorted(b"%d" % k for k in range(100))
 
 
+@pytest.mark.promise("once")
 def test_the_claims_of_a_killed_process_are_taken_over_those_of_a_living_one_are_not(store: Store, start: Any) -> None:
     program = """
         store = Store.open(sys.argv[1])
@@ -80,7 +83,7 @@ WORKER = """
     import random
     store = Store.open(sys.argv[1])
     holder = os.urandom(16)
-    keys = [b"%04d" % n for n in range(int(sys.argv[2]))]
+    keys = [b"%s%04d" % (sys.argv[2].encode(), n) for n in range(int(sys.argv[3]))]
     random.shuffle(keys)
     print("ready", flush=True)
     sys.stdin.readline()
@@ -105,32 +108,40 @@ WORKER = """
 """
 
 
-def test_four_processes_compute_each_key_once_though_two_of_them_are_killed(store: Store, start: Any) -> None:
-    keys = 200
-    workers = [start(WORKER, keys) for _ in range(4)]
-    for worker in workers:
+def one_round(start: Any, prefix: str, keys: int, workers: int, killed: int) -> None:
+    crew = [start(WORKER, prefix, keys) for _ in range(workers)]
+    for worker in crew:
         assert worker.stdout.readline() == "ready\n"
-    for worker in workers:
+    for worker in crew:
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    seen = [[worker.stdout.readline() for _ in range(9)] for worker in workers[:2]]
-    for worker in workers[:2]:
+    victims, others = crew[:killed], crew[killed:]
+    seen = [[worker.stdout.readline() for _ in range(5)] for worker in victims]
+    for worker in victims:
         worker.kill()
     # Not by communicate(), which forgets what readline() has read ahead.
-    outputs = [worker.stdout.read() for worker in workers[:2]]
-    outputs += [worker.communicate(timeout=60)[0] for worker in workers[2:]]
-    for worker in workers[:2]:
+    outputs = [worker.stdout.read() for worker in victims]
+    outputs += [worker.communicate(timeout=120)[0] for worker in others]
+    for worker in victims:
         worker.wait()
-    assert [worker.returncode for worker in workers] == [-9, -9, 0, 0], outputs
+    assert [worker.returncode for worker in crew] == [-9] * killed + [0] * len(others), outputs
     lines = [line.strip() for some in seen for line in some]
     lines += [line for out in outputs for line in out.splitlines()]
     runs = collections.Counter(lines)
     ran = {line.split()[1]: count for line, count in runs.items() if line.startswith("ran")}
     done = {line.split()[1] for line in runs if line.startswith("done")}
-    assert len(done) >= keys - 2
+    assert len(done) >= keys - killed
     assert len(ran) == keys
     # Twice only where the first was killed on the way, which is one key for each of the killed.
-    assert sum(count - 1 for count in ran.values()) <= 2
+    assert sum(count - 1 for count in ran.values()) <= killed
+
+
+@pytest.mark.promise("once")
+def test_eight_processes_compute_each_key_once_though_three_of_them_are_killed(
+    store: Store, start: Any, rounds: Any
+) -> None:
+    for turn in range(rounds(1, full=20)):
+        one_round(start, f"{turn}-", keys=300, workers=8, killed=3)
 
 
 def test_scratch_is_disposable(store: Store) -> None:

@@ -6,6 +6,8 @@ import random
 import time
 from typing import Any
 
+import pytest
+
 from cas_store import Store, Table, digest_of
 
 POINTS = 25
@@ -67,6 +69,7 @@ def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(store: Store, st
     assert store.damage == []
 
 
+@pytest.mark.promise("kill")
 def test_a_store_whose_founder_was_killed_is_founded_by_the_next(start: Any, run: Any) -> None:
     """Ten processes are killed while they found the store, each a little later."""
     for point in range(10):
@@ -90,6 +93,7 @@ def test_a_store_whose_founder_was_killed_is_founded_by_the_next(start: Any, run
         """, point)  # fmt: skip
 
 
+@pytest.mark.promise("kill")
 def test_a_commit_is_not_told_before_it_is_synced(store: Store, start: Any) -> None:
     """What another process reads after the acknowledgement is there, also right after it."""
     process = start("""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,6 @@ import pytest
 
 from cas_store import BlobDamaged, BlobMissing, Insert, Put, PutBlob, Store, Table
 from cas_store.rows import Seal
-
-CASES = 60
 
 READER = """
     import random, shutil
@@ -100,9 +97,11 @@ READER = """
 """
 
 
-def test_random_damage_gives_no_wrong_value_and_no_crash(run: Any) -> None:
-    unharmed, misses, refused = map(int, run(READER, int.from_bytes(os.urandom(4), "big"), CASES).stdout.split())
-    assert unharmed + misses + refused == CASES
+@pytest.mark.promise("damage")
+def test_random_damage_gives_no_wrong_value_and_no_crash(run: Any, rounds: Any, seed: int) -> None:
+    cases = rounds(60, full=600)
+    unharmed, misses, refused = map(int, run(READER, seed, cases, seconds=600).stdout.split())
+    assert unharmed + misses + refused == cases
     assert misses > 0
 
 
@@ -115,6 +114,7 @@ def raw(store: Store, table: Table, change: Any) -> None:
     environment.close()
 
 
+@pytest.mark.promise("swap")
 def test_a_row_under_another_key_is_rejected(store: Store) -> None:
     store.commit([Put(Table.RECORDS, b"a", b"1"), Put(Table.RECORDS, b"b", b"2")])
 
@@ -131,6 +131,7 @@ def test_a_row_under_another_key_is_rejected(store: Store) -> None:
     assert {damage.key for damage in store.damage} == {b"a", b"b", b"ab"}
 
 
+@pytest.mark.promise("swap")
 def test_a_row_of_another_table_or_store_is_rejected(store: Store, tmp_path: Path) -> None:
     store.commit([Put(Table.RECORDS, b"a", b"1")])
     rows: list[bytes] = []

@@ -92,12 +92,14 @@ FORKER = """
 """
 
 
+@pytest.mark.promise("forks")
 @pytest.mark.parametrize("deed", ["use", "close", "exec", "die", "exit"])
 @pytest.mark.parametrize("moment", ["idle", "reading", "writing", "both"])
 def test_a_fork_at_any_moment_hurts_nobody(run: Any, moment: str, deed: str) -> None:
     run(FORKER, moment, deed)
 
 
+@pytest.mark.promise("forks")
 def test_a_child_does_not_keep_its_dead_parent_alive(store: Store, start: Any) -> None:
     process = start("""
         store = Store.open(sys.argv[1])
@@ -134,6 +136,7 @@ def test_a_forked_child_reads_what_its_parent_has_only_submitted(run: Any) -> No
     """)
 
 
+@pytest.mark.promise("forks")
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_process_pool_can_use_the_store(tmp_path: Path, run: Any, method: str) -> None:
     program = tmp_path / "pool.py"
@@ -159,6 +162,7 @@ if __name__ == "__main__":
     run("import subprocess; sys.exit(subprocess.call([sys.executable, sys.argv[2], sys.argv[1]]))", program)
 
 
+@pytest.mark.promise("forks")
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_what_a_pools_process_submitted_last_is_durable_when_it_ends(tmp_path: Path, run: Any, method: str) -> None:
     program = tmp_path / "last.py"
@@ -183,6 +187,7 @@ if __name__ == "__main__":
     run("import subprocess; sys.exit(subprocess.call([sys.executable, sys.argv[2], sys.argv[1]]))", program)
 
 
+@pytest.mark.promise("forks")
 def test_readers_that_were_killed_do_not_make_the_file_grow(store: Store, start: Any) -> None:
     process = start("""
         store = Store.open(sys.argv[1])

@@ -72,6 +72,7 @@ def test_what_is_not_there_is_missing_unless_it_may_be_made(tmp_path: Path) -> N
     refused(tmp_path / "empty", StoreMissing, "no store", create=False)
 
 
+@pytest.mark.promise("ground")
 def test_a_newer_format_is_refused(closed: Path) -> None:
     identity = json.loads((closed / "STORE").read_text())
     (closed / "STORE").write_text(json.dumps({**identity, "format": 99, "id": "of another kind"}))
@@ -84,12 +85,14 @@ NONSENSE = [
 ]  # fmt: skip
 
 
+@pytest.mark.promise("ground")
 @pytest.mark.parametrize("content", NONSENSE)
 def test_a_store_file_that_makes_no_sense_is_damage(closed: Path, content: bytes) -> None:
     (closed / "STORE").write_bytes(content)
     refused(closed, StoreDamaged, "STORE")
 
 
+@pytest.mark.promise("ground")
 @pytest.mark.parametrize("how", ["removed", "empty", "no folder", "fresh", "half", "a page short", "header", "garbage"])
 def test_lost_rows_are_damage_not_a_fresh_store(closed: Path, tmp_path: Path, run: Any, how: str) -> None:
     file = closed / "durable" / "data.mdb"
@@ -114,6 +117,7 @@ def test_lost_rows_are_damage_not_a_fresh_store(closed: Path, tmp_path: Path, ru
     refused(closed, StoreDamaged, "data.mdb")
 
 
+@pytest.mark.promise("ground")
 def test_the_rows_of_another_store_are_refused(closed: Path, tmp_path: Path, run: Any) -> None:
     run("Store.open(sys.argv[2])", tmp_path / "other")
     shutil.copy(tmp_path / "other" / "durable" / "data.mdb", closed / "durable" / "data.mdb")
@@ -128,6 +132,7 @@ def test_a_lost_store_file_comes_back_from_the_rows(closed: Path) -> None:
     assert (closed / "STORE").read_bytes() == before
 
 
+@pytest.mark.promise("ground")
 def test_parts_of_a_store_without_identity_are_not_taken_for_a_new_one(closed: Path) -> None:
     (closed / "STORE").unlink()
     shutil.rmtree(closed / "durable")
@@ -137,6 +142,7 @@ def test_parts_of_a_store_without_identity_are_not_taken_for_a_new_one(closed: P
         Store.open(closed)
 
 
+@pytest.mark.promise("ground")
 @pytest.mark.parametrize("how", ["removed", "replaced", "moved away", "emptied"])
 def test_a_folder_that_goes_away_under_an_open_store_is_noticed_before_anything_is_acknowledged(
     store: Store, tmp_path: Path, run: Any, how: str
@@ -167,6 +173,7 @@ def test_a_folder_that_goes_away_under_an_open_store_is_noticed_before_anything_
         assert store.get(Table.RECORDS, b"b") == b"1"
 
 
+@pytest.mark.promise("ground")
 def test_a_folder_that_others_may_write_to_is_refused(closed: Path) -> None:
     for mode in (0o770, 0o702, 0o777):
         closed.chmod(mode)
@@ -178,6 +185,7 @@ def test_a_folder_that_others_may_write_to_is_refused(closed: Path) -> None:
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away and mount")
 
 
+@pytest.mark.promise("ground")
 @needs_root
 def test_somebody_elses_folder_is_refused(closed: Path) -> None:
     os.chown(closed, 12345, -1)
@@ -194,6 +202,7 @@ READ_ONLY = """
 """
 
 
+@pytest.mark.promise("ground")
 def test_a_read_only_folder_is_refused(closed: Path, run: Any) -> None:
     everything = [closed, *closed.rglob("*")]
     for path in everything:
@@ -220,6 +229,7 @@ def in_a_namespace(script: str, *arguments: object) -> None:
     assert process.returncode == 0, process.stdout + process.stderr
 
 
+@pytest.mark.promise("ground")
 def test_a_read_only_mount_is_refused(closed: Path, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text("import sys\nfrom cas_store import *\nif True:\n" + READ_ONLY)
@@ -284,6 +294,7 @@ assert kinds <= {StoreFull, type(None)} and StoreFull in kinds, kinds
 """
 
 
+@pytest.mark.promise("full")
 def test_a_full_disk_is_said_nothing_is_lost_and_it_goes_on_when_there_is_room(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(FULL_DISK)
@@ -293,6 +304,7 @@ def test_a_full_disk_is_said_nothing_is_lost_and_it_goes_on_when_there_is_room(t
     )
 
 
+@pytest.mark.promise("full")
 def test_a_file_size_limit_is_an_error_that_passes(run: Any) -> None:
     run("""
         import resource
@@ -315,6 +327,7 @@ def test_a_file_size_limit_is_an_error_that_passes(run: Any) -> None:
     """)
 
 
+@pytest.mark.promise("full")
 def test_what_was_submitted_behind_a_batch_that_fails_does_not_outlive_it(run: Any) -> None:
     """It may rely on it: a record on its blob."""
     run("""

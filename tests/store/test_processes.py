@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cas_store import Put, Store, Table, digest_of
 
 GO = """
@@ -42,6 +44,7 @@ def test_several_that_write_the_same_blobs_store_each_once(store: Store, start: 
     assert list((store.path / "tmp").iterdir()) == []
 
 
+@pytest.mark.promise("grow")
 def test_four_processes_grow_a_tiny_map_while_they_read(tmp_path: Path, start: Any) -> None:
     """Each opens again and again, so that opening too meets a map that grows."""
     together(start, GO + """
