@@ -41,7 +41,7 @@ READING_ORDER = {
             classes image arrays oddities by_value streams frames unstorable deep definitions codec capsule unchanged
             records keys policy plan outcome manifest board
             settings location ledger accepted journal kept previews explain recorder
-            answers inputs replacement preparation
+            answers references inputs replacement preparation
             seeding ownership worker executors events setting telling calls evaluation sublattice result verification
             running dispatch planning amounts history comparison explanation acceptance statistics
         """,

@@ -1,0 +1,72 @@
+"""What a dispatch names in the store: the blobs it cannot do without, the results it can compute again.
+
+Read from its manifest and its outcome; nothing of the user's is unpickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from cas_engine.answers import load_manifest
+from cas_engine.bindings import Binding, Const, consts_in
+from cas_engine.kept import outcomes_of
+from cas_engine.ledger import Entry
+from cas_engine.manifest import Manifest
+from cas_engine.outcome import NO_DIGEST, NodeOutcome
+from cas_store.digest import Digest
+from cas_store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What one dispatch names.
+
+    `lasting` are blobs that nothing can bring back: manifest, outcome, recorded code, inputs and other constants, and
+    the samples that it used. `results` are the nodes whose values could be computed again from these. `inner` are the
+    ids of the dispatches that its sublattices were evaluated as; what those name is not in here.
+    """
+
+    lasting: frozenset[Digest]
+    results: tuple[NodeOutcome, ...]
+    inner: tuple[str, ...]
+
+    @property
+    def keys(self) -> frozenset[Digest]:
+        """The keys of the nodes that have a result."""
+        return frozenset(node.key for node in self.results)
+
+    def blobs(self) -> frozenset[Digest]:
+        """All of them."""
+        return self.lasting | {node.blob for node in self.results}
+
+
+def named_by(store: Store, entry: Entry) -> Named:
+    """What a dispatch names. Raises BlobMissing, BlobDamaged, CapsuleError where that cannot be told."""
+    settled = outcomes_of(store, entry)
+    nodes = [node for node in settled if node.blob != NO_DIGEST]
+    lasting = {bytes.fromhex(blob) for blob in (entry.manifest, entry.outcome) if blob}
+    lasting |= blobs_of(load_manifest(store, entry))
+    lasting |= {node.blob for node in nodes if node.is_sample}
+    inner = tuple({node.extra["dispatch"]: None for node in settled if "dispatch" in node.extra})
+    return Named(frozenset(lasting), tuple(nodes), inner)
+
+
+def blobs_of(manifest: Manifest) -> set[Digest]:
+    """The recorded code and the constants that a manifest names."""
+    rows = (manifest.lattice, *manifest.graph.rows, *manifest.replaced)
+    found = {row.capsule for row in rows}
+    found.update(const.blob for const in _consts(manifest) if const.blob is not None)
+    return found
+
+
+def _consts(manifest: Manifest) -> Iterator[Const]:
+    yield from _consts_of(binding for _, binding in manifest.inputs.params)
+    yield from _consts_of([manifest.graph.output])
+    for template in manifest.graph.templates:
+        yield from _consts_of(binding for _, binding in template.params)
+
+
+def _consts_of(bindings: Iterable[Binding]) -> Iterator[Const]:
+    for binding in bindings:
+        yield from consts_in(binding)
