@@ -25,6 +25,8 @@ from typing import Any
 import cloudpickle
 
 from cas_engine import classes, live, oddities, reached
+from cas_engine.fingerprint.annotations import annotations_of, codes_in, names_for
+from cas_engine.fingerprint.classes import reads_annotations
 from cas_engine.image import Image
 from cas_engine.installed import (
     DISPATCH_ATTRIBUTES,
@@ -94,9 +96,10 @@ class _Reached:
 class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Writes code by value. What can't be written is noted in `faults`, and the stream goes on without it."""
 
-    def __init__(self, file: io.BytesIO, session: Session) -> None:
+    def __init__(self, file: io.BytesIO, session: Session, *, annotated: bool = False) -> None:
         super().__init__(file, protocol=PROTOCOL)
         self.session = session
+        self._annotated = annotated  # whether something reads the annotations of functions and of any class
         self.faults: list[Fault] = []
         self.functions: list[types.FunctionType] = []
         self._spaces: dict[int, _Space] = {}
@@ -137,6 +140,8 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._take_globals(fn, found)
         for module, paths in reached.modules_of(fn):
             self._take_paths(module, paths, found)
+        if self._annotated:
+            self._take_annotated(fn, found)
         state = {
             "cells": [] if cells is None else self._contents(fn.__code__, cells, found),
             "spaces": found.spaces,
@@ -174,6 +179,20 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
             return value
         self._take_paths(value, paths, found)  # the whole of it also where a function before took a part
         return self._space(vars(value))
+
+    def _take_annotated(self, thing: type | types.FunctionType, found: _Reached) -> _Space | None:
+        """What texts among the annotations name, and the namespace where they are looked for; None without texts."""
+        codes = [code for each in annotations_of(thing).values() for code in codes_in(each)]
+        names = names_for(thing)
+        if not codes or not names or installed_name(names) is not None:
+            return None
+        space = self._space(names)
+        for code in codes:
+            for name, paths in reached.globals_of(code).items():
+                # Nothing calls for them but the annotations: what can't be written is as good as not defined.
+                if name in names and (isinstance(names[name], types.ModuleType) or self.can_write(names[name])):
+                    self._take(space, name, paths, found)
+        return space
 
     def _take_paths(self, module: types.ModuleType, paths: reached.Paths, found: _Reached) -> None:
         space = self._space(vars(module))
@@ -251,7 +270,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         return known
 
     def _try(self, roots: list[Any]) -> bool:
-        trial = CodePickler(io.BytesIO(), self.session)
+        trial = CodePickler(io.BytesIO(), self.session, annotated=self._annotated)
         trial._trials = self._trials
         try:
             for root in roots:
@@ -285,7 +304,9 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         live.remember(name, code, cls)
         whole = (shape.maker, shape.metaclass, shape.quiet, shape.name, shape.bases, shape.namespace)
         args = ((name.module, name.qualname, name.script, code), whole, members)
-        return Image.skeleton, args, (contents, registered), None, None, Image.set_class
+        found = _Reached()
+        home = self._take_annotated(cls, found) if self._annotated or reads_annotations(cls) else None
+        return Image.skeleton, args, (contents, registered, home, found.spaces), None, None, Image.set_class
 
     def _instance(self, obj: Any) -> Any:
         kind = type(obj)

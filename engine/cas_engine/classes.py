@@ -14,8 +14,10 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cas_engine.program import HOME
+
 # What type.__new__ makes by itself, or what belongs to one class object and not to its definition.
-_MADE_ANEW = frozenset({"__dict__", "__weakref__", "_abc_impl", "__static_attributes__"})
+_MADE_ANEW = frozenset({"__dict__", "__weakref__", "_abc_impl", "__static_attributes__", HOME})
 _MADE_BY_ENUM = frozenset({
     "_generate_next_value_", "_member_names_", "_member_map_", "_member_type_", "_value2member_map_",
     "_unhashable_values_", "_unhashable_values_map_", "_hashable_values_",
@@ -57,8 +59,10 @@ def parts_of(cls: type, is_own: Callable[[type], bool]) -> tuple[Shape, dict[str
     contents = {k: v for k, v in own.items() if k not in begins}
     begins["__qualname__"] = cls.__qualname__
     metaclass: type = type(cls)
+    is_typed = metaclass.__module__ in {"typing", "typing_extensions"} and "__total__" in vars(cls)
     shape = Shape(
-        maker=next(base for base in metaclass.__mro__ if not is_own(base)),
+        # A TypedDict's looks at the bases that were written, and makes others of them.
+        maker=type if is_typed else next(base for base in metaclass.__mro__ if not is_own(base)),
         metaclass=metaclass,
         quiet=any("__init_subclass__" in vars(base) and is_own(base) for base in cls.__mro__[1:]),
         name=cls.__name__,
@@ -108,7 +112,9 @@ def enum_skeleton(shape: Shape, members: Mapping[str, tuple[Any, dict[str, Any]]
     return cls
 
 
-def fill(cls: type, shape: Shape, contents: Mapping[str, Any], registered: list[type]) -> None:
+def fill(
+    cls: type, shape: Shape, contents: Mapping[str, Any], registered: list[type], home: dict[str, Any] | None
+) -> None:
     """Put the contents into an empty class, past any `__setattr__` of its metaclass."""
     if not isinstance(cls, enum.EnumMeta):
         # An installed base's `__init_subclass__` may have added what the recorded class has in another form, or not.
@@ -118,6 +124,8 @@ def fill(cls: type, shape: Shape, contents: Mapping[str, Any], registered: list[
     for name, value in (*shape.namespace.items(), *contents.items()):
         if name not in _FIXED and vars(cls).get(name, _QuietWithoutDict) is not value:
             type.__setattr__(cls, name, value)
+    if home is not None:
+        type.__setattr__(cls, HOME, home)
     for other in registered:
         abc.ABCMeta.register(cls, other)  # type: ignore[arg-type]
 

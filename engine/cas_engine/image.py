@@ -109,9 +109,11 @@ class Image:
             self._made[id(found)] = key_of(name, code), found, whole
         return found
 
-    def set_class(self, cls: type, state: tuple[Mapping[str, Any], list[type]]) -> None:
+    def set_class(self, cls: type, state: Sequence[Any]) -> None:
+        contents, registered, home, spaces = state
+        Image.set_spaces(None, spaces)
         if id(cls) in self._made:
-            classes.fill(cls, self._made[id(cls)][2], *state)
+            classes.fill(cls, self._made[id(cls)][2], contents, registered, None if home is None else vars(home))
 
     @staticmethod
     def lru_cache(fn: Callable[..., Any], maxsize: int | None, typed: bool) -> object:

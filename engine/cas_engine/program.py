@@ -6,6 +6,7 @@ Such code finds them through the `__builtins__` of its globals, which also hold 
 from __future__ import annotations
 
 import importlib
+import sys
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -47,6 +48,21 @@ def program_of(namespace: Mapping[str, Any]) -> Mapping[str, types.ModuleType]:
     found = namespace.get("__builtins__")
     modules = found.get(MODULES) if type(found) is dict else None
     return modules if modules is not None else {}
+
+
+# On a class made again whose annotations are texts: the globals that these texts name.
+HOME = "__cas_globals__"
+
+
+def home_of(cls: type) -> dict[str, Any]:
+    """The globals of the module that a class was defined in: for one made again the recorded ones, never those of a
+    module that happens to have that name here.
+    """
+    recorded: dict[str, Any] | None = vars(cls).get(HOME)
+    if recorded is not None:
+        return recorded
+    module = sys.modules.get(str(cls.__module__))
+    return vars(module) if module is not None else {}
 
 
 def absolute_name(name: str, namespace: Mapping[str, Any], level: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from cas_engine.fingerprint.bytecode import MODULE_READERS, canonical
 from cas_engine.fingerprint.origin import owner_of_module
+from cas_engine.fingerprint.readings import REFLECTIVE
 from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, IMPORT, LITERAL, OPTIONAL
 from cas_engine.fingerprint.resolve import import_module
 from cas_engine.handles import Handle, refuse_hidden
@@ -19,6 +20,7 @@ from cas_engine.program import absolute_name, program_of
 # The chains of attributes that are read from a thing; () is the thing as a whole.
 Paths = frozenset[tuple[str, ...]]
 WHOLE: Paths = frozenset([()])
+_ANNOTATION_READERS = frozenset(name for name, what in REFLECTIVE.items() if what in {"annotations", "signatures"})
 # What Python itself puts into a module.
 NOT_CARRIED = frozenset({"__builtins__", "__spec__", "__loader__", "__cached__", "__warningregistry__"})
 
@@ -36,6 +38,11 @@ def variables_of(code: types.CodeType) -> dict[str, Paths]:
 def reads_any_global(code: types.CodeType) -> bool:
     """Whether it asks for its globals by names that are not in the code."""
     return not MODULE_READERS.isdisjoint(canonical(code).names)
+
+
+def reads_annotations(code: types.CodeType) -> bool:
+    """Whether it asks for annotations, its own or those of others."""
+    return not _ANNOTATION_READERS.isdisjoint(canonical(code).names)
 
 
 def modules_of(fn: types.FunctionType) -> Iterator[tuple[types.ModuleType, Paths]]:

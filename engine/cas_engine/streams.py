@@ -33,9 +33,9 @@ def write_code(root: object, session: Session) -> Stream:
             return Stream(b"", Fault(type(root).__name__, "it is nested too deeply"))
 
 
-def _write(roots: list[Any], session: Session) -> Stream:
+def _write(roots: list[Any], session: Session, *, annotated: bool = False) -> Stream:
     out = io.BytesIO()
-    pickler = CodePickler(out, session)
+    pickler = CodePickler(out, session, annotated=annotated)
     try:
         pickler.dump(len(roots))
         for root in roots:
@@ -46,6 +46,8 @@ def _write(roots: list[Any], session: Session) -> Stream:
         if isinstance(error.__cause__, RecursionError):  # as cloudpickle tells of it
             raise error.__cause__ from None
         pickler.faults.append(Fault(type(roots[-1]).__name__, first_line(error)))
+    if not annotated and any(reached.reads_annotations(fn.__code__) for fn in pickler.functions):
+        return _write(roots, session, annotated=True)
     if pickler.faults:
         return Stream(b"", pickler.faults[0], _place_of_fault(pickler))
     return Stream(out.getvalue())

@@ -66,6 +66,40 @@ PROGRAM = {
     "pkg/consts.py": "K = 7",
     "pkg/inner/__init__.py": "",
     "pkg/inner/deep.py": "def g(x): return x * 100",
+    "texts.py": """
+        from __future__ import annotations
+        import collections, dataclasses, typing
+        import attrs
+        import numpy as np
+        import helpers
+        from helpers import Point
+        from pkg import sub
+        T = typing.TypeVar("T")
+        class Pair(typing.NamedTuple):
+            a: Point
+            b: typing.Optional[helpers.Base] = None
+        class Loop(typing.NamedTuple):
+            inner: "list[Loop]"
+            array: np.ndarray
+        @dataclasses.dataclass
+        class Data:
+            p: Point
+            q: dict[str, Pair]
+            r: typing.ClassVar[int] = 1
+            s: typing.Literal["sub", "Point"] = "sub"
+            t: typing.Annotated[int, "sub"] = 1
+        @attrs.define
+        class Attrs:
+            p: Point | None
+            q: list["Pair"]
+        class Typed(typing.TypedDict):
+            p: Point
+            q: collections.OrderedDict[str, T]
+            r: Undefined
+        class Plain:
+            p: Point
+        def hinted(p: Point, q: "Pair") -> helpers.Base: return p
+        """,
     "small.py": """
         SECRET = 9
         def other(): return SECRET + 1
@@ -233,6 +267,21 @@ PROGRAM = {
         def functions_in_table(n): return FUNCTIONS["a"](n), FUNCTIONS["b"][0](n)
         @root
         def annotated(n: "Missing", p: Point = None) -> list[Point]: return sorted(annotated.__annotations__)
+        import texts
+        @root
+        def named_tuple_of_texts(n): return texts.Pair(n, 2)
+        @root
+        def named_tuple_of_itself(n): return texts.Loop([texts.Loop([], n)], n)
+        @root
+        def dataclass_of_texts(n): return texts.Data(n, {})
+        @root
+        def attrs_of_texts(n): return texts.Attrs(n, [])
+        @root
+        def typed_dict_of_texts(n): return texts.Typed(p=n)
+        @root
+        def hints_of_function(n): return sorted(hint.__name__ for hint in typing.get_type_hints(texts.hinted).values())
+        @root
+        def hints_of_class(n): return texts.Plain.__annotations__
         chain = {"__name__": "chained"}
         lines = "".join(f"def f{i}(n): return f{i - 1}(n)\\n" for i in range(1, 600))
         exec("def f0(n): return n\\n" + lines + "def long_chain(n): return callable(f599) and f99(n)", chain)
@@ -500,9 +549,13 @@ RECORD = """
     """
 
 LOAD = """
-    import base64, json, sys
+    import base64, json, sys, types
     from cas_engine import capsule
     from cas_engine.fingerprint import Fingerprinter
+
+    # Another project's, of the same name: it has no say.
+    sys.modules["texts"] = types.ModuleType("texts")
+    vars(sys.modules["texts"]).update(Point=int, helpers=json, Pair=float, np=json, typing=json)
 
     loaded = {}
     for name, blob in json.load(open(sys.argv[1])).items():

@@ -5,24 +5,24 @@ from __future__ import annotations
 import re
 import sys
 import typing
-from collections.abc import Iterable
-from types import FunctionType
+import warnings
+from collections.abc import Iterable, Iterator
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.origin import owner_of_function
 from cas_engine.fingerprint.reach import Reach, says
+from cas_engine.program import home_of
 
+_PLAIN_TEXTS = (typing.Literal, typing.Annotated)  # texts in the brackets of these name nothing
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def describe_annotations(node: Node, reach: Reach, thing: Any, said: list[object]) -> None:
     """Note the annotations of a class or function among what its node says and reaches."""
-    annotations = annotations_of(thing)
-    module = sys.modules.get(str(getattr(thing, "__module__", "")))
-    names: dict[str, Any] = vars(module) if module is not None else {}
-    names = getattr(thing, "__globals__", names)
-    for name, annotation in annotations.items():
+    names = names_for(thing)
+    for name, annotation in annotations_of(thing).items():
         said.append(str(name))
         describe_annotation(node, reach, annotation, said, names)
 
@@ -46,6 +46,38 @@ def describe_annotated(node: Node, reach: Reach) -> None:
     said: list[object] = []
     describe_annotations(node, reach, node.obj.fn, said)
     says(node, "annotations", *said)
+
+
+def names_for(thing: type | FunctionType) -> dict[str, Any]:
+    """What texts among the annotations of a class or function may name."""
+    return home_of(thing) if isinstance(thing, type) else thing.__globals__
+
+
+def codes_in(annotation: Any) -> Iterator[CodeType]:
+    """The texts in an annotation, and those in them, as code that reads what they name."""
+    row = [annotation]
+    for each in row:
+        text = each.__forward_arg__ if isinstance(each, typing.ForwardRef) else each
+        if isinstance(text, str):
+            code = _compiled(text)
+            if code is not None:
+                yield code
+                row += [const for const in code.co_consts if isinstance(const, str)]
+        else:
+            parts = each if isinstance(each, (list, tuple)) else typing.get_args(each)
+            plain = typing.get_origin(each) in _PLAIN_TEXTS
+            row += [part for part in parts if not (plain and isinstance(part, str))]
+
+
+def _compiled(text: str) -> CodeType | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # In a function, where names are those of the module.
+            module = compile(f"lambda: ({text}\n)", "<annotation>", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return next((const for const in module.co_consts if isinstance(const, CodeType)), None)
 
 
 def annotations_of(thing: Any) -> dict[str, Any]:
@@ -75,8 +107,12 @@ def describe_annotation(
     origin = typing.get_origin(annotation)
     if origin is not None:
         said.append(("generic", len(parts)))
-        for part in (origin, *parts):
-            describe_annotation(node, reach, part, said, names)
+        describe_annotation(node, reach, origin, said, names)
+        for part in parts:
+            if isinstance(part, str) and origin in _PLAIN_TEXTS:
+                said.append(part)
+            else:
+                describe_annotation(node, reach, part, said, names)
     elif isinstance(annotation, (list, tuple)):
         said.append(("parts", len(annotation)))
         for part in annotation:
@@ -94,4 +130,6 @@ def _named(text: str, names: dict[str, Any]) -> Any:
         found = eval(text, {**names})  # noqa: S307 - as typing.get_type_hints does; the text is the user's own code
     except Exception:  # noqa: BLE001 - whatever it raises, it is no type
         return text
+    if isinstance(found, ModuleType):
+        return text  # no type: and its repr holds a path
     return "None" if found is None else found

@@ -18,6 +18,7 @@ from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.origin import Kind, is_importable, owner_of_class
 from cas_engine.fingerprint.reach import Reach, belongs, says
 from cas_engine.fingerprint.resolve import folder_of, is_users_code, shown_module
+from cas_engine.program import HOME, home_of
 
 # Where it was written, caches of the interpreter and of pickle, what follows from other members.
 _SKIPPED = frozenset(
@@ -25,7 +26,7 @@ _SKIPPED = frozenset(
     | {"__static_attributes__", "__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__"}
     | {"__abstractmethods__", "_abc_impl", "__slotnames__", "__orig_bases__", "__parameters__", "__type_params__"}
     | {"__protocol_attrs__", "__non_callable_proto_members__", "__classcell__", "__classdictcell__"}
-    | {"__dataclass_fields__", "__dataclass_params__", "__conditional_annotations__"}
+    | {"__dataclass_fields__", "__dataclass_params__", "__conditional_annotations__", HOME}
 )
 _ENUM_MADE = frozenset(
     {"_generate_next_value_", "_member_names_", "_member_map_", "_value2member_map_", "_unhashable_values_"}
@@ -77,12 +78,11 @@ def describe_class(node: Node, reach: Reach) -> None:
         describe_annotation(node, reach, vars(cls)["__orig_bases__"], said)
     if isinstance(cls, abc.ABCMeta):
         node.children += [reach.node(each) for each in _registered(cls)]
-    if _reads_annotations(cls):
+    if reads_annotations(cls):
         describe_annotations(node, reach, cls, said)
     if any("__subclasses__" in canonical(fn.__code__).names for fn in _own_functions(cls)):
         node.children += [reach.node(each) for each in all_subclasses(cls)]
-    module = sys.modules.get(str(cls.__module__))
-    node.base = folder_of(vars(module)) if module is not None else ""
+    node.base = folder_of(home_of(cls))
     for child in node.children:
         child.base = child.base or node.base
     says(node, "class", *said)
@@ -184,7 +184,7 @@ def _describe_pydantic(node: Node, reach: Reach, cls: type, said: list[object]) 
     return frozenset(made | {"__class_vars__", "__private_attributes__", "model_fields", "model_computed_fields"})
 
 
-def _reads_annotations(cls: type) -> bool:
+def reads_annotations(cls: type) -> bool:
     """Whether the class is of a kind that makes something of its annotations."""
     own = vars(cls)
     made = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__", "__total__")
@@ -232,9 +232,9 @@ def _own_functions(cls: type) -> list[FunctionType]:
 
 
 def _shown(cls: type) -> str:
-    module = sys.modules.get(str(cls.__module__))
-    name = shown_module(vars(module)) if module is not None else str(cls.__module__)
+    home = home_of(cls)
+    name = shown_module(home) if home else str(cls.__module__)
     return f"{name}.{cls.__qualname__}"
 
 
-__all__ = ["describe_class", "is_importable"]
+__all__ = ["describe_class", "is_importable", "reads_annotations"]
