@@ -33,7 +33,7 @@ READING_ORDER = {
         "cas_store": """
             errors digest tables layout rows
             faults forks ground datafile views database owners
-            opening quarantine scratch snapshot blobs writes committer store
+            opening quarantine scratch snapshot blobs writes committer sweeping store
         """,
         "cas_engine": """
             errors contexts signatures omission options values files bindings graph handles tracing electron lattice

@@ -4,8 +4,10 @@ from cas_store.blobs import PreparedBlob
 from cas_store.digest import Digest, digest_from_hex, digest_of, hex_of
 from cas_store.errors import (
     BlobDamaged,
+    BlobEvicted,
     BlobMissing,
     CasRunError,
+    RowMissing,
     StoreDamaged,
     StoreError,
     StoreFull,
@@ -13,24 +15,31 @@ from cas_store.errors import (
     StoreRefused,
     StoreReplaced,
     StoreTooNew,
+    SweepUnderWay,
 )
 from cas_store.quarantine import Damage
 from cas_store.snapshot import Snapshot
 from cas_store.store import Store
+from cas_store.sweeping import OldRow, Victim
 from cas_store.tables import Table
-from cas_store.writes import Delete, Insert, Put, PutBlob, Write
+from cas_store.writes import Delete, Insert, Need, NeedRow, Put, PutBlob, Write
 
 __all__ = [
     "BlobDamaged",
+    "BlobEvicted",
     "BlobMissing",
     "CasRunError",
     "Damage",
     "Delete",
     "Digest",
     "Insert",
+    "Need",
+    "NeedRow",
+    "OldRow",
     "PreparedBlob",
     "Put",
     "PutBlob",
+    "RowMissing",
     "Snapshot",
     "Store",
     "StoreDamaged",
@@ -40,7 +49,9 @@ __all__ = [
     "StoreRefused",
     "StoreReplaced",
     "StoreTooNew",
+    "SweepUnderWay",
     "Table",
+    "Victim",
     "Write",
     "digest_from_hex",
     "digest_of",

@@ -14,7 +14,7 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from xxhash import xxh3_128
 
 from cas_store import forks
 from cas_store.database import Database
-from cas_store.digest import Digest, digest_of
+from cas_store.digest import DIGEST_SIZE, Digest, digest_of
 from cas_store.errors import BlobDamaged, BlobMissing
 from cas_store.faults import translate
 from cas_store.layout import Layout, sync_folder
@@ -174,6 +174,54 @@ class Blobs:
             if not path.is_file() or path.stat().st_size != blob.size:
                 raise BlobMissing(blob.digest, self._layout.root) from error
         return folder
+
+    def has(self, transaction: lmdb.Transaction[bytes], digest: Digest) -> bool:
+        """Inside a write transaction: whether a blob is there."""
+        handle = self._database.handles[_TABLE]
+        if transaction.get(digest, None, handle) is not None:
+            return True
+        return self._has_file(transaction.get(digest + _LARGE, None, handle), digest)
+
+    def remove(self, transaction: lmdb.Transaction[bytes], digest: Digest) -> int:
+        """Inside a write transaction: take a blob away; the bytes that this frees. May be repeated."""
+        handle = self._database.handles[_TABLE]
+        row = transaction.get(digest, None, handle)
+        freed = 0 if row is None else len(row)
+        transaction.delete(digest, b"", handle)
+        transaction.delete(digest + _LARGE, b"", handle)
+        path = self._layout.blob(digest)
+        with suppress(FileNotFoundError):
+            size = path.stat().st_size
+            path.unlink()
+            freed += size
+        return freed
+
+    def sizes(self) -> Iterator[tuple[Digest, int]]:
+        """The blobs that are there, by digest, with the bytes that each takes; what is in them is not read."""
+        view = self._database.view(buffers=True)
+        try:
+            for key, size, head in view.sizes(_TABLE):
+                if len(key) == DIGEST_SIZE:
+                    yield key, size
+                elif key[DIGEST_SIZE:] == _LARGE:
+                    yield key[:DIGEST_SIZE], int.from_bytes(head, "big")
+        finally:
+            view.close()
+
+    def strays(self) -> Iterator[Digest]:
+        """Files that no row knows of: their writer was killed before it came to that."""
+        view = self._database.view()
+        try:
+            for folder in sorted(self._layout.blobs.iterdir()):
+                for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                    try:
+                        digest = bytes.fromhex(path.name)
+                    except ValueError:
+                        continue  # not ours
+                    if len(digest) == DIGEST_SIZE and not view.has(_TABLE, digest + _LARGE):
+                        yield digest
+        finally:
+            view.close()
 
     def sweep(self) -> None:
         """Remove what dead processes left unfinished."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from cas_store import forks
-from cas_store.errors import BlobMissing
+from cas_store.errors import BlobMissing, RowMissing
 from cas_store.writes import Write
 
 _LINGER_S = 0.005  # a batch that nobody waits for may wait that long for company
@@ -153,10 +153,13 @@ class Committer:
 
     def _write(self, group: list[Batch]) -> None:
         error = self._try(group)
-        if isinstance(error, BlobMissing) and len(group) > 1:
+        if isinstance(error, (BlobMissing, RowMissing)):
             # The fault of one batch: the others need not suffer.
+            if len(group) == 1:
+                self._answer(group, error)
+                return
             for batch in group:
-                self._answer([batch], self._try([batch]))
+                self._write([batch])
             return
         if error is not None:
             with self._lock:

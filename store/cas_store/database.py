@@ -58,9 +58,9 @@ class Database:
 
     # --- reading
 
-    def view(self) -> View:
+    def view(self, *, buffers: bool = False) -> View:
         """A consistent view of all tables. Close it soon: LMDB keeps what it sees."""
-        view = View(self)
+        view = View(self, buffers=buffers)
         with self._gate:
             self._views.add(view)
         return view
@@ -70,13 +70,14 @@ class Database:
         with self._gate:
             self._views.discard(view)
 
-    def begin_read(self) -> lmdb.Transaction[bytes] | None:
+    def begin_read(self, *, buffers: bool = False) -> lmdb.Transaction[bytes] | None:
         """For views, which hold their own lock. None: call :meth:`make_ready` first, without the lock."""
         env = self._env
         if env is None:
             return None
         try:
-            return env.begin()
+            # The types say bytes: `View.sizes`, which has buffers, makes bytes of all that leaves it.
+            return env.begin(buffers=True) if buffers else env.begin()  # type: ignore[return-value]
         except lmdb.MapResizedError:
             return None
         except lmdb.Error as error:

@@ -58,6 +58,30 @@ class BlobMissing(StoreError):
         return type(self), (self.digest, self.path)
 
 
+class BlobEvicted(BlobMissing):
+    """A blob that was given up to keep the store small; what it was the result of can be computed again."""
+
+    def __init__(self, digest: bytes, path: Path | None = None) -> None:
+        super().__init__(digest, path)
+        self.args = (f"blob {digest.hex()[:12]} was evicted to keep the store small\n  -> compute it again",)
+
+
+class RowMissing(StoreError):
+    """A row that a batch needs is not there any more."""
+
+    def __init__(self, table: str, key: bytes, path: Path | None = None) -> None:
+        super().__init__(f"a row of {table} was removed meanwhile: {key.hex()[:12]}\n  -> try again", path)
+        self.table = table
+        self.key = key
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.table, self.key, self.path)
+
+
+class SweepUnderWay(StoreError):
+    """Another sweep of the store has not come to its end."""
+
+
 class BlobDamaged(StoreError):
     """A blob's bytes no longer have its digest; they are in quarantine by the time this is raised."""
 

@@ -1,4 +1,4 @@
-"""What need not outlive a boot: who computes what right now, and signals between processes.
+"""What need not outlive a boot: who computes what and counts on what right now, and signals between processes.
 
 An LMDB environment that never syncs: cheap, and worthless after a power cut. So each boot has one of its own,
 in a folder named for the boot, and never opens another's.
@@ -6,6 +6,7 @@ in a folder named for the boot, and never opens another's.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +20,11 @@ from cas_store.rows import Seal
 
 _ID = 16
 _CLAIMS, _SIGNALS = "claims", "signals"
+_HOLDS = "holds"
 
 
 class Scratch:
-    """Claims and signals of one store."""
+    """Claims, holds and signals of one store."""
 
     def __init__(self, folder: Path, store_id: bytes, owners: Owners, root: Path, map_size: int) -> None:
         self._owners = owners
@@ -31,9 +33,11 @@ class Scratch:
         for other in folder.iterdir():
             if other != here:
                 _remove(other)
-        self._database = Database(here, (_CLAIMS, _SIGNALS), root=root, lasting=False, map_size=map_size)
+        self._database = Database(here, (_CLAIMS, _SIGNALS, _HOLDS), root=root, lasting=False, map_size=map_size)
         self._claim_seal = Seal(store_id, _CLAIMS)
         self._signal_seal = Seal(store_id, _SIGNALS)
+        self._hold_seal = Seal(store_id, _HOLDS)
+        self._held: tuple[dict[bytes, int], set[bytes]] = {}, set()
 
     def claim(self, keys: Sequence[bytes], holder: bytes) -> list[bytes | None]:
         """For each key None when it is now the holder's, else the living holder that has it."""
@@ -72,6 +76,48 @@ class Scratch:
                     transaction.delete(key, b"", handle)
 
         self._database.write(job, "releasing claims")
+
+    def hold(self, holder: bytes, digests: Sequence[bytes]) -> None:
+        """No sweep is to take these blobs for as long as the holder wants them and this process lives."""
+        value = self._owners.own + b"".join(digests)
+
+        def job(transaction: lmdb.Transaction[bytes]) -> None:
+            key = holder + os.urandom(8)
+            transaction.put(key, self._hold_seal.close(key, value), db=self._database.handles[_HOLDS])
+
+        self._database.write(job, "holding results")
+
+    def let_go(self, holder: bytes) -> None:
+        """The holder wants nothing any more."""
+
+        def job(transaction: lmdb.Transaction[bytes]) -> None:
+            with transaction.cursor(self._database.handles[_HOLDS]) as cursor:
+                while cursor.set_range(holder) and cursor.key().startswith(holder):
+                    cursor.delete()
+
+        self._database.write(job, "letting results go")
+
+    def held(self) -> set[bytes]:
+        """All that living processes hold."""
+        rows: dict[bytes, tuple[bytes, bytes]] = {}
+        dead = []
+        view = self._database.view()
+        try:
+            for key, row in view.scan(_HOLDS, b"", reverse=False):
+                value = self._hold_seal.open(key, row)
+                if value is None or not self._owners.is_alive(value[:_ID]):
+                    dead.append(key)
+                else:
+                    rows[key] = value[:_ID], value[_ID:]
+        finally:
+            view.close()
+        for key in dead:
+            self.let_go(key)
+        sizes = {key: len(value) for key, (_, value) in rows.items()}
+        if sizes != self._held[0]:  # a row is written once
+            held = {value[at : at + _ID] for _, value in rows.values() for at in range(0, len(value), _ID)}
+            self._held = sizes, held
+        return self._held[1]
 
     def set_signal(self, name: bytes, value: bytes) -> None:
         """Seen by all processes at once."""

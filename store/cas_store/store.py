@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -16,15 +17,16 @@ from cas_store.blobs import Blobs, PreparedBlob
 from cas_store.committer import Batch, Committer
 from cas_store.database import MAP_SIZE
 from cas_store.digest import Digest
-from cas_store.errors import StoreError
+from cas_store.errors import BlobEvicted, BlobMissing, RowMissing, StoreError
 from cas_store.opening import Opened, open_folder
 from cas_store.owners import Owners
 from cas_store.quarantine import Damage, Quarantine
 from cas_store.rows import Seal
 from cas_store.scratch import Scratch
 from cas_store.snapshot import Snapshot
+from cas_store.sweeping import OldRow, Sweeper, Victim
 from cas_store.tables import KEY_LIMIT, Table
-from cas_store.writes import Delete, Insert, PutBlob, Write
+from cas_store.writes import Delete, Insert, Need, NeedRow, PutBlob, Write
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -51,6 +53,7 @@ class Store:
         self._blobs = Blobs(layout, self._database, self._owners, self._seals[Table.BLOBS], self._quarantine)
         self._committer = Committer(self._apply, self._settle)
         self._scratch = Scratch(layout.scratch, self.id, self._owners, layout.root, min(map_size, _SCRATCH_MAP))
+        self._sweeper = Sweeper(self._database, self._blobs, self._scratch, self._owners, self._seals)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, create: bool = True, map_size: int = MAP_SIZE) -> Store:
@@ -140,10 +143,12 @@ class Store:
                 blobs.append(write.blob)
                 weight += len(write.blob.content or b"")
                 continue
+            if isinstance(write, Need):
+                continue
             if not 0 < len(write.key) <= KEY_LIMIT:
                 msg = f"a key has 1 to {KEY_LIMIT} bytes, not {len(write.key)}: {write.key[:20]!r}"
                 raise StoreError(msg, self.path)
-            if not isinstance(write, Delete):
+            if not isinstance(write, (Delete, NeedRow)):
                 weight += len(write.value)
         if blobs:
             self._blobs.announce(blobs)
@@ -151,15 +156,21 @@ class Store:
 
     def _apply(self, batches: Sequence[Batch]) -> None:
         blobs = _blobs_of(batches)
+        needs = [write for batch in batches for write in batch.writes if isinstance(write, (Need, NeedRow))]
 
         def job(transaction: lmdb.Transaction[bytes]) -> None:
+            if needs:
+                self._check(transaction, needs)
             if blobs:
                 self._blobs.publish(transaction, blobs)
+            if blobs or needs:
+                named = [blob.digest for blob in blobs]
+                self._sweeper.note(transaction, named + [need.blob for need in needs if isinstance(need, Need)])
             handles = self._database.handles
             seals = self._seals
             for batch in batches:
                 for write in batch.writes:
-                    if isinstance(write, PutBlob):
+                    if isinstance(write, (PutBlob, Need, NeedRow)):
                         continue
                     handle = handles[write.table]
                     if isinstance(write, Delete):
@@ -173,6 +184,14 @@ class Store:
                     transaction.put(write.key, seal.close(write.key, write.value), db=handle)
 
         self._database.write(job)
+
+    def _check(self, transaction: lmdb.Transaction[bytes], needs: Sequence[Need | NeedRow]) -> None:
+        for need in needs:
+            if isinstance(need, NeedRow):
+                if transaction.get(need.key, None, self._database.handles[need.table]) is None:
+                    raise RowMissing(need.table.value, need.key, self.path)
+            elif not self._blobs.has(transaction, need.blob):
+                raise BlobMissing(need.blob, self.path)
 
     def _settle(self, batches: Sequence[Batch]) -> None:
         blobs = _blobs_of(batches)
@@ -188,13 +207,53 @@ class Store:
     def get_blob(self, digest: Digest) -> memoryview:
         """The bytes of a blob: verified; writable, at no harm to the store, when large.
 
-        Raises BlobMissing or BlobDamaged.
+        Raises BlobMissing (BlobEvicted, if that was on purpose) or BlobDamaged.
         """
-        return self._blobs.get(digest)
+        try:
+            return self._blobs.get(digest)
+        except BlobMissing:
+            if self.is_evicted(digest):
+                raise BlobEvicted(digest, self.path) from None
+            raise
+
+    def is_evicted(self, digest: Digest) -> bool:
+        """Of a blob that is not there: whether it was taken away on purpose, to keep the store small."""
+        return self.get(Table.EVICTED, digest) is not None
 
     def find_missing(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those of the digests that no blob here has."""
         return self._blobs.find_missing(digests)
+
+    def blob_sizes(self) -> Iterator[tuple[Digest, int]]:
+        """The blobs that are there, in order, with the bytes that each takes on the disk."""
+        return self._blobs.sizes()
+
+    def stray_blobs(self) -> Iterator[Digest]:
+        """Files of blobs whose writer was killed before it could enter them."""
+        return self._blobs.strays()
+
+    # --- sweeping
+
+    def barrier(self, wait_s: float = 0.0) -> AbstractContextManager[bytes]:
+        """Sweep alone, and have all writers note what they name from now on. Raises SweepUnderWay."""
+        self._blobs.sweep()
+        return self._sweeper.barrier(wait_s)
+
+    def take(self, barrier: bytes, victims: Iterable[Victim]) -> Iterator[tuple[Digest, int]]:
+        """Take blobs away, but none that was named since the barrier, or is held; what went, with its bytes."""
+        return self._sweeper.take(barrier, victims)
+
+    def take_rows(self, barrier: bytes, rows: Iterable[OldRow]) -> int:
+        """Take rows away, but none that has changed; how many went."""
+        return self._sweeper.take_rows(barrier, rows)
+
+    def hold(self, holder: bytes, digests: Sequence[Digest]) -> None:
+        """No sweep is to take these blobs until the holder (a dispatch) lets go, or this process ends."""
+        self._scratch.hold(holder, digests)
+
+    def let_go(self, holder: bytes) -> None:
+        """The holder wants nothing any more."""
+        self._scratch.let_go(holder)
 
     # --- who is alive, who does what
 

@@ -17,6 +17,8 @@ class Table(str, Enum):
     LATTICES = "lattices"
     CAPSULES = "capsules"
     META = "meta"
+    EVICTED = "evicted"  # the store's own: digests of blobs that a sweep took -> when
+    SWEEP = "sweep"  # the store's own: see sweeping.py
 
 
 KEY_LIMIT = 511  # LMDB's own

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
+from cas_store.digest import DIGEST_SIZE
 from cas_store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -19,10 +20,11 @@ _CHUNK = 256  # rows taken at once from a scan: between chunks the lock is free
 class View:
     """A read transaction, begun when first needed and again when the database had to move."""
 
-    __slots__ = ("_closed", "_cursors", "_database", "_handles", "_transaction", "lock")
+    __slots__ = ("_buffers", "_closed", "_cursors", "_database", "_handles", "_transaction", "lock")
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, buffers: bool = False) -> None:
         self._database = database
+        self._buffers = buffers
         self.lock = threading.RLock()  # again: a forgotten snapshot may be collected at any point
         self._transaction: lmdb.Transaction[bytes] | None = None
         self._handles: dict[str, lmdb._Database] = {}
@@ -91,6 +93,39 @@ class View:
                 return
             last = rows[-1][0]
 
+    def sizes(self, table: str) -> Iterator[tuple[bytes, int, bytes]]:
+        """Each key, the size of its row, and the first 8 bytes behind the seal; rows are not read. Needs buffers."""
+        last: bytes | None = None
+        while True:
+            with self.lock:
+                ready = self._transaction is not None or self._begin() is not None
+                if ready:
+                    try:
+                        rows = self._sizes(table, last)
+                    except (lmdb.Error, MemoryError) as error:
+                        raise self._database.damaged(error) from error
+            if not ready:
+                self._database.make_ready()
+                continue
+            yield from rows
+            if len(rows) < _CHUNK:
+                return
+            last = rows[-1][0]
+
+    def _sizes(self, table: str, last: bytes | None) -> list[tuple[bytes, int, bytes]]:
+        cursor = self._cursor(table)
+        found = cursor.first() if last is None else cursor.set_range(last)
+        if last is not None and found and bytes(cursor.key()) == last:
+            found = cursor.next()
+        rows: list[tuple[bytes, int, bytes]] = []
+        while found and len(rows) < _CHUNK:
+            key, row = bytes(cursor.key()), cursor.value()
+            # Copied within the lock: a buffer is good only as long as the transaction.
+            head = bytes(row[DIGEST_SIZE : DIGEST_SIZE + 8]) if len(key) > DIGEST_SIZE else b""
+            rows.append((key, len(row), head))
+            found = cursor.next()
+        return rows
+
     def close(self) -> None:
         """End it. Idempotent."""
         if self._closed:
@@ -111,7 +146,7 @@ class View:
         if self._closed:
             msg = "this snapshot is closed\n  -> read inside its `with` block"
             raise StoreError(msg)
-        self._transaction = self._database.begin_read()
+        self._transaction = self._database.begin_read(buffers=self._buffers)
         self._handles = self._database.handles
         return self._transaction
 

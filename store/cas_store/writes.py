@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Union
 
 from cas_store.blobs import PreparedBlob
+from cas_store.digest import Digest
 from cas_store.tables import Table
 
 # Named tuples, not dataclasses: some are made for each node, and a frozen dataclass costs twice as much.
@@ -39,4 +40,17 @@ class PutBlob(NamedTuple):
     blob: PreparedBlob
 
 
-Write = Union[Put, Insert, Delete, PutBlob]  # noqa: UP007  (an alias at run time, Python 3.10)
+class Need(NamedTuple):
+    """Write the batch only if this blob is there; BlobMissing if not."""
+
+    blob: Digest
+
+
+class NeedRow(NamedTuple):
+    """Write the batch only if this row is there; RowMissing if not."""
+
+    table: Table
+    key: bytes
+
+
+Write = Union[Put, Insert, Delete, PutBlob, Need, NeedRow]  # noqa: UP007  (an alias at run time, Python 3.10)
