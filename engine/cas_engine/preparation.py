@@ -25,7 +25,7 @@ from cas_engine.manifest import Manifest
 from cas_engine.policy import REUSE, Policy, by_slot, check_names
 from cas_engine.recorder import Recorder
 from cas_engine.records import Record
-from cas_engine.replacement import bind_inside, replacements
+from cas_engine.replacement import bind_inside, check_called, replacements
 from cas_engine.substitution import graph_with_consts, substitute, with_consts
 from cas_engine.tracing import trace
 from cas_engine.values import content_of
@@ -137,10 +137,9 @@ def prepare_again(
     recorded = before = load_manifest(store, parent)
     recorder, accepted = Recorder(store), Accepted(store)
     replaced = {row.slot: row for row in before.replaced}
-    new = replacements(recorder, before, replace_electrons or {})
+    new = replacements(recorder, before, replace_electrons or {}, traced_again=bool(args or kwargs))
     replaced.update((row.slot, row) for row, _ in new)
     electrons = {row.slot: electron for row, electron in new}
-    check_names(policy, [*before.graph.rows, *replaced.values()])
     policy = by_slot(policy, tuple(replaced.values()))
     before = _with_files_as_they_are(store, recorder, before)
     inputs, previews = before.inputs, before.previews
@@ -167,8 +166,9 @@ def prepare_again(
     if inputs.digest != recorded.inputs.digest:
         given = {*before.files, *recorder.files}
         graph = _traced_again(store, recorder, before.lattice, inputs, replaced)
-        check_names(policy, [*graph.rows, *replaced.values()])
         names_files = names_files or not given.issuperset(recorder.files)
+    check_called(new, before, graph)
+    check_names(policy, [*graph.rows, *replaced.values()])
     return Prepared(
         lattice_key=key,
         manifest=Manifest(

@@ -22,11 +22,12 @@ from cas_store.store import Store
 
 
 def replacements(
-    recorder: Recorder, before: Manifest, wanted: Mapping[str, Callable[..., Any]]
+    recorder: Recorder, before: Manifest, wanted: Mapping[str, Callable[..., Any]], *, traced_again: bool = False
 ) -> list[tuple[Row, Electron[..., Any]]]:
     """The electrons that stand in, as rows of the slots that they fill.
 
-    Raises UnknownElectron, AmbiguousElectron, BadOption.
+    Where the lattice is going to be `traced_again`, it may come to call what it did not call before: then
+    `check_called` has the last word on a name. Raises UnknownElectron, AmbiguousElectron, BadOption.
     """
     if not isinstance(wanted, Mapping):
         raise BadOption(
@@ -35,9 +36,12 @@ def replacements(
         )
     rows = [*before.graph.rows, *before.replaced]
     known = names_of(rows)
+    possible = {r.name for r in before.lattice.reaches} if traced_again else set()
     made = []
     for name, fn in wanted.items():
-        if name not in known:
+        if not isinstance(name, str):
+            raise BadOption(f"replace_electrons: {name!r} is not the name of an electron\n  -> give names as texts")
+        if name not in known | possible:
             raise UnknownElectron(name, nearest(name, known), sorted(known))
         slot = _slot_of(name, before)
         if not callable(fn):
@@ -52,6 +56,14 @@ def replacements(
             row = replace(row, stochastic=True)
         made.append((row, electron))
     return made
+
+
+def check_called(new: Sequence[tuple[Row, Electron[..., Any]]], before: Manifest, graph: Graph) -> None:
+    """Raise UnknownElectron for a replacement of what neither the recorded graph nor the one traced now calls."""
+    known = names_of([*before.graph.rows, *before.replaced, *graph.rows])
+    for row, _ in new:
+        if row.slot not in known:
+            raise UnknownElectron(row.slot, nearest(row.slot, known), sorted(known))
 
 
 def bind_inside(

@@ -46,10 +46,18 @@ class Signature:
         return None
 
     def __str__(self) -> str:
-        parts = []
-        for p in self.parameters:
-            prefix = p.kind if p.kind in ("*", "**") else ""
-            parts.append(f"{prefix}{p.name}" + (f"={p.default}" if p.has_default else ""))
+        parts: list[str] = []
+        before = "positional"
+        for p in (*self.parameters, None):
+            kind = "" if p is None else p.kind
+            if before == "positional" != kind and parts:
+                parts.append("/")
+            if kind == "keyword" and before not in ("*", "keyword"):
+                parts.append("*")
+            before = kind
+            if p is not None:
+                prefix = kind if kind in ("*", "**") else ""
+                parts.append(f"{prefix}{p.name}" + (f"={p.default}" if p.has_default else ""))
         return f"({', '.join(parts) if self.known else '...'})"
 
 

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cas_engine.bindings import Binding, Const, Fields, Items, Ref, Template, template_digest
-from cas_engine.errors import TracingError, Undigestible, Unstorable
+from cas_engine.errors import AmbiguousElectron, TracingError, Undigestible, Unstorable
 from cas_engine.graph import Graph, Row, standing
 from cas_engine.handles import Handle, place
 from cas_engine.omission import Step, omitted
@@ -60,6 +60,7 @@ class Trace:
         self._kept: list[object] = []  # so that no id in `_row_of` is given to another object
         self._names: list[tuple[str, ...] | None] = []
         self._electrons: list[Electron[..., Any]] = []
+        self._replaced_one: dict[str, Electron[..., Any]] = {}
         self._operators: dict[object, Electron[..., Any]] = {}
         self._templates: list[Template] = []
         self._template_at: dict[tuple[object, ...], int] = {}
@@ -120,7 +121,10 @@ class Trace:
     # Recording ----------------------------------------------------------------------------------------------
 
     def _add_row(self, electron: Electron[..., Any]) -> int:
-        row = standing(self._replaced.get(electron.name) or self._world.row(electron), self._replaced)
+        stands_in = self._replaced.get(electron.name)
+        if stands_in is not None:
+            self._check_same(electron)
+        row = standing(stands_in or self._world.row(electron), self._replaced)
         for at, other in enumerate(self._rows):
             # The same code under one name, decorated twice, is one electron.
             if other == row:
@@ -133,6 +137,12 @@ class Trace:
         self._electrons.append(electron)
         self._names.append(row.signature.simple_names() if not _has_defaults(row.signature) else None)
         return at
+
+    def _check_same(self, electron: Electron[..., Any]) -> None:
+        """Raise AmbiguousElectron if another electron of this name has been replaced already."""
+        first = self._replaced_one.setdefault(electron.name, electron)
+        if first is not electron and self._world.row(first).code != self._world.row(electron).code:
+            raise AmbiguousElectron(electron.name, [f"{place()} calls the other one"])
 
     def _bind(
         self, at: int, args: Sequence[object], kwargs: Mapping[str, object]

@@ -426,6 +426,60 @@ def test_a_name_that_two_different_electrons_share_is_refused_as_ambiguous(mark:
     assert again(parent.dispatch_id, recompute=["scale"])().ran == 3
 
 
+def test_electrons_that_new_inputs_bring_in_are_replaced_and_recomputed_with_them(mark: Mark) -> None:
+    @ct.electron
+    def often(n: int) -> int:
+        return n + 1
+
+    @ct.electron
+    def inside(n: int) -> int:
+        return n
+
+    @ct.electron
+    def rare(n: int) -> int:
+        return inside(n)
+
+    @ct.lattice
+    def flow(n: int) -> Any:
+        return rare(n) if n > 5 else often(n)
+
+    parent = ct.dispatch_sync(flow)(1).dispatch_id
+    assert again(parent, {"rare": lambda n: -n})(7).result == -7
+    assert again(parent, recompute=["rare"])(7).ran == 1
+    # A name that stays without a call is refused, as is what only runs inside of another electron.
+    refused: list[tuple[dict[str, Any], tuple[int, ...]]] = [
+        ({"replace_electrons": {"rare": len}}, (2,)),
+        ({"replace_electrons": {"rare": len}}, ()),
+        ({"replace_electrons": {"inside": len}}, (7,)),
+        ({"recompute": ["rare"]}, (2,)),
+    ]
+    for options, inputs in refused:
+        with pytest.raises(CasRunError, match="no electron here is called"):
+            ct.redispatch(parent, **options)(*inputs)
+
+
+def test_a_replacement_does_not_slip_into_another_electron_of_that_name_that_new_inputs_bring_in() -> None:
+    def made(by: int) -> Any:
+        @ct.electron
+        def scale(n: int) -> int:
+            return n * by
+
+        return scale
+
+    twice, thrice = made(2), made(3)
+
+    @ct.lattice
+    def flow(n: int) -> Any:
+        return [twice(n), thrice(n)] if n < 0 else [twice(n), twice(n + 1)]
+
+    parent = ct.dispatch_sync(flow)(1).dispatch_id
+    child = again(parent, {"scale": lambda n: -n})(2)
+    assert child.result == [-2, -3]
+    for start in (ct.redispatch(parent, {"scale": abs}), ct.redispatch(child.dispatch_id)):
+        with pytest.raises(CasRunError, match="share the name `scale`"):
+            start(-1)
+
+
 def test_a_replacement_that_does_not_bind_says_which_argument(refused: Any) -> None:
     def too_few(data: Any, C: Any) -> None: ...
     def too_many(data: Any, C: Any, gamma: Any, kernel: Any) -> None: ...
@@ -435,6 +489,8 @@ def test_a_replacement_that_does_not_bind_says_which_argument(refused: Any) -> N
     assert "`kernel`" in refused({"train": too_many})
     assert "`kernel`" in refused({"train": keyword_only})
     assert "`train`" in refused({"train": too_many})
+    assert "(data, C, gamma, *, kernel)" in refused({"train": keyword_only})
+    assert "not the name of an electron" in refused({3: too_many})
 
 
 def test_a_replacement_that_does_not_bind_is_found_even_if_the_new_inputs_do_not_reach_it(refused: Any) -> None:
