@@ -16,6 +16,7 @@ from cas_engine.bindings import Const, Template
 from cas_engine.electron import Electron
 from cas_engine.explain import Baseline, Reasons
 from cas_engine.fingerprint import version_of
+from cas_engine.frames import Blob
 from cas_engine.graph import Graph, Row, counted
 from cas_engine.inputs import bind_inputs, merged_inputs
 from cas_engine.kept import kept_samples, outcomes_of
@@ -200,7 +201,7 @@ def _with_files_as_they_are(store: Store, recorder: Recorder, before: Manifest) 
     def fresh(const: Const) -> Const:
         if not any(path in edited for path, _ in const.files):
             return const
-        encoded = const.encoded if const.encoded is not None else store.get_blob(const.blob or b"")
+        encoded = const.encoded if const.encoded is not None else store.get_pieces(const.blob or b"")
         return recorder.const(codec.decode(encoded))
 
     return replace(
@@ -223,12 +224,12 @@ def _traced_again(store: Store, recorder: Recorder, row: Row, inputs: Template, 
     return trace(as_lattice(lattice), args, kwargs, recorder, replaced)
 
 
-def pending_blob(store: Store, recorder: Recorder, const: Const) -> memoryview | bytes:
+def pending_blob(store: Store, recorder: Recorder, const: Const) -> Blob:
     """The bytes of a constant that may not have been written yet."""
     assert const.blob is not None  # noqa: S101 - asked only of those
     if store.find_missing([const.blob]):
         recorder.flush()
-    return store.get_blob(const.blob)
+    return store.get_pieces(const.blob)
 
 
 def as_lattice(loaded: Any) -> Lattice[..., Any]:
