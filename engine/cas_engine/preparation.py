@@ -19,7 +19,7 @@ from cas_engine.fingerprint import version_of
 from cas_engine.frames import Blob
 from cas_engine.graph import Graph, Row, counted
 from cas_engine.inputs import bind_inputs, merged_inputs
-from cas_engine.kept import kept_samples, outcomes_of
+from cas_engine.kept import kept_samples, outcomes_of, versions_of_absent
 from cas_engine.lattice import Lattice
 from cas_engine.ledger import Entry
 from cas_engine.manifest import Manifest
@@ -136,7 +136,8 @@ def prepare_again(
 ) -> Prepared | Answered:
     """A recorded dispatch with what is new about it. Raises UsageError, CapsuleError, Undigestible, Unstorable."""
     recorded = before = load_manifest(store, parent)
-    recorder, accepted = Recorder(store), Accepted(store)
+    absent = versions_of_absent(store, before)
+    recorder, accepted = Recorder(store), Accepted(store, absent)
     replaced = {row.slot: row for row in before.replaced}
     new = replacements(recorder, before, replace_electrons or {}, traced_again=bool(args or kwargs))
     replaced.update((row.slot, row) for row, _ in new)
@@ -178,7 +179,7 @@ def prepare_again(
             previews=previews,
             graph=graph,
             replaced=rows,
-            environment=environment_of(before.lattice, graph),
+            environment=environment_of(before.lattice, graph, absent),
             files=tuple({*before.files, *recorder.files}),
             names_files=names_files,
         ),
@@ -241,7 +242,10 @@ def as_lattice(loaded: Any) -> Lattice[..., Any]:
     return loaded
 
 
-def environment_of(lattice: Row, graph: Graph) -> tuple[tuple[str, str], ...]:
-    """The versions, here, of every package that the keys count."""
+def environment_of(
+    lattice: Row, graph: Graph, recorded: Mapping[Digest, Mapping[str, str]] | None = None
+) -> tuple[tuple[str, str], ...]:
+    """The versions, here, of every package that the keys count; by code, those that count as they were recorded."""
     packages = {package for row in (lattice, *graph.rows) for package in row.packages}
-    return tuple((package, version_of(package)) for package in sorted(packages))
+    versions = {package: was for each in (recorded or {}).values() for package, was in each.items()}
+    return tuple((package, versions.get(package) or version_of(package)) for package in sorted(packages))
