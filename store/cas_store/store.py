@@ -19,6 +19,7 @@ from cas_store.compression import check_available
 from cas_store.database import MAP_SIZE
 from cas_store.digest import Digest
 from cas_store.errors import BlobEvicted, BlobMissing, RowMissing, StoreError
+from cas_store.faults import translate
 from cas_store.largefiles import Files
 from cas_store.opening import Opened, open_folder
 from cas_store.owners import Owners
@@ -76,9 +77,13 @@ class Store:
                     known.refuse_to_vanish()
                 known.close()
             opened = open_folder(real, create=create, map_size=map_size)
-            store = cls(opened, map_size)
-            store._owners.sweep()
-            store._files.sweep()
+            try:
+                store = cls(opened, map_size)
+                store._owners.sweep()
+                store._files.sweep()
+            except OSError as error:
+                opened.database.close()
+                raise translate(error, real, "opening it") from error
             _stores[real] = store
             return store
 
