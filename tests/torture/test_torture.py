@@ -56,7 +56,7 @@ def test_without_syncing_more_than_half_of_the_power_cuts_are_seen(hurt: Any, ro
     package.mkdir()
     for file in Path(cas_store.__file__).parent.glob("*.py"):
         package.joinpath(file.name).write_text(file.read_text().replace("sync=self._lasting", "sync=False"))
-    figures = hurt("power", rounds(60, full=500), "--control", "--batches=48", package=tmp_path)
+    figures = hurt("power", rounds(150, full=1000), "--control", "--batches=48", package=tmp_path)
     assert figures["bad"] * 2 > figures["images"]
 
 
