@@ -23,7 +23,7 @@ from cas_store.faults import translate
 from cas_store.layout import Layout, sync_folder
 from cas_store.owners import Owners
 from cas_store.quarantine import Quarantine
-from cas_store.stamps import Stamps, set_back
+from cas_store.stamps import Stamps, set_back, stamp_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -45,6 +45,10 @@ class Kept:
     @property
     def file_size(self) -> int:
         return self.size if self.compressed is None else self.compressed[0]
+
+    def file_digest(self, digest: Digest) -> Digest:
+        """Of what is in the file of the blob of that digest."""
+        return digest if self.compressed is None else self.compressed[1]
 
     def to_row(self) -> bytes:
         """The value of the marker."""
@@ -70,10 +74,11 @@ class Kept:
 class Temporary:
     """A file on its way into the store; removed when nobody can publish it any more."""
 
-    __slots__ = ("_process", "path")
+    __slots__ = ("_process", "looks", "path")
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.looks: os.stat_result | None = None  # when it was known to be what it should be
         self._process = os.getpid()
 
     def __del__(self, getpid=os.getpid, unlink=os.unlink) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
@@ -103,7 +108,7 @@ class Files:
         try:
             if self.compress and compression.is_promising(views):
                 state, file_size = xxh3_128(), 0
-                with _Written(temporary.path) as file:
+                with _Written(temporary) as file:
                     for piece in compression.compressed(views):
                         state.update(piece)
                         file_size += len(piece)
@@ -111,7 +116,7 @@ class Files:
                 if compression.is_worth_it(size, file_size):
                     return temporary, Kept(size, (file_size, state.digest()))
                 temporary = self._new_name()
-            with _Written(temporary.path) as file:
+            with _Written(temporary) as file:
                 for view in views:
                     file.write(view)
         except OSError as error:
@@ -134,7 +139,8 @@ class Files:
             except (OSError, BlobDamaged, BlobMissing):
                 continue  # or no links on this file system, or too many: it is written again
             if _are_same_bytes(before, after):
-                self._stamps.note_read(digest, after)
+                self._stamps.note_read(kept.file_digest(digest), after)
+                temporary.looks = after
                 return temporary
             return None
         return None
@@ -143,10 +149,12 @@ class Files:
         """To its place; inside the write transaction. The folder has to be synced afterwards. May be repeated."""
         path = self._layout.blob(digest)
         try:
+            untouched = temporary.looks is not None and stamp_of(temporary.path.lstat()) == stamp_of(temporary.looks)
             temporary.path.rename(path)  # over an equal one, should it have come there meanwhile
             with suppress(FileNotFoundError):
                 temporary.path.unlink()  # left where it is if it is a link to the very one there
-            self._moved[digest] = path.lstat()
+            if untouched:
+                self._moved[kept.file_digest(digest)] = path.lstat()
         except FileNotFoundError as error:
             if not path.parent.is_dir():  # somebody removed it since we made it
                 self._folders.discard(path.parent)
@@ -238,12 +246,12 @@ class Files:
     def verify(self, digest: Digest, kept: Kept | None, descriptor: int) -> None:
         """By reading, not by mapping: a failing disk is then no signal. Raises BlobMissing, BlobDamaged."""
         found = os.fstat(descriptor)
+        wanted = digest if kept is None else kept.file_digest(digest)
         right_size = kept is None or found.st_size == kept.file_size
-        if right_size and self._stamps.is_intact(digest, found):
+        if right_size and self._stamps.is_intact(wanted, found):
             return
-        wanted = digest if kept is None or kept.compressed is None else kept.compressed[1]
         if right_size and _has_digest(descriptor, wanted):
-            self._stamps.note_read(digest, found)
+            self._stamps.note_read(wanted, found)
             return
         if kept is None:
             # A file without its row: left by a crash, or about to get one; it may be compressed.
@@ -277,8 +285,9 @@ class Files:
 class _Written:
     """A new file, 0400 whatever the umask, that is synced when all is in it."""
 
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+    def __init__(self, temporary: Temporary) -> None:
+        self._temporary = temporary
+        self._descriptor = os.open(temporary.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
 
     def __enter__(self) -> Self:
         return self
@@ -294,6 +303,7 @@ class _Written:
                 os.fchmod(self._descriptor, 0o400)
                 set_back(self._descriptor)
                 os.fsync(self._descriptor)
+                self._temporary.looks = os.fstat(self._descriptor)
         finally:
             os.close(self._descriptor)
 

@@ -1,8 +1,9 @@
 """Which files are known to be intact, so that a large one is not read from end to end by each process that maps it.
 
 A stamp is what the system says of a file: its inode, its size, when its bytes and when anything about it was last
-changed. A file that looks as it did when it was written or read through has not been written to since. Stamps go with
-the boot: what a crash or another machine did to a disk is found by reading.
+changed. A file that looks as it did when it was written or read through has not been written to since. It is known by
+the digest of what is in it, compressed or not. Stamps go with the boot: what a crash or another machine did to a disk
+is found by reading.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Stamps:
         """Whether nothing was done to the file since it was written, or read through."""
         if self.verify is Verify.ALWAYS:
             return False
-        stamp = _stamp_of(found)
+        stamp = stamp_of(found)
         if self._here.get(digest) == stamp:
             return True
         if self.verify is Verify.PROCESS:
@@ -58,13 +59,13 @@ class Stamps:
 
     def note_read(self, digest: Digest, found: os.stat_result) -> None:
         """It was read through, and looked like this before."""
-        self._here[digest] = _stamp_of(found)
+        self._here[digest] = stamp_of(found)
         if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > _SETTLED_NS:
-            self._tell({digest: _stamp_of(found)})
+            self._tell({digest: stamp_of(found)})
 
     def note_written(self, files: Mapping[Digest, os.stat_result]) -> None:
         """They were written by this process, or their names changed, and look like this now."""
-        stamps = {digest: _stamp_of(found) for digest, found in files.items()}
+        stamps = {digest: stamp_of(found) for digest, found in files.items()}
         self._here.update(stamps)
         self._tell(stamps)
 
@@ -80,5 +81,6 @@ def set_back(descriptor: int) -> None:
     os.utime(descriptor, ns=(earlier, earlier))
 
 
-def _stamp_of(found: os.stat_result) -> bytes:
+def stamp_of(found: os.stat_result) -> bytes:
+    """What has to be as it was."""
     return _STAMP.pack(found.st_ino, found.st_dev, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
