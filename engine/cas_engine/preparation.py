@@ -26,7 +26,7 @@ from cas_engine.manifest import Manifest
 from cas_engine.policy import REUSE, Policy, by_slot, check_names
 from cas_engine.recorder import Recorder
 from cas_engine.records import Record
-from cas_engine.replacement import bind_inside, check_called, replacements
+from cas_engine.replacement import bind_inside, check_called, replacements, restored
 from cas_engine.substitution import graph_with_consts, substitute, with_consts
 from cas_engine.tracing import trace
 from cas_engine.values import content_of
@@ -157,6 +157,8 @@ def prepare_again(
     if new:
         inside = {row.slot: row for row, _ in new}
         bind_inside(store, before.graph, outcomes_of(store, parent), inside, default_of)
+        for slot in restored(recorder, parent, recorded, new):
+            del replaced[slot]
     rows = tuple(replaced.values())
     key = keys.lattice_key(before.lattice, accepted, rows, inputs.digest)
     names = {row.slot: row.name for row in rows}
