@@ -15,7 +15,6 @@ from typing import Protocol
 
 from cas_engine.bindings import consts_in
 from cas_engine.contexts import context_for_call
-from cas_engine.frames import Encoded
 from cas_engine.unchanged import LiveCode, RecordedCode
 from cas_engine.worker import Fetch, InputGone, Raised, Reply, Returned, Task, run
 from cas_store.blobs import PreparedBlob
@@ -53,11 +52,11 @@ class Job:
     def _run(self) -> Done:
         if self.on_begin is not None:
             self.on_begin()
-        fetch, code = self.store.get_pieces, self.code
+        fetch, code = self.store.get_blob, self.code
         used: list[Callable[..., object]] = []
 
         def load() -> Callable[..., object]:
-            used.append(code.function(fetch(self.task.capsule)[0]))
+            used.append(code.function(fetch(self.task.capsule)))
             return used[-1]
 
         reply = run(self.task, fetch, load)
@@ -69,9 +68,7 @@ class Job:
 
 def finished(reply: Reply, store: Store) -> Done:
     """A reply with its result written down, if it has one."""
-    if not isinstance(reply, Returned):
-        return Done(reply, None)
-    return Done(reply, store.prepare(reply.encoded.pieces, reply.encoded.parts))
+    return Done(reply, store.prepare(reply.encoded.pieces) if isinstance(reply, Returned) else None)
 
 
 class Runner(Protocol):
@@ -171,24 +168,25 @@ class Foreign:
             report(Done(Raised(f"its executor takes no work: {error}\n  -> give one that is still open", 0.0), None))
 
 
-def run_shipped(task: Task, blobs: dict[Digest, tuple[bytes, ...]]) -> Reply:
+def run_shipped(task: Task, blobs: dict[Digest, bytes]) -> Reply:
     """Make a call where there is no store; the reply's pieces are bytes."""
     reply = run(task, _fetch_from(blobs))
     if isinstance(reply, Returned):
-        head, *parts = reply.encoded.copied()
-        return replace(reply, encoded=Encoded([head], reply.encoded.size, tuple(parts)))
+        whole = b"".join(reply.encoded.pieces)
+        encoded = type(reply.encoded)([whole], len(whole))
+        return replace(reply, encoded=encoded)
     return reply
 
 
-def _fetch_from(blobs: dict[Digest, tuple[bytes, ...]]) -> Fetch:
+def _fetch_from(blobs: dict[Digest, bytes]) -> Fetch:
     return blobs.__getitem__
 
 
-def _blobs_of(job: Job) -> dict[Digest, tuple[bytes, ...]]:
+def _blobs_of(job: Job) -> dict[Digest, bytes]:
     bindings = [*job.task.args, *(binding for _, binding in job.task.kwargs)]
     wanted = {job.task.capsule, *job.task.slots}
     wanted |= {const.blob for binding in bindings for const in consts_in(binding) if const.blob is not None}
-    return {digest: tuple(map(bytes, job.store.get_pieces(digest))) for digest in wanted}
+    return {digest: bytes(job.store.get_blob(digest)) for digest in wanted}
 
 
 def _answer(call: Callable[[], Done]) -> Answer:

@@ -15,7 +15,6 @@ from cas_engine.bindings import Const, Template, materialize
 from cas_engine.errors import UnknownDispatch
 from cas_engine.executors import Answer, finished
 from cas_engine.explain import Baseline
-from cas_engine.frames import Blob
 from cas_engine.graph import Row
 from cas_engine.inputs import bind_inputs
 from cas_engine.kept import kept_samples, outcomes_of
@@ -76,7 +75,7 @@ class Sublattices:
         value = materialize(
             graph.output,
             lambda const: codec.decode(self._bytes(const)),
-            lambda slot: codec.decode(self._store.get_pieces(blobs[slot])),
+            lambda slot: codec.decode(self._store.get_blob(blobs[slot])),
         )
         reply = returned(value, time.perf_counter() - started)
         named = files.from_json([*entry.files, *entry.made])
@@ -89,7 +88,7 @@ class Sublattices:
             return codec.decode(self._bytes(one))
 
         def slot(at: int) -> Any:
-            return codec.decode(self._store.get_pieces(task.slots[at]))
+            return codec.decode(self._store.get_blob(task.slots[at]))
 
         args = [materialize(binding, const, slot) for binding in task.args]
         kwargs = {name: materialize(binding, const, slot) for name, binding in task.kwargs}
@@ -150,7 +149,7 @@ class Sublattices:
                         self._before[label] = one.extra["dispatch"]
         return self._before.get(self._prepared.manifest.graph.labels()[node], "")
 
-    def _bytes(self, const: Const) -> Blob:
+    def _bytes(self, const: Const) -> memoryview | bytes:
         if const.blob is not None:
-            return self._store.get_pieces(const.blob)
+            return self._store.get_blob(const.blob)
         return const.encoded or b""

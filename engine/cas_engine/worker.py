@@ -26,7 +26,7 @@ from cas_engine.values import FileContent, compose, compose_dict, content_of, fi
 from cas_store.digest import Digest, digest_of
 from cas_store.errors import BlobDamaged, BlobMissing, CasRunError
 
-Fetch = Callable[[Digest], "tuple[memoryview | bytes, ...]"]  # a blob: its head, then its parts, if it has any
+Fetch = Callable[[Digest], "memoryview | bytes"]
 _PARTS_LIMIT = 64  # larger containers are compared as a whole
 
 
@@ -76,7 +76,7 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]] | None 
     """Make the call. `load` gives the function where there is a shorter way to it than through its capsule."""
     session = Fingerprinter()
     try:
-        function = with_own_defaults(capsule.load(fetch(task.capsule)[0], session) if load is None else load(), session)
+        function = with_own_defaults(capsule.load(fetch(task.capsule), session) if load is None else load(), session)
         args = [_load(binding, task, fetch, session) for binding in task.args]
         kwargs = {name: _load(binding, task, fetch, session) for name, binding in task.kwargs}
     except (BlobMissing, BlobDamaged) as gone:
@@ -116,7 +116,7 @@ def returned(value: object, seconds: float) -> Returned:
             digest, parts = digests(value, session)
     except Undigestible:
         # Equal bytes are equal values; that unequal bytes may be too costs only a missed early cutoff.
-        digest, parts = digest_of(b"bytes\0", *encoded.pieces, *encoded.parts), NO_PARTS
+        digest, parts = digest_of(b"bytes\0", *encoded.pieces), NO_PARTS
     return Returned(encoded, digest, parts, tuple(met), seconds)
 
 

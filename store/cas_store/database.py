@@ -7,8 +7,10 @@ never waits for a reader that holds a view open, and such a view jumps to the pr
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +19,10 @@ from typing import TypeVar
 import lmdb
 
 from cas_store import forks
-from cas_store.datafile import check_data_file
+from cas_store.datafile import check_data_file, check_trees, damaged, leave_stamp
 from cas_store.errors import StoreDamaged, StoreError, StoreFull, StoreReplaced
 from cas_store.faults import translate
+from cas_store.tenancy import Tenancy
 from cas_store.views import View
 
 T = TypeVar("T")
@@ -54,7 +57,12 @@ class Database:
         self._resting_views: list[View] = []
         self._commits = 0
         self._still = False
+        self._tenancy = Tenancy(folder)
+        self._stamped = 0  # commits, when `clean` was written
+        self._suspect = False
         forks.watch(self)
+        if lasting:
+            _lasting.add(self)
 
     # --- reading
 
@@ -93,11 +101,8 @@ class Database:
 
     def damaged(self, error: Exception) -> StoreError:
         """For views: LMDB could not make sense of its file."""
-        return StoreDamaged(
-            f"the store at {self._root} is damaged: {error} while reading\n"
-            f"  -> stop what uses the store and restore a backup, or move the folder away and start afresh",
-            self._root,
-        )
+        self._suspect = True
+        return damaged(self._file, f"{error} while reading")
 
     # --- writing
 
@@ -127,7 +132,9 @@ class Database:
                         raise translate(error, self._root, doing) from error
                     reopened = True
                 except (lmdb.Error, OSError) as error:
-                    raise translate(error, self._root, doing) from error
+                    fault = translate(error, self._root, doing)
+                    self._suspect |= isinstance(fault, StoreDamaged)
+                    raise fault from error
 
     def _write_once(self, job: Job[T]) -> T:
         env = self._env
@@ -200,6 +207,15 @@ class Database:
                 self._env.close()
                 self._env = None
                 self.handles = {}
+                self.leave_word()
+                self._tenancy.leave()
+
+    def leave_word(self) -> None:
+        """For the next to open it: whether the file is as it should be."""
+        if self._lasting and self._inode is not None and (self._suspect or self._stamped != self._commits):
+            self._stamped = self._commits
+            if self.is_in_place():
+                leave_stamp(self._file, suspect=self._suspect)
 
     @property
     def is_open(self) -> bool:
@@ -217,13 +233,15 @@ class Database:
         """Caller holds the writer's lock."""
         try:
             if self._lasting:
-                check_data_file(self._file)
+                self._enter()
             if self._inode is not None:
                 self.check_place()
             env = self._environment()
         except StoreError:
+            self._tenancy.leave()
             raise
         except (lmdb.Error, OSError) as error:
+            self._tenancy.leave()
             raise translate(error, self._root, "opening it") from error
         try:
             env.reader_check()
@@ -231,12 +249,20 @@ class Database:
             found = self._file.stat()
         except BaseException as error:
             env.close()
+            self._tenancy.leave()
             if isinstance(error, (lmdb.Error, OSError)):
                 raise translate(error, self._root, "opening its tables") from error
             raise
         self._inode = (found.st_dev, found.st_ino)
         self._env = env
         return env
+
+    def _enter(self) -> None:
+        """Look at the file before LMDB does: its headers always, its trees unless others have it open already."""
+        is_alone = self._tenancy.enter()
+        if check_data_file(self._file) and is_alone:
+            check_trees(self._file)
+        self._tenancy.share()
 
     def _environment(self) -> lmdb.Environment:
         size = self._map_size
@@ -320,3 +346,17 @@ class Database:
         env, self._env, self.handles = self._env, None, {}
         if env is not None:
             env.close()
+        self._tenancy.leave()
+        self._stamped = self._commits  # the parent's to say
+
+
+_lasting: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _leave_word() -> None:
+    for database in list(_lasting):
+        database.leave_word()
+
+
+# Before the committer's own, so that it comes after: last commits, then the word about them.
+atexit.register(_leave_word)

@@ -1,83 +1,133 @@
-"""Whether a data file may be handed to LMDB, which would map it and die of SIGBUS where it is cut off."""
+"""Whether a data file may be handed to LMDB, which dies where one is cut off, and loops or aborts on a damaged page.
+
+Its headers are looked at each time. Its trees are walked unless a small file beside it, `clean`, says that it is as
+the last process left it. That is some milliseconds once after a process was killed, or a store was copied.
+"""
 
 from __future__ import annotations
 
 import os
-import struct
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 from cas_store.errors import StoreDamaged
+from cas_store.pages import DataFile, Meta, PageFault, Walk
+from cas_store.tables import Table
 
-# One meta page of LMDB 0.9 on a 64-bit machine: page header; magic, version, address, map size; two roots of
-# trees (free list, main), of which the first's padding is the page size; last page, transaction.
-_META = struct.Struct("=QHHIIIQQIHHQQQQQIHHQQQQQQQ")
-_MAGIC = 0xBEEFC0DE
-_IS_META = 0x08
-_NO_PAGE = (1 << 64) - 1
-_PAGE_SIZES = {1 << n for n in range(9, 17)}
-
-
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """What one meta page says."""
-
-    page_size: int
-    last_page: int
-    transaction: int
-    roots: tuple[int, int]
+_LEAVES_BELOW = 1 << 15  # pages; in larger files only those that lead to others are read
+_SUSPECT = b"suspect\n"
+_SAME_TICK_NS = 20_000_000  # a change so soon after another may leave the file with the same time
+_TABLES = {table.value.encode() for table in Table}
 
 
 def check_data_file(path: Path) -> bool:
-    """True when the file can be opened, False when there is none or an empty one. Raises StoreDamaged.
-
-    Never call it for a file that this process has open in LMDB.
-    """
+    """True when the file can be opened, False when there is none or an empty one. Raises StoreDamaged."""
     try:
-        with path.open("rb") as file:
-            head = file.read(1 << 17)
-            size = os.fstat(file.fileno()).st_size  # after the reading: a live file only grows
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
-    if size == 0:
-        return False
-    first = _meta(path, head, 0)
-    second = _meta(path, head, first.page_size)
-    newest = max(first, second, key=lambda meta: meta.transaction)
-    if newest.transaction & 1 != (newest is second) and newest.transaction:
-        raise _damaged(path, "its two headers contradict each other")
-    if any(root != _NO_PAGE and root > newest.last_page for root in newest.roots):
-        raise _damaged(path, "its header names a page that it does not have")
-    if size < (newest.last_page + 1) * newest.page_size:
-        _check_short(path, size, (newest.last_page + 1) * newest.page_size)
+    try:
+        if os.fstat(descriptor).st_size == 0:
+            return False
+        newest, file = _headers(path, descriptor)
+        if any(not tree.is_empty and tree.root > newest.last_page for tree in (newest.free, newest.main)):
+            raise damaged(path, "its header names a page that it does not have")
+        expected = (newest.last_page + 1) * file.page_size
+        if file.size < expected:
+            _check_short(path, file, newest, expected)
+    finally:
+        os.close(descriptor)
     return True
 
 
-def _meta(path: Path, head: bytes, offset: int) -> Meta:
-    if len(head) < offset + _META.size:
-        raise _damaged(path, f"it ends within its header, after {len(head)} bytes")
-    entries = _META.unpack_from(head, offset)
-    flags, magic, page_size = entries[2], entries[4], entries[8]
-    if not flags & _IS_META or magic != _MAGIC or page_size not in _PAGE_SIZES:
-        raise _damaged(path, "its header is not LMDB's")
-    return Meta(page_size, entries[24], entries[25], (entries[15], entries[23]))
+def check_trees(path: Path) -> None:
+    """Raise StoreDamaged if the trees do not hold together. Only for who has the file alone."""
+    stamp = path.with_name("clean")
+    said = b""
+    with suppress(FileNotFoundError):
+        said = stamp.read_bytes()
+        if said == _stamp_of(path) and stamp.stat().st_mtime_ns - path.stat().st_mtime_ns > _SAME_TICK_NS:
+            return
+    faults = faults_of(path, thorough=said == _SUSPECT)
+    if faults:
+        raise damaged(path, faults[0])
+    leave_stamp(path)
 
 
-def _check_short(path: Path, size: int, expected: int) -> None:
-    """A free page at the very end may never have been written; anything else that is missing is damage."""
-    from lmdb import verify  # noqa: PLC0415  (rare, and it reads the whole file)
-
+def faults_of(path: Path, *, thorough: bool) -> list[str]:
+    """What is wrong with the structure. Thorough: the leaves are read also where they are many."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        findings: list[str] = verify.verify(path, subdir=False)  # type: ignore[no-untyped-call]
-    except (verify.VerifyError, OSError) as error:
-        findings = [str(error)]
-    if findings:
-        raise _damaged(path, f"it was cut off: {size} of {expected} bytes are left")
+        newest, file = _headers(path, descriptor)
+        walk = Walk(file, newest, leaves=thorough or newest.last_page < _LEAVES_BELOW)
+        for _ in walk.run():
+            pass
+    finally:
+        os.close(descriptor)
+    return [*map(str, walk.faults), *misnamed(walk)]
 
 
-def _damaged(path: Path, why: str) -> StoreDamaged:
+def misnamed(walk: Walk) -> list[str]:
+    """A table of ours that is missing beside one that is not ours: its name was hit. New ones are just missing."""
+    if not set(walk.tables) - _TABLES:
+        return []
+    return [f"the table {name.decode()} is missing" for name in sorted(_TABLES - set(walk.tables))]
+
+
+def leave_stamp(path: Path, *, suspect: bool = False) -> None:
+    """Say that the file is as it should be, now; or that LMDB could not make sense of it."""
+    with suppress(OSError, PageFault):
+        descriptor = os.open(path.with_name("clean"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, _SUSPECT if suspect else _stamp_of(path))
+        finally:
+            os.close(descriptor)
+
+
+def damaged(path: Path, why: str) -> StoreDamaged:
+    """The store cannot be used as it is."""
     return StoreDamaged(
-        f"{path} is damaged: {why}\n"
-        f"  -> restore the store from a backup, or move {path.parent.parent} away and start afresh",
+        f"{path} is damaged: {why}\n  -> `cas-run doctor --repair` saves all that can be read; or restore a backup",
         path,
     )
+
+
+def _stamp_of(path: Path) -> bytes:
+    """What changes with each commit, and when anything else writes to the file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        file = DataFile(descriptor)
+        found = os.fstat(descriptor)
+        transactions = [meta.transaction for meta in file.metas()]
+    finally:
+        os.close(descriptor)
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {transactions}\n".encode()
+
+
+def _headers(path: Path, descriptor: int) -> tuple[Meta, DataFile]:
+    """The newest header. Both have to be there, of two transactions in a row."""
+    try:
+        file = DataFile(descriptor)
+        while True:
+            metas = file.metas()
+            if len(metas) == 2 and metas[0].transaction - metas[1].transaction in (0, 1):
+                break
+            again = file.metas()  # a living writer may have come in between
+            if again == metas:
+                raise damaged(path, "its two headers contradict each other")
+    except PageFault as fault:
+        raise damaged(path, str(fault)) from fault
+    file = DataFile(descriptor)  # its size after the headers: a living file only grows
+    newest, other = metas
+    if newest.transaction == other.transaction and newest.transaction:
+        raise damaged(path, "its two headers contradict each other")
+    return newest, file
+
+
+def _check_short(path: Path, file: DataFile, newest: Meta, expected: int) -> None:
+    """A free page at the very end may never have been written; anything else that is missing is damage."""
+    walk = Walk(file, newest, leaves=True)
+    for _ in walk.run():
+        pass
+    if walk.faults:
+        raise damaged(path, f"it was cut off: {file.size} of {expected} bytes are left")

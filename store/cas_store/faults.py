@@ -12,6 +12,14 @@ from cas_store.errors import StoreDamaged, StoreError, StoreFull, StoreRefused
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_OF_DAMAGE = (
+    lmdb.CorruptedError,
+    lmdb.PageNotFoundError,
+    lmdb.InvalidError,
+    lmdb.VersionMismatchError,
+    lmdb.CursorFullError,
+    lmdb.BadTxnError,
+)
 _SPARE = 1 << 20  # bytes; with less, a failed write means a full disk, whatever it is called
 _PROBE = 1 << 16  # bytes; a quota shows only to who writes
 
@@ -40,16 +48,9 @@ def translate(error: Exception, path: Path, doing: str) -> StoreError:
         )
     if isinstance(error, lmdb.ReadersFullError):
         return StoreError(f"{what}; too many reading at once\n  -> run fewer processes against it", path)
-    if isinstance(error, (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)):
+    if isinstance(error, _OF_DAMAGE):
         return StoreDamaged(
-            f"{what}\n  -> stop what uses the store and restore a backup, or move the folder away and start afresh",
-            path,
-        )
-    if code == errno.EXDEV:
-        return StoreRefused(
-            f"{what}; its folders lie on different file systems, where nothing can be renamed into place\n"
-            f"  -> keep the whole store on one, with a link to it if need be",
-            path,
+            f"{what}\n  -> `cas-run doctor --repair` saves all that can be read; or restore a backup", path
         )
     if code in (errno.EMFILE, errno.ENFILE):
         return StoreError(f"{what}\n  -> let go of some results, or raise the limit of open files (ulimit -n)", path)

@@ -17,6 +17,7 @@ from pathlib import Path
 from cas_store.errors import StoreDamaged, StoreTooNew
 
 FORMAT = 1
+IDENTITY_KEY = b"\x00store"  # in META: the content of STORE, so that an emptied or exchanged durable/ is noticed
 _ID_SIZE = 16
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +17,11 @@ from cas_store.digest import DIGEST_SIZE
 from cas_store.errors import StoreDamaged, StoreMissing, StoreRefused
 from cas_store.faults import translate
 from cas_store.ground import check_ground
-from cas_store.layout import Layout, identity_text, parse_identity, sync_folder, write_durably
+from cas_store.layout import IDENTITY_KEY, Layout, identity_text, parse_identity, sync_folder, write_durably
 from cas_store.rows import Seal
 from cas_store.tables import Table
 
 _ID_SIZE = 16
-_ID_KEY = b"\x00store"  # in META: the content of STORE, so that an emptied or exchanged durable/ is noticed
-_FIRST_PAGES = 3 * mmap.PAGESIZE  # what LMDB writes before it first syncs
 _LEFT_ALONE = "  -> choose another folder, with --store or CAS_RUN_STORE"
 
 
@@ -81,34 +78,17 @@ def _found(layout: Layout, *, create: bool, map_size: int) -> Opened:
     layout.root.chmod(0o700)
     for folder in layout.folders():
         folder.mkdir(mode=0o700, exist_ok=True)
-    _forget_torn_founding(layout)
     database = _database(layout, map_size)
     try:
         database.open()
         store_id = _enter_identity(layout, database)
         sync_folder(layout.durable)
-        sync_folder(layout.root)  # else STORE may survive a power cut, and durable/ not: that would be damage
         write_durably(layout.identity, identity_text(store_id))
-        for folder in layout.root.parents:
-            # Folders above it may be new, too, and made by somebody who was killed before they were synced.
-            if os.access(folder, os.R_OK | os.W_OK):
-                sync_folder(folder)
+        sync_folder(layout.root.parent)
     except BaseException:
         database.close()
         raise
     return Opened(layout, store_id, database)
-
-
-def _forget_torn_founding(layout: Layout) -> None:
-    """Remove a data file that a power cut tore before its first sync, which is before anybody was told anything."""
-    file = layout.durable / "data.mdb"
-    try:
-        check_data_file(file)
-    except StoreDamaged:
-        # By its first sync it has more pages than these; a store that was ever opened has a folder in scratch/.
-        if file.stat().st_size > _FIRST_PAGES or any(layout.scratch.iterdir()) or _has_blobs(layout):
-            raise
-        file.unlink()
 
 
 def _enter_identity(layout: Layout, database: Database) -> bytes:
@@ -117,13 +97,13 @@ def _enter_identity(layout: Layout, database: Database) -> bytes:
 
     def job(transaction: lmdb.Transaction[bytes]) -> bytes:
         handle = database.handles[Table.META]
-        row = transaction.get(_ID_KEY, None, handle)
+        row = transaction.get(IDENTITY_KEY, None, handle)
         if row is not None:
             return parse_identity(row[DIGEST_SIZE:], layout.durable)
         if any(transaction.stat(handle)["entries"] for handle in database.handles.values()) or _has_blobs(layout):
             raise _without_identity(layout)
-        row = Seal(wanted, Table.META.value).close(_ID_KEY, identity_text(wanted))
-        transaction.put(_ID_KEY, row, db=handle)
+        row = Seal(wanted, Table.META.value).close(IDENTITY_KEY, identity_text(wanted))
+        transaction.put(IDENTITY_KEY, row, db=handle)
         return wanted
 
     return database.write(job, "founding it")
@@ -132,21 +112,21 @@ def _enter_identity(layout: Layout, database: Database) -> bytes:
 def _check_identity(layout: Layout, database: Database, store_id: bytes) -> None:
     view = database.view()
     try:
-        row = view.get(Table.META, _ID_KEY)
+        row = view.get(Table.META, IDENTITY_KEY)
     finally:
         view.close()
     seal = Seal(store_id, Table.META.value)
     if row is not None:
-        if seal.open(_ID_KEY, row) is not None:
+        if seal.open(IDENTITY_KEY, row) is not None:
             return
         _check_not_anothers(layout, store_id, row)
     # One damaged row, perhaps in quarantine by now, whose content the STORE file has.
-    fresh = seal.close(_ID_KEY, identity_text(store_id))
+    fresh = seal.close(IDENTITY_KEY, identity_text(store_id))
 
     def job(transaction: lmdb.Transaction[bytes]) -> None:
         if not any(transaction.stat(handle)["entries"] for handle in database.handles.values()):
             raise _emptied(layout)
-        transaction.put(_ID_KEY, fresh, db=database.handles[Table.META])
+        transaction.put(IDENTITY_KEY, fresh, db=database.handles[Table.META])
 
     database.write(job, "mending the row of its identity")
 
@@ -156,7 +136,7 @@ def _check_not_anothers(layout: Layout, store_id: bytes, row: bytes) -> None:
         other = parse_identity(row[DIGEST_SIZE:], layout.durable)
     except StoreDamaged:
         return
-    if other != store_id and Seal(other, Table.META.value).open(_ID_KEY, row) is not None:
+    if other != store_id and Seal(other, Table.META.value).open(IDENTITY_KEY, row) is not None:
         msg = (
             f"{layout.durable} belongs to another store than {layout.identity}\n"
             f"  -> put back the two that belong together; a store is moved or copied as a whole folder"
@@ -176,7 +156,7 @@ def _has_blobs(layout: Layout) -> bool:
 def _emptied(layout: Layout) -> StoreDamaged:
     return StoreDamaged(
         f"the store at {layout.root} has lost its rows: {layout.durable / 'data.mdb'} is missing or empty\n"
-        f"  -> restore it from a backup; or move {layout.root} away and start afresh",
+        f"  -> restore it from a backup; or `cas-run doctor --repair` starts afresh with what is left",
         layout.root,
     )
 
@@ -184,7 +164,7 @@ def _emptied(layout: Layout) -> StoreDamaged:
 def _without_identity(layout: Layout) -> StoreDamaged:
     return StoreDamaged(
         f"the folder {layout.root} holds the parts of a store, but {layout.identity} is missing\n"
-        f"  -> restore the folder from a backup, or move it away and start afresh",
+        f"  -> `cas-run doctor --repair` takes it from the rows; or restore the folder from a backup",
         layout.root,
     )
 
