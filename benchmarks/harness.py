@@ -41,6 +41,7 @@ class Figure:
     reach: str = ""  # in words: what the ratio or figure should be
     p90: float | None = None
     most: float | None = None
+    p99: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -49,8 +50,15 @@ class Figure:
 
 def spread(seconds: Sequence[float]) -> tuple[float, float, float]:
     """Median, p90 and maximum."""
+    median, p90, _, most = spread_of(seconds)
+    return median, p90, most
+
+
+def spread_of(seconds: Sequence[float]) -> tuple[float, float, float, float]:
+    """Median, p90, p99 and maximum, for what was done often enough."""
     ordered = sorted(seconds)
-    return statistics.median(ordered), ordered[int(0.9 * (len(ordered) - 1))], ordered[-1]
+    p90, p99 = (ordered[int(share * (len(ordered) - 1))] for share in (0.9, 0.99))
+    return statistics.median(ordered), p90, p99, ordered[-1]
 
 
 def seconds_of(call: Callable[[], object], times: int) -> list[float]:
@@ -64,12 +72,18 @@ def seconds_of(call: Callable[[], object], times: int) -> list[float]:
 
 
 def table_of(figures: Sequence[Figure]) -> str:
-    lines = [f"{'':<58}{'limit':>10}{'ours':>10}{'p90':>10}{'max':>10}{'ratio':>7}  reach"]
+    lines = [f"{'':<58}{'limit':>10}{'ours':>10}{'p90':>10}{'p99':>10}{'max':>10}{'ratio':>7}  reach"]
     for figure in figures:
-        columns = "".join(f"{shown(each):>10}" for each in (figure.limit, figure.ours, figure.p90, figure.most))
+        columns = "".join(
+            f"{shown(each):>10}" for each in (figure.limit, figure.ours, figure.p90, figure.p99, figure.most)
+        )
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
         lines.append(f"{figure.what + ', ' + figure.unit:<58}{columns}{ratio:>7}  {figure.reach}")
-    notes = dict.fromkeys(f"limit of {figure.what}: {figure.limit_is}" for figure in figures if figure.limit_is)
+    limits: dict[str, list[str]] = {}
+    for figure in figures:
+        if figure.limit_is:
+            limits.setdefault(figure.limit_is, []).append(figure.what.strip())
+    notes = [f"limit of {what[0]}{' and the like' if what[1:] else ''}: {words}" for words, what in limits.items()]
     return "\n".join([*lines, *notes])
 
 

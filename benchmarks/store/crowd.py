@@ -1,0 +1,71 @@
+"""A store of many records: what it costs to open, and what gc and doctor take for it."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.harness import Figure, Options, spread_of
+from benchmarks.store.processes import ask, folder, surroundings
+
+OPENER = "opener.py"
+OPENED = "LMDB alone opens the same file and reads one row of it"
+COMMANDS = {  # what is measured: the command's words, what LMDB alone does beside it, in words
+    "gc --dry-run": (["gc", "--dry-run"], "scan", "LMDB alone goes over all rows"),
+    "doctor": (["doctor"], "digests", "LMDB alone goes over all rows, and each is digested"),
+}
+
+
+def measure(options: Options) -> tuple[list[Figure], list[str]]:
+    count, times, rounds = (50_000, 9, 2) if options.quick else (1_000_000, 31, 5)
+    with folder() as made:
+        few, many = made / "few", made / "many"
+        ask("filled.py", few, 1000)
+        seconds = ask("filled.py", many, count)
+        notes = [f"a store of {count:,} records in {count // 1000:,} dispatches, made in {seconds:.0f} s"]
+        found = opening(few, many, count, times)
+        for name, (words, alone, limit_is) in COMMANDS.items():
+            if find_spec(f"cas_run.commands.{words[0]}") is None:
+                notes.append(f"cas-run {words[0]}: not there yet")
+                continue
+            found += command(name, words, many, count, rounds, alone, limit_is)
+    return found, notes
+
+
+def opening(few: Path, many: Path, count: int, times: int) -> list[Figure]:
+    taken: dict[str, list[float]] = {"raw": [], "few": [], "many": []}
+    for number in range(times):
+        asked = [("raw", "raw", many), ("few", "ours", few), ("many", "ours", many)]
+        for name, kind, where in asked[number % 3 :] + asked[: number % 3]:
+            taken[name].append(ask(OPENER, kind, where)[0])
+    limit = 1e3 * statistics.median(taken["raw"])
+    return [
+        figure(f"open, {words} records", "ms", 1e3, taken[name], limit, OPENED)
+        for name, words in (("few", "1,000"), ("many", f"{count:,}"))
+    ]
+
+
+def command(
+    name: str, words: list[str], where: Path, count: int, rounds: int, alone: str, limit_is: str
+) -> list[Figure]:
+    """The whole command as users start it, with its imports."""
+    taken, limit = [], []
+    for _ in range(rounds):
+        limit.append(ask(OPENER, alone, where)[0])
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "cas_run.main", *words, "--store", str(where)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings())
+        taken.append(time.perf_counter() - start)
+        if ended.returncode:
+            raise RuntimeError(f"cas-run {name} ended with {ended.returncode}: {ended.stderr}")
+    what = f"cas-run {name}, {count:,} records"
+    return [figure(what, "s", 1.0, taken, statistics.median(limit), limit_is)]
+
+
+def figure(what: str, unit: str, scale: float, seconds: list[float], limit: float, limit_is: str) -> Figure:
+    median, p90, p99, most = (scale * each for each in spread_of(seconds))
+    return Figure(what, unit, median, limit, limit_is, "", p90, most, p99)

@@ -1,0 +1,63 @@
+"""A process that opens a store, by the store or by LMDB alone, or reads all rows of it. A script.
+
+    opener.py ours|raw|scan|digests FOLDER
+
+Opening ends with a record that was read. Answers with the seconds, imports not counted, and the largest resident
+size in bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lmdb
+from xxhash import xxh3_128_digest
+
+from cas_store import Store, Table
+
+SOUGHT = b"\x80"
+
+
+def ours(folder: Path) -> None:
+    with Store.open(folder).snapshot() as snapshot:
+        list(snapshot.scan(Table.RECORDS, SOUGHT, limit=1))
+
+
+def raw(folder: Path) -> None:
+    environment, handles = opened(folder)
+    with environment.begin() as transaction, transaction.cursor(handles[Table.RECORDS]) as cursor:
+        cursor.set_range(SOUGHT)
+        bytes(cursor.value())
+
+
+def scan(folder: Path, look: Callable[[Any], object] = len) -> None:
+    environment, handles = opened(folder)
+    with environment.begin(buffers=True) as transaction:
+        for handle in handles.values():
+            for key, value in transaction.cursor(handle):
+                look(key)
+                look(value)
+
+
+def digests(folder: Path) -> None:
+    scan(folder, xxh3_128_digest)
+
+
+def opened(folder: Path) -> tuple[lmdb.Environment, dict[Table, lmdb._Database]]:
+    environment = lmdb.open(str(folder / "durable"), map_size=64 << 30, max_dbs=len(Table), lib_version=0)
+    return environment, {table: environment.open_db(table.value.encode(), create=False) for table in Table}
+
+
+if __name__ == "__main__":
+    measure = {"ours": ours, "raw": raw, "scan": scan, "digests": digests}[sys.argv[1]]
+    where = Path(sys.argv[2])
+    start = time.perf_counter()
+    measure(where)
+    seconds = time.perf_counter() - start
+    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
