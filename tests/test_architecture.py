@@ -37,8 +37,9 @@ READING_ORDER = {
         """,
         "cas_engine": """
             errors contexts signatures omission options values files bindings graph handles tracing electron lattice
-            substitution importing program fingerprint live installed reached
-            classes image arrays oddities by_value streams frames unstorable deep definitions codec capsule unchanged
+            substitution importing program fingerprint changeable live installed reached
+            classes image arrays oddities by_value streams frames unstorable deep definitions codec capsule lending
+            unchanged
             records keys policy plan outcome manifest board
             settings location ledger accepted journal kept previews explain recorder
             answers references inputs replacement preparation

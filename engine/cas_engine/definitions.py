@@ -16,7 +16,7 @@ import threading
 import types
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +117,8 @@ def load_by_value(
 
     `fresh`: loaded anew, with globals that nobody has changed since they were recorded.
     """
+    # What somebody has to himself is not to be met by anybody else.
+    fresh = fresh or live.has_own_classes()
     digest = digest_of(stream)
     with _lock:
         if digest in _loaded and not fresh:
@@ -140,10 +142,19 @@ def load_by_value(
             "  -> compare the installed packages with those that were recorded"
         ) from error
     with _lock:
-        _loaded[digest] = found
+        if not fresh:
+            _loaded[digest] = found
         if len(_loaded) > _MEMORY:
             _loaded.popitem(last=False)
     return found
+
+
+def forget(classes: Collection[type]) -> None:
+    """No longer take these classes for what was recorded: a call has changed them."""
+    live.forget(classes)
+    with _lock:
+        for digest in [digest for digest, found in _loaded.items() if isinstance(found, type) and found in classes]:
+            del _loaded[digest]
 
 
 def missing_import(error: ImportError, shown: str, versions: dict[str, str]) -> EnvironmentMismatch:

@@ -273,6 +273,8 @@ class Evaluation:
         differs = before is not None and before.value != reply.value
         if differs:
             extra["warning"] = _NOT_REPEATED
+        if reply.warning:
+            extra["warning"] = "; ".join(filter(None, (extra.get("warning"), reply.warning)))
         record = Record(
             value=reply.value,
             blob=done.blob.digest,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Protocol
 
 from cas_engine.bindings import consts_in
 from cas_engine.contexts import context_for_call
-from cas_engine.unchanged import LiveCode, RecordedCode
+from cas_engine.unchanged import Code, RecordedCode, calling
 from cas_engine.worker import Fetch, InputGone, Raised, Reply, Returned, Task, run
 from cas_store.blobs import PreparedBlob
 from cas_store.digest import Digest
@@ -41,7 +40,7 @@ class Job:
 
     task: Task
     store: Store
-    code: LiveCode | RecordedCode
+    code: Code
     on_begin: Callable[[], None] | None = None
     context: Context = field(default_factory=context_for_call)
 
@@ -52,18 +51,13 @@ class Job:
     def _run(self) -> Done:
         if self.on_begin is not None:
             self.on_begin()
-        fetch, code = self.store.get_blob, self.code
-        used: list[Callable[..., object]] = []
+        return finished(called(self.task, self.store.get_blob, self.code), self.store)
 
-        def load() -> Callable[..., object]:
-            used.append(code.function(fetch(self.task.capsule)))
-            return used[-1]
 
-        reply = run(self.task, fetch, load)
-        if used and isinstance(code, LiveCode) and code.is_own(used[-1]) and code.changed_since(time.monotonic()):
-            # It may have read what was not recorded.
-            reply = run(self.task, fetch, load)
-        return finished(reply, self.store)
+def called(task: Task, fetch: Fetch, code: Code) -> Reply:
+    """The reply to a call of this code, with what is to be said about it."""
+    reply, warning = calling(code, lambda function: run(task, fetch, lambda: function(fetch(task.capsule))))
+    return replace(reply, warning=warning) if warning and isinstance(reply, Returned) else reply
 
 
 def finished(reply: Reply, store: Store) -> Done:
@@ -168,9 +162,19 @@ class Foreign:
             report(Done(Raised(f"its executor takes no work: {error}\n  -> give one that is still open", 0.0), None))
 
 
+_MOST_SHIPPED = 256
+_shipped: dict[Digest, RecordedCode] = {}  # in a process of the executor's; the last used is last
+_shipped_lock = threading.Lock()
+
+
 def run_shipped(task: Task, blobs: dict[Digest, bytes]) -> Reply:
     """Make a call where there is no store; the reply's pieces are bytes."""
-    reply = run(task, _fetch_from(blobs))
+    with _shipped_lock:
+        code = _shipped.pop(task.capsule, None) or RecordedCode()
+        _shipped[task.capsule] = code
+        if len(_shipped) > _MOST_SHIPPED:
+            del _shipped[next(iter(_shipped))]
+    reply = context_for_call().run(called, task, _fetch_from(blobs), code)
     if isinstance(reply, Returned):
         whole = b"".join(reply.encoded.pieces)
         encoded = type(reply.encoded)([whole], len(whole))

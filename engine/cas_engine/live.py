@@ -13,8 +13,9 @@ import sys
 import threading
 import types
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -109,8 +110,57 @@ def code_of(thing: object, session: Session, depends_on: Sequence[object] = ()) 
         return None
 
 
+class OwnClasses:
+    """Classes that one load of recorded code has to itself, because calls change them; and those derived from them."""
+
+    def __init__(self, names: frozenset[tuple[str, str]]) -> None:
+        self.made: dict[ClassKey, type] = {}
+        self._names = names
+
+    def concern(self, cls: type) -> bool:
+        """Whether it is one of them, wherever it was made."""
+        return any((each.__module__, each.__qualname__) in self._names for each in cls.__mro__)
+
+
+_own_classes: ContextVar[OwnClasses | None] = ContextVar("own_classes", default=None)
+
+
+@contextmanager
+def classes_of(own: OwnClasses | None) -> Iterator[None]:
+    """Around the loading of code that has classes to itself, and around the call of it."""
+    token = _own_classes.set(own)
+    try:
+        yield
+    finally:
+        _own_classes.reset(token)
+
+
+def has_own_classes() -> bool:
+    """Whether what is loaded now may need other classes than what everybody else loads."""
+    return _own_classes.get() is not None
+
+
 def find_class(name: Name, code: bytes, session: Session) -> type | None:
     """The class for a recorded one: the live one with the same code, or one already loaded by value."""
+    own = _own_classes.get()
+    if own is None:
+        return _find_class(name, code, session)
+    made = own.made.get(key_of(name, code))
+    if made is not None:
+        return made
+    found = _find_class(name, code, session)
+    return None if found is not None and own.concern(found) else found
+
+
+def forget(classes: Collection[type]) -> None:
+    """No longer take these for what was recorded: a call has changed them."""
+    with _classes_lock:
+        for table in (_loaded, _own):
+            for key in [key for key, cls in list(table.items()) if cls in classes]:
+                table.pop(key, None)
+
+
+def _find_class(name: Name, code: bytes, session: Session) -> type | None:
     found = find(name, code, session)
     if isinstance(found, type):
         return found
@@ -129,6 +179,10 @@ def key_of(name: Name, code: bytes) -> ClassKey:
 
 def agree_on(made: list[tuple[ClassKey, type]]) -> bool:
     """Make classes known to later streams; False if another thread was first with one of them."""
+    own = _own_classes.get()
+    if own is not None:
+        own.made.update((key, cls) for key, cls in made if own.concern(cls))
+        made = [(key, cls) for key, cls in made if not own.concern(cls)]
     with _classes_lock:
         if any(_loaded.get(key, cls) is not cls for key, cls in made):
             return False

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 import types
 from collections.abc import Callable
 from typing import Any
 
 from cas_engine import codec
+from cas_engine.changeable import is_fixed
 from cas_engine.live import Session
-
-_FIXED = (
-    *(type(None), bool, int, float, complex, str, bytes, range, slice, type, type(...), type(NotImplemented)),
-    *(types.FunctionType, types.BuiltinFunctionType, types.ModuleType, enum.Enum),
-)
 
 
 def with_own_defaults(fn: Callable[..., Any], session: Session) -> Callable[..., Any]:
@@ -21,7 +16,7 @@ def with_own_defaults(fn: Callable[..., Any], session: Session) -> Callable[...,
     if type(fn) is not types.FunctionType:
         return fn
     positional, keywords = fn.__defaults__ or (), fn.__kwdefaults__ or {}
-    if all(map(_is_fixed, positional)) and all(map(_is_fixed, keywords.values())):
+    if all(map(is_fixed, positional)) and all(map(is_fixed, keywords.values())):
         return fn
     own = types.FunctionType(
         fn.__code__, fn.__globals__, fn.__name__, tuple(_copy(value, session) for value in positional), fn.__closure__
@@ -33,20 +28,9 @@ def with_own_defaults(fn: Callable[..., Any], session: Session) -> Callable[...,
     return own
 
 
-def _is_fixed(value: object) -> bool:
-    if type(value) in (tuple, frozenset):
-        return all(map(_is_fixed, value))  # type: ignore[call-overload]
-    # An object without any state stands for itself: `if x is MISSING`.
-    return isinstance(value, _FIXED) or (type(value).__hash__ is object.__hash__ and not _has_state(value))
-
-
-def _has_state(value: object) -> bool:
-    return bool(getattr(value, "__dict__", None)) or type(value).__basicsize__ > object.__basicsize__ + 16
-
-
 def _copy(value: Any, session: Session) -> Any:
     """As it would come if the call had spelled it out; what cannot be stored has to do as it is."""
-    if _is_fixed(value):
+    if is_fixed(value):
         return value
     try:
         return codec.decode(b"".join(codec.encode(value, session).pieces), session)

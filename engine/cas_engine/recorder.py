@@ -10,6 +10,7 @@ from typing import Any
 
 from cas_engine import capsule, codec
 from cas_engine.bindings import Const
+from cas_engine.changeable import exposure_of
 from cas_engine.electron import Electron
 from cas_engine.errors import Undigestible
 from cas_engine.fingerprint import Fingerprint, Fingerprinter
@@ -146,14 +147,18 @@ class Recorder:
         key = digest_of(b"capsule\0" + fingerprint.code + about)
         known = self.store.get(Table.CAPSULES, key)
         if known is not None and not self.store.find_missing([known]):
-            self.live[known] = LiveCode(fn, self.session.of(fn))
+            self.live[known] = self._live_code(fn)
             return known
         packed = capsule.pack(fn, fingerprint, self.session, depends_on)
         digest = self._keep([packed])
         self.packed[digest] = packed
         self.writes.append(Put(Table.CAPSULES, key, digest))
-        self.live[digest] = LiveCode(fn, self.session.of(fn))
+        self.live[digest] = self._live_code(fn)
         return digest
+
+    def _live_code(self, fn: Callable[..., Any]) -> LiveCode:
+        recorded = self.session.of(fn)
+        return LiveCode(fn, recorded, exposure_of(fn, recorded, self.session))
 
     def _const(self, digest: Digest, pieces: Sequence[bytes | memoryview], files: tuple[FileContent, ...]) -> Const:
         if sum(memoryview(piece).nbytes for piece in pieces) <= _INLINE_LIMIT:

@@ -9,13 +9,13 @@ from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
 
-from cas_engine import capsule, codec, files, keys, ledger
+from cas_engine import codec, files, keys, ledger
 from cas_engine.answers import load_manifest
 from cas_engine.bindings import Const, Template, materialize
 from cas_engine.errors import UnknownDispatch
 from cas_engine.executors import Answer, finished
 from cas_engine.explain import Baseline
-from cas_engine.graph import Row
+from cas_engine.graph import Graph, Row
 from cas_engine.inputs import bind_inputs
 from cas_engine.kept import kept_samples, outcomes_of
 from cas_engine.manifest import Manifest
@@ -23,7 +23,10 @@ from cas_engine.outcome import NodeOutcome, NodeStatus
 from cas_engine.preparation import Prepared, as_lattice, environment_of
 from cas_engine.recorder import Recorder
 from cas_engine.tracing import trace
+from cas_engine.unchanged import Code, FunctionOf, RecordedCode, calling
+from cas_engine.values import FileContent
 from cas_engine.worker import InputGone, Raised, Task, returned, trimmed
+from cas_store.digest import Digest
 from cas_store.errors import BlobDamaged, BlobMissing, CasRunError
 from cas_store.store import Store
 
@@ -40,6 +43,7 @@ class Sublattices:
         self._evaluate_inner = evaluate_inner
         self._dispatches: dict[int, str] = {}
         self._before: dict[str, str] | None = None
+        self._recorded: dict[Digest, RecordedCode] = {}
 
     def dispatch_of(self, node: int) -> str:
         """The dispatch that a sublattice was evaluated as, "" if it was not."""
@@ -92,19 +96,22 @@ class Sublattices:
 
         args = [materialize(binding, const, slot) for binding in task.args]
         kwargs = {name: materialize(binding, const, slot) for name, binding in task.kwargs}
-        live = self._prepared.recorder.live.get(row.capsule)
         blob = self._store.get_blob(row.capsule)
         replaced = {one.slot: one for one in self._prepared.manifest.replaced}
-        while True:
-            lattice = as_lattice(function := capsule.load(blob) if live is None else live.function(blob))
+
+        def traced(
+            function: FunctionOf,
+        ) -> tuple[Recorder, Template, tuple[tuple[str, str], ...], set[FileContent], Graph]:
+            lattice = as_lattice(function(blob))
             recorder = Recorder(self._store)
-            inputs: Template
             inputs, previews = bind_inputs(recorder, row, args, kwargs)
             recorder.live.update(self._prepared.recorder.live)
             given = set(recorder.files)
-            graph = trace(lattice, args, kwargs, recorder, replaced)
-            if live is None or not live.is_own(function) or not live.changed_since(time.monotonic()):
-                break
+            return recorder, inputs, previews, given, trace(lattice, args, kwargs, recorder, replaced)
+
+        live = self._prepared.recorder.live.get(row.capsule)
+        code: Code = self._recorded.setdefault(row.capsule, RecordedCode()) if live is None else live
+        (recorder, inputs, previews, given, graph), _ = calling(code, traced)
         before = self._dispatch_before(node)
         kept, baseline = None, None
         if before:

@@ -1,7 +1,7 @@
-"""The live function of an electron, for as long as it is what was recorded.
+"""What a call runs: the live function of an electron for as long as it is what was recorded, else the recorded one.
 
 A dispatch runs beside the program that made it, and that program goes on: it may rebind a global, edit a table, patch a
-helper while a call waits or runs. A call then runs the recorded code, by value.
+helper while a call waits or runs. And calls may change what they read. A call then runs the recorded code, by value.
 """
 
 from __future__ import annotations
@@ -10,68 +10,110 @@ import ast
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, Protocol, TypeVar
 
 from cas_engine import capsule
+from cas_engine.changeable import Exposure, exposure_of, last_name, written_by
 from cas_engine.definitions import load_by_value
-from cas_engine.fingerprint import Component, Fingerprint, Fingerprinter
+from cas_engine.fingerprint import Component, Fingerprint, Fingerprinter, KnownTables
 from cas_engine.frames import take_apart
+from cas_engine.lending import Lending, Loaded, changed_between
 
 # A look costs about a tenth of this; calls that begin within it share one.
 _TRUST_S = 0.001
 _FIXED = (int, float, complex, str, bytes, bool, type(None), tuple)
-# What components of these begin with in words. Such values come back from a capsule just as they were.
-_TABLES = (
-    "[",
-    "{",
-    "<ndarray",
-    "<DataFrame",
-    "<Series",
-    "bytearray(",
-    "defaultdict(",
-    "deque(",
-    "Counter(",
-    "OrderedDict(",
-)
+_AGAIN = 4  # times that a call is made at most
+
+
+Result = TypeVar("Result")
+FunctionOf = Callable[["bytes | memoryview"], Callable[..., Any]]  # of a capsule
+
+
+class Loan(Protocol):
+    """The function for one call."""
+
+    def function(self, blob: bytes | memoryview) -> Callable[..., Any]:
+        """The function. Raises CapsuleError, EnvironmentMismatch."""
+
+    def end(self) -> tuple[str, ...] | None:
+        """After the call: warnings; None if it may have read what was not recorded, and is to be made again."""
+
+
+class Code(Protocol):
+    """What gives each call its function."""
+
+    def loan(self) -> Loan:
+        """For one call."""
+
+
+def calling(code: Code, call: Callable[[FunctionOf], Result]) -> tuple[Result, str]:
+    """What comes of a call that has read what was recorded, and what is to be said about it.
+
+    `call` is given what makes a function of a capsule. It is called again if that has read anything else.
+    """
+    for _ in range(_AGAIN):
+        loan = code.loan()
+        try:
+            result = call(loan.function)
+        finally:
+            warnings = loan.end()
+        if warnings is not None:
+            break
+    return result, "; ".join((_UNSETTLED,) if warnings is None else warnings)
+
+
+_UNSETTLED = "what it reads is changed by others again and again: it may not have read what was recorded"
 
 
 class LiveCode:
     """A function of this process, with the fingerprint that it had when it was recorded.
 
-    What reads a table or an array of the program runs by value from the start: whether such a thing was changed by the
-    call itself or by somebody else could not be told afterwards. What reads other things that can change, such as
-    instances, runs live as long as they are what they were when a call begins.
+    What reads anything that a call could change in place runs by value from the start: whether such a thing was changed
+    by the call itself or by somebody else could not be told afterwards, and what the program holds stays as it is.
+    What cannot be recorded has to do as it is, and says so once it has changed.
     """
 
-    def __init__(self, fn: Callable[..., Any], recorded: Fingerprint) -> None:
+    def __init__(self, fn: Callable[..., Any], recorded: Fingerprint, exposure: Exposure) -> None:
         self._fn = fn
-        self._code = recorded.code
+        self._recorded = recorded
+        self._exposure = exposure
         self._fixed = _fixed_of(recorded)
         self._reaches_nothing = sum(c.kind != "package" for c in recorded.components) == 1
-        self._reads_tables = any(c.kind == "value" and c.detail.startswith(_TABLES) for c in recorded.components)
         self._can_be_recorded: bool | None = None  # None: not looked at yet
         self._is_live = True
-        self._recorded: Callable[..., Any] | None = None
         self._lock = threading.Lock()
         self._looked = time.monotonic()
+        self._by_value = RecordedCode(by_value=True)
+        self._tables = KnownTables()
 
-    def is_own(self, function: Callable[..., Any]) -> bool:
-        """Whether `function` gave the live one, so that what it read has to be looked at again."""
-        return function is self._fn
+    def loan(self) -> Loan:
+        """For one call."""
+        return _LiveLoan(self)
 
-    def function(self, blob: bytes | memoryview) -> Callable[..., Any]:
-        """The function if it is what was recorded, else that of the capsule. Raises CapsuleError."""
+    def live_function(self, blob: bytes | memoryview) -> Callable[..., Any] | None:
+        """The function if it is what was recorded, and stays so."""
         if self._can_be_recorded is None and not self._reaches_nothing:
             self._can_be_recorded = not capsule.header(blob).fault
-            # What cannot be recorded has to do as it is.
-            self._is_live = not (self._reads_tables and self._can_be_recorded)
+            self._is_live = not (self._exposure.anything and self._can_be_recorded)
         if self._is_live and time.monotonic() - self._looked > _TRUST_S:
             self._look(also_what_calls_change=bool(self._can_be_recorded))
-        if self._is_live:
-            return self._fn
-        if self._recorded is None:
-            self._recorded = _by_value(blob)
-        return self._recorded
+        return self._fn if self._is_live else None
+
+    def by_value(self) -> Loan:
+        """The recorded function, for one call."""
+        return self._by_value.loan()
+
+    def warnings(self) -> tuple[str, ...]:
+        """After a call of the live function: what it should not have changed."""
+        if not self._exposure.anything:
+            return ()
+        try:
+            now = Fingerprinter(self._tables).of(self._fn)
+        except Exception:  # noqa: BLE001 - whatever it is now, it is not what was recorded
+            return (_SHARED.format("what it reads"),)
+        names = changed_between(self._recorded, now) if now.code != self._recorded.code else ()
+        return (_SHARED.format(_listed(names)),) if names else ()
 
     def changed_since(self, moment: float) -> bool:
         """Whether code or constants that the live function reads were others at any look after a moment (monotonic)."""
@@ -92,23 +134,92 @@ class LiveCode:
             except Exception:  # noqa: BLE001 - what cannot be looked at, perhaps because it is being changed, is not the same
                 self._is_live = False
                 return
-            same = now.code == self._code
+            same = now.code == self._recorded.code
             self._is_live = same or (not also_what_calls_change and self._fixed == _fixed_of(now))
 
 
-class RecordedCode:
-    """The function of a capsule, loaded once for a dispatch, so that what it does to its globals ends with that."""
-
-    def __init__(self) -> None:
-        self._function: Callable[..., Any] | None = None
-        self._lock = threading.Lock()
+class _LiveLoan:
+    def __init__(self, code: LiveCode) -> None:
+        self._code = code
+        self._by_value: Loan | None = None
+        self._is_used = False
 
     def function(self, blob: bytes | memoryview) -> Callable[..., Any]:
-        """The function. Raises CapsuleError, EnvironmentMismatch."""
+        found = self._code.live_function(blob)
+        if found is None:
+            self._by_value = self._code.by_value()
+            return self._by_value.function(blob)
+        self._is_used = True
+        return found
+
+    def end(self) -> tuple[str, ...] | None:
+        if self._by_value is not None:
+            return self._by_value.end()
+        if self._is_used and self._code.changed_since(time.monotonic()):
+            return None  # it may have read what was not recorded
+        return self._code.warnings() if self._is_used else ()
+
+
+class RecordedCode:
+    """The function of a capsule, as it was recorded for each call."""
+
+    def __init__(self, *, by_value: bool = False) -> None:
+        self._is_by_value = by_value
+        self._lending: Lending | None = None
+        self._live: LiveCode | None = None
+        self._lock = threading.Lock()
+
+    def loan(self) -> Loan:
+        """For one call."""
+        return _Lent(self)
+
+    def take(self, blob: bytes | memoryview) -> tuple[Lending, Loaded]:
+        """A load of the function. Raises CapsuleError, EnvironmentMismatch."""
         with self._lock:
-            if self._function is None:
-                self._function = capsule.load(blob, fresh=True)
-            return self._function
+            if self._lending is None:
+                load = (lambda: _by_value(blob)) if self._is_by_value else _best(blob)
+                self._lending = Lending(load)
+        return self._lending, self._lending.take()
+
+
+class _Lent:
+    def __init__(self, code: RecordedCode) -> None:
+        self._code = code
+        self._taken: tuple[Lending, Loaded] | None = None
+        self._use = ExitStack()
+
+    def function(self, blob: bytes | memoryview) -> Callable[..., Any]:
+        _, loaded = self._taken = self._code.take(blob)
+        self._use.enter_context(loaded.in_use())
+        return loaded.function
+
+    def end(self) -> tuple[str, ...] | None:
+        if self._taken is None:
+            return ()
+        lending, loaded = self._taken
+        with self._use:
+            names = lending.give_back(loaded)
+        return names and (_OWN.format(_listed(names)),)
+
+
+_OWN = "it changes {} while it runs: each call begins with what was recorded, and what it changes is not kept"
+_SHARED = (
+    "it changes {}, which cannot be recorded: later calls read what earlier ones left, and results depend on their "
+    "order; make it inside the electron, or pass it in"
+)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _best(blob: bytes | memoryview) -> Callable[[], Callable[..., Any]]:
+    """How to load a function: by name where that does, by value if a call could change what it reads."""
+    session = Fingerprinter()
+    function = capsule.load(blob, session, fresh=True)
+    if exposure_of(function, session.of(function), session).anything and not capsule.header(blob).fault:
+        return lambda: _by_value(blob)
+    return lambda: function
 
 
 def _by_value(blob: bytes | memoryview) -> Callable[..., Any]:
@@ -124,13 +235,13 @@ def _by_value(blob: bytes | memoryview) -> Callable[..., Any]:
 
 def _fixed_of(fingerprint: Fingerprint) -> frozenset[tuple[str, bytes]]:
     """Code and constants: what a call cannot change in passing."""
-    written = {warning.rpartition(" ")[2] for warning in fingerprint.warnings}
+    written = written_by(fingerprint)
     inside: set[str] = set()  # what can change, and what is told as a part of that
     fixed = []
     for component in fingerprint.components:
         if component.via in inside or (component.kind == "value" and not _is_fixed(component)):
             inside.add(component.name)
-        elif _is_fixed(component) and component.name.rpartition(".")[2] not in written:
+        elif _is_fixed(component) and last_name(component.name) not in written:
             fixed.append((component.name, component.digest))
     return frozenset(fixed)
 

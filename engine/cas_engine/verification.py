@@ -12,11 +12,13 @@ from typing import Any
 from cas_engine import ledger
 from cas_engine.calls import task_of
 from cas_engine.errors import BadOption
+from cas_engine.executors import called
 from cas_engine.kept import outcomes_of, record_from
 from cas_engine.location import StoreChoice, open_store
 from cas_engine.outcome import NO_DIGEST
 from cas_engine.result import Result, result_of
-from cas_engine.worker import InputGone, Raised, Task, run
+from cas_engine.unchanged import RecordedCode
+from cas_engine.worker import InputGone, Raised, Task
 from cas_store.digest import digest_of
 from cas_store.store import Store
 from cas_store.tables import Table
@@ -151,7 +153,7 @@ def _run(store: Store, chosen: Sequence[_Recorded], on_check: Callable[[Check], 
 
 
 def _check(store: Store, one: _Recorded) -> Check:
-    reply = run(one.task, store.get_blob)
+    reply = called(one.task, store.get_blob, RecordedCode())
     if isinstance(reply, InputGone):
         verdict, detail, seconds = "cannot", "an input of it is damaged or gone", 0.0
     elif isinstance(reply, Raised):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cas_engine
-from cas_engine import capsule, codec, seeding
+from cas_engine import codec, seeding
 from cas_engine.bindings import Binding, Const, materialize
 from cas_engine.errors import Undigestible, Unstorable
 from cas_engine.fingerprint import Fingerprinter
@@ -52,6 +52,7 @@ class Returned:
     parts: Parts
     files: tuple[FileContent, ...]
     seconds: float
+    warning: str = ""  # what is to be said of the call
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,11 @@ class InputGone:
 Reply = Returned | Raised | InputGone
 
 
-def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]] | None = None) -> Reply:
-    """Make the call. `load` gives the function where there is a shorter way to it than through its capsule."""
+def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]]) -> Reply:
+    """Make the call of what `load` gives."""
     session = Fingerprinter()
     try:
-        function = with_own_defaults(capsule.load(fetch(task.capsule), session) if load is None else load(), session)
+        function = with_own_defaults(load(), session)
         args = [_load(binding, task, fetch, session) for binding in task.args]
         kwargs = {name: _load(binding, task, fetch, session) for name, binding in task.kwargs}
     except (BlobMissing, BlobDamaged) as gone:

@@ -3,5 +3,6 @@
 from cas_engine.fingerprint.environment import effective, version_of
 from cas_engine.fingerprint.model import Component, Fingerprint
 from cas_engine.fingerprint.session import Fingerprinter
+from cas_engine.fingerprint.tables import KnownTables
 
-__all__ = ["Component", "Fingerprint", "Fingerprinter", "effective", "version_of"]
+__all__ = ["Component", "Fingerprint", "Fingerprinter", "KnownTables", "effective", "version_of"]

@@ -8,6 +8,7 @@ from types import ModuleType
 from cas_engine.fingerprint.constants import dumped
 from cas_engine.fingerprint.graph import DigestOf, Node, settle
 from cas_engine.fingerprint.origin import Kind, Owner
+from cas_engine.fingerprint.tables import KnownTables
 from cas_engine.values import Digester
 from cas_store.digest import digest_of
 
@@ -18,7 +19,14 @@ _UNKNOWN = digest_of(b"code")  # what stands for code inside a value while the v
 class Reach:
     """The graph of all that was looked at in one session. Not for several threads at once."""
 
-    def __init__(self, by_type: dict[type, Describer], describe_class: Describer, others: Describer) -> None:
+    def __init__(
+        self,
+        by_type: dict[type, Describer],
+        describe_class: Describer,
+        others: Describer,
+        tables: KnownTables | None = None,
+    ) -> None:
+        self._tables = tables
         self._by_type = by_type
         self._describe_class = describe_class
         self._describe_other = others
@@ -58,11 +66,18 @@ class Reach:
 
     def read_value(self, value: object) -> tuple[bytes, list[Node]]:
         """(digest of the value alone, the code in it). Raises Undigestible."""
+        content = None if self._tables is None else self._tables.content_of(value)
+        known = None if self._tables is None or content is None else self._tables.known(content)
+        if known is not None:
+            return known, []
         before, self._digest_of, self._met = (self._digest_of, self._met), None, []
         try:
-            return self._values.digest(value), list({id(node): node for node in self._met}.values())
+            digest, inside = self._values.digest(value), list({id(node): node for node in self._met}.values())
         finally:
             self._digest_of, self._met = before
+        if self._tables is not None and content is not None and not inside:
+            self._tables.remember(value, content, digest)
+        return digest, inside
 
     def mix_value(self, value: object, digest_of_node: DigestOf) -> bytes:
         """The digest of the value with that of the code in it."""

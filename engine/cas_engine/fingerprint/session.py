@@ -19,6 +19,7 @@ from cas_engine.fingerprint.modules import describe_module
 from cas_engine.fingerprint.reach import Reach
 from cas_engine.fingerprint.readings import WIDENING
 from cas_engine.fingerprint.sources import sources_of
+from cas_engine.fingerprint.tables import KnownTables
 from cas_engine.fingerprint.widening import Evaluated, Widening, describe_evaluated
 from cas_engine.values import Digester
 from cas_store.digest import digest_of
@@ -27,10 +28,11 @@ from cas_store.digest import digest_of
 class Fingerprinter:
     """A session: objects are taken as they are when first met, and looked at once. Any thread may ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, tables: KnownTables | None = None) -> None:
+        """`tables`: what other sessions with the same one found out need not be found out again."""
         by_type = {**BY_TYPE, types.FunctionType: describe_function, types.ModuleType: describe_module}
         by_type[Evaluated] = describe_evaluated
-        self._reach = Reach(by_type, describe_class, _describe_other)
+        self._reach = Reach(by_type, describe_class, _describe_other, tables)
         self._known: dict[int, tuple[object, Fingerprint]] = {}
         self._lock = threading.RLock()
         self._digester = Digester(self._code_in_argument)
@@ -56,6 +58,11 @@ class Fingerprinter:
             starts = [self._settled(fn), *(self._reach.settled(self._dependency(each)) for each in depends_on)]
             nodes = [node for start in starts for node, _ in reachable(start)]
         return sources_of(nodes, frozenset(component.name for component in fp.components))
+
+    def reached(self, fn: object) -> list[Node]:
+        """All that a function reaches by following what it reads."""
+        with self._lock:
+            return [node for node, _ in reachable(self._settled(fn))]
 
     def _settled(self, fn: object) -> Node:
         return self._reach.settled(self._reach.node(fn, ("root", id(fn))))
