@@ -37,7 +37,7 @@ READING_ORDER = {
         """,
         "cas_engine": """
             errors contexts signatures omission options values files bindings graph handles tracing electron lattice
-            substitution importing program fingerprint changeable live installed reached
+            substitution importing program fingerprint reading changeable live installed reached
             classes image arrays oddities by_value streams frames unstorable deep definitions codec capsule lending
             unchanged
             records keys policy plan outcome manifest board

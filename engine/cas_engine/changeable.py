@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cas_engine.fingerprint import Fingerprint, Fingerprinter
+from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.opcodes import number
+from cas_engine.reading import is_simple_table, only_reads
 
 _FIXED = (
     *(type(None), bool, int, float, complex, str, bytes, range, slice, type, type(...), type(NotImplemented)),
@@ -37,10 +39,11 @@ _WRITES = re.compile(r" writes the (?:global|variable) (\S+)")
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """Whether a call could change what later calls would read, and in which classes, by module and qualified name."""
+    """What can change of what code reads."""
 
-    anything: bool
-    classes: frozenset[tuple[str, str]]
+    can_change: bool  # whether anybody could change it in place
+    is_changed: bool  # whether its own calls could
+    classes: frozenset[tuple[str, str]]  # those that its calls could change, by module and qualified name
 
 
 def is_fixed(value: object) -> bool:
@@ -77,13 +80,26 @@ def exposure_of(fn: Callable[..., Any], found: Fingerprint, session: Fingerprint
             if any(may_change(child.name, child.obj) for child in held):
                 classes.add((cls.__module__, cls.__qualname__))
     values = {last_name(component.name) for component in found.components if component.kind == "value"}
-    anything = (
+    held = [node for node in nodes if node.kind == "value" and may_change(node.name, node.obj)]
+    is_changed = (
         bool(classes)
         or not written_by(found).isdisjoint(values)
         or any(node.evaluates or node.computes or node.kind == "module" for node in nodes)
-        or any(node.kind == "value" and may_change(node.name, node.obj) for node in nodes)
+        or (by_name and bool(held))
+        or not all(_is_only_read(node, nodes) for node in held)
     )
-    return Exposure(anything, frozenset(classes))
+    return Exposure(is_changed or bool(held), is_changed, frozenset(classes))
+
+
+def _is_only_read(value: Node, nodes: list[Node]) -> bool:
+    if not is_simple_table(value.obj):
+        return False
+    for node in nodes:
+        if any(child is value for child in node.children):
+            fn = node.obj
+            if node.kind != "code" or not isinstance(fn, types.FunctionType) or not only_reads(fn, value.obj):
+                return False
+    return True
 
 
 def written_by(found: Fingerprint) -> frozenset[str]:

@@ -81,10 +81,11 @@ class Lending:
                 session = Fingerprinter(self._tables)
                 self._recorded = session.of(function)
                 self._exposure = exposure_of(function, self._recorded, session)
+                self._tables.close()
                 if not self._exposure.classes <= self._classes:
                     self._classes |= self._exposure.classes
                     return self._new()  # this time with such classes of its own
-        return Loaded(function, own, is_for_all=not self._exposure.anything)
+        return Loaded(function, own, is_for_all=not self._exposure.is_changed)
 
     def _changed_classes(self, loaded: Loaded, now: Fingerprint) -> dict[tuple[str, str], type]:
         """Those that other loads have too."""

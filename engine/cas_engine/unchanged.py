@@ -95,7 +95,7 @@ class LiveCode:
         """The function if it is what was recorded, and stays so."""
         if self._can_be_recorded is None and not self._reaches_nothing:
             self._can_be_recorded = not capsule.header(blob).fault
-            self._is_live = not (self._exposure.anything and self._can_be_recorded)
+            self._is_live = not (self._exposure.can_change and self._can_be_recorded)
         if self._is_live and time.monotonic() - self._looked > _TRUST_S:
             self._look(also_what_calls_change=bool(self._can_be_recorded))
         return self._fn if self._is_live else None
@@ -106,7 +106,7 @@ class LiveCode:
 
     def warnings(self) -> tuple[str, ...]:
         """After a call of the live function: what it should not have changed."""
-        if not self._exposure.anything:
+        if not self._exposure.is_changed:
             return ()
         try:
             now = Fingerprinter(self._tables).of(self._fn)
@@ -217,7 +217,7 @@ def _best(blob: bytes | memoryview) -> Callable[[], Callable[..., Any]]:
     """How to load a function: by name where that does, by value if a call could change what it reads."""
     session = Fingerprinter()
     function = capsule.load(blob, session, fresh=True)
-    if exposure_of(function, session.of(function), session).anything and not capsule.header(blob).fault:
+    if exposure_of(function, session.of(function), session).can_change and not capsule.header(blob).fault:
         return lambda: _by_value(blob)
     return lambda: function
 
