@@ -67,6 +67,9 @@ class Definition:
 
 def define(thing: Any, session: Session) -> bytes:
     """The section for one class, function or module of the user's."""
+    own = live.own_classes()
+    if own is not None and (section := own.section_of(thing)) is not None:
+        return section
     if isinstance(thing, types.ModuleType):
         name = Name.of(thing.__name__, "")
     else:
@@ -101,7 +104,10 @@ def recall(section: bytes | memoryview, session: Session) -> Any:
             f"`{wanted.shown}` can only be used where its module can be imported unchanged: {wanted.fault}\n"
             "  -> make that inside the function that needs it, or run where the source is as it was recorded"
         )
-    return load_by_value(wanted.stream, session, wanted.shown, wanted.python)
+    made = load_by_value(wanted.stream, session, wanted.shown, wanted.python)
+    if (own := live.own_classes()) is not None and wanted.is_class and own.concern(made):
+        own.sections.setdefault(live.key_of(wanted.name, wanted.code), bytes(section))
+    return made
 
 
 def load_by_value(
@@ -118,7 +124,7 @@ def load_by_value(
     `fresh`: loaded anew, with globals that nobody has changed since they were recorded.
     """
     # What somebody has to himself is not to be met by anybody else.
-    fresh = fresh or live.has_own_classes()
+    fresh = fresh or live.own_classes() is not None
     digest = digest_of(stream)
     with _lock:
         if digest in _loaded and not fresh:

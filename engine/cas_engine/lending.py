@@ -30,6 +30,7 @@ class Lending:
         self._recorded: Fingerprint | None = None
         self._exposure: Exposure | None = None
         self._classes: frozenset[tuple[str, str]] = frozenset()  # that calls may change
+        self._sections: dict[live.ClassKey, bytes] = {}
 
     def take(self) -> Loaded:
         """The function, for one call. Raises CapsuleError, EnvironmentMismatch."""
@@ -74,9 +75,12 @@ class Lending:
             return self._free[-1] if self._free[-1].is_for_all else self._free.pop()
 
     def _new(self) -> Loaded:
-        own = live.OwnClasses(self._classes) if self._classes else None
+        own = live.OwnClasses(self._classes, self._sections) if self._classes else None
         with live.classes_of(own):
             function = self._load()
+            for key, cls in own.made.items() if own is not None else ():
+                if key not in self._sections:
+                    self._sections[key] = definitions.define(cls, Fingerprinter())
             if self._exposure is None or self._recorded is None:
                 session = Fingerprinter(self._tables)
                 self._recorded = session.of(function)

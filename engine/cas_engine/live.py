@@ -113,13 +113,18 @@ def code_of(thing: object, session: Session, depends_on: Sequence[object] = ()) 
 class OwnClasses:
     """Classes that one load of recorded code has to itself, because calls change them; and those derived from them."""
 
-    def __init__(self, names: frozenset[tuple[str, str]]) -> None:
+    def __init__(self, names: frozenset[tuple[str, str]], sections: dict[ClassKey, bytes]) -> None:
         self.made: dict[ClassKey, type] = {}
+        self.sections = sections  # how they are written down: as they were loaded, whatever a call has done to them
         self._names = names
 
     def concern(self, cls: type) -> bool:
         """Whether it is one of them, wherever it was made."""
         return any((each.__module__, each.__qualname__) in self._names for each in cls.__mro__)
+
+    def section_of(self, cls: object) -> bytes | None:
+        """How a class is written down, None if it is none of them."""
+        return next((self.sections.get(key) for key, made in self.made.items() if made is cls), None)
 
 
 _own_classes: ContextVar[OwnClasses | None] = ContextVar("own_classes", default=None)
@@ -135,9 +140,9 @@ def classes_of(own: OwnClasses | None) -> Iterator[None]:
         _own_classes.reset(token)
 
 
-def has_own_classes() -> bool:
-    """Whether what is loaded now may need other classes than what everybody else loads."""
-    return _own_classes.get() is not None
+def own_classes() -> OwnClasses | None:
+    """Those of the code that is loaded or called now."""
+    return _own_classes.get()
 
 
 def find_class(name: Name, code: bytes, session: Session) -> type | None:

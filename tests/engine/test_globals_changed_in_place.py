@@ -94,6 +94,12 @@ def weighs(thing: Counter, x: int) -> list[Any]:
 
 
 @ct.electron
+def makes(x: int) -> Counter:
+    Counter.n += x
+    return Special(x)
+
+
+@ct.electron
 def draws(x: int) -> float:
     return x + RNG.random()
 
@@ -132,7 +138,8 @@ def looks(x: int) -> int:
 @ct.lattice
 def all_of_it(by: list[int]) -> Any:
     alike = [appends, configures, counts, registers, draws, closes, rebinds, wrapped, memoizes]
-    return [[each(x) for x in by] for each in alike] + [weighs(Special(5), x) for x in by]
+    called = [[each(x) for x in by] for each in alike]
+    return [*called, *[weighs(Special(5), x) for x in by], *[weighs(makes(x), x) for x in by]]
 
 
 @ct.lattice
@@ -153,7 +160,7 @@ def expected(by: list[int]) -> list[Any]:
         [1 for _ in by],
         [x * x for x in by],
     ]
-    return [*alike, *([True, True, x, 5] for x in by)]
+    return [*alike, *([True, True, x, 5] for x in by), *([True, True, x, x] for x in by)]
 
 
 @pytest.fixture(scope="module")
