@@ -21,7 +21,8 @@ Load = Callable[[], Callable[..., Any]]
 class Lending:
     """All loads of one function by value."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, *, gives_one: bool = False) -> None:
+        self.gives_one = gives_one  # always the same object, so that calls share it after all
         self._load = load
         self._free: list[Loaded] = []
         self._lock = threading.Lock()
@@ -46,6 +47,17 @@ class Lending:
                 self._free.append(loaded)
             return loaded
 
+    def is_faithful(self, code: bytes) -> bool:
+        """Whether a load is what was recorded under this fingerprint. Of a registry of weak references it is not.
+
+        Raises CapsuleError, EnvironmentMismatch.
+        """
+        loaded = self.take()
+        if not loaded.is_for_all:
+            with self._lock:
+                self._free.append(loaded)
+        return self._recorded is not None and self._recorded.code == code
+
     def give_back(self, loaded: Loaded) -> tuple[str, ...] | None:
         """What the call has changed; None if it may have seen what another has changed, and is to be made again."""
         if loaded.is_for_all or self._recorded is None:
@@ -58,7 +70,7 @@ class Lending:
             with self._lock:
                 self._free.append(loaded)
             return ()
-        shared = self._changed_classes(loaded, now)
+        shared = {} if self.gives_one else self._changed_classes(loaded, now)
         if shared:
             # Everybody's classes: who has changed them, and who has seen it, cannot be told.
             with self._lock:

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 from cas_engine import capsule
 from cas_engine.changeable import Exposure, exposure_of, last_name, written_by
 from cas_engine.definitions import load_by_value
+from cas_engine.errors import CapsuleError, EnvironmentMismatch
 from cas_engine.fingerprint import Component, Fingerprint, Fingerprinter, KnownTables
 from cas_engine.frames import take_apart
 from cas_engine.lending import Lending, Loaded, changed_between
@@ -94,8 +95,11 @@ class LiveCode:
     def live_function(self, blob: bytes | memoryview) -> Callable[..., Any] | None:
         """The function if it is what was recorded, and stays so."""
         if self._can_be_recorded is None and not self._reaches_nothing:
-            self._can_be_recorded = not capsule.header(blob).fault
-            self._is_live = not (self._exposure.can_change and self._can_be_recorded)
+            can_be = not capsule.header(blob).fault
+            if can_be and self._exposure.can_change:
+                can_be = self._by_value.is_faithful(blob, self._recorded.code)
+                self._is_live = self._is_live and not can_be
+            self._can_be_recorded = can_be
         if self._is_live and time.monotonic() - self._looked > _TRUST_S:
             self._look(also_what_calls_change=bool(self._can_be_recorded))
         return self._fn if self._is_live else None
@@ -175,11 +179,21 @@ class RecordedCode:
 
     def take(self, blob: bytes | memoryview) -> tuple[Lending, Loaded]:
         """A load of the function. Raises CapsuleError, EnvironmentMismatch."""
+        lending = self._lending_of(blob)
+        return lending, lending.take()
+
+    def is_faithful(self, blob: bytes | memoryview, code: bytes) -> bool:
+        """Whether the function by value is what has this fingerprint."""
+        try:
+            return self._lending_of(blob).is_faithful(code)
+        except (CapsuleError, EnvironmentMismatch):
+            return False
+
+    def _lending_of(self, blob: bytes | memoryview) -> Lending:
         with self._lock:
             if self._lending is None:
-                load = (lambda: _by_value(blob)) if self._is_by_value else _best(blob)
-                self._lending = Lending(load)
-        return self._lending, self._lending.take()
+                self._lending = Lending(lambda: _by_value(blob)) if self._is_by_value else _best(blob)
+        return self._lending
 
 
 class _Lent:
@@ -199,7 +213,8 @@ class _Lent:
         lending, loaded = self._taken
         with self._use:
             names = lending.give_back(loaded)
-        return names and (_OWN.format(_listed(names)),)
+        text = _SHARED if lending.gives_one else _OWN
+        return names and (text.format(_listed(names)),)
 
 
 _OWN = "it changes {} while it runs: each call begins with what was recorded, and what it changes is not kept"
@@ -213,13 +228,19 @@ def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _best(blob: bytes | memoryview) -> Callable[[], Callable[..., Any]]:
-    """How to load a function: by name where that does, by value if a call could change what it reads."""
+def _best(blob: bytes | memoryview) -> Lending:
+    """The function by name where that does, by value if a call could change what it reads."""
     session = Fingerprinter()
     function = capsule.load(blob, session, fresh=True)
-    if exposure_of(function, session.of(function), session).can_change and not capsule.header(blob).fault:
-        return lambda: _by_value(blob)
-    return lambda: function
+    found = session.of(function)
+    if exposure_of(function, found, session).can_change and not capsule.header(blob).fault:
+        lending = Lending(lambda: _by_value(blob))
+        try:
+            if lending.is_faithful(found.code):
+                return lending
+        except (CapsuleError, EnvironmentMismatch):
+            pass  # the one that is here will have to do
+    return Lending(lambda: function, gives_one=True)
 
 
 def _by_value(blob: bytes | memoryview) -> Callable[..., Any]:
