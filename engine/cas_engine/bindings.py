@@ -64,6 +64,7 @@ class Template:
     Arguments taken by *args are named "*0", "*1" ..., those taken by **kwargs "**name"; a default that the call left
     out is not here, since it is part of the code. `args` and `kwargs` say how the call was written, as indices into
     `params`, so that it can be bound to another signature. The first `key_slots` of the `slots` count in the key.
+    `usual` are the parameters that were given their own defaults: no key counts them.
     """
 
     params: tuple[tuple[str, Binding], ...]
@@ -72,6 +73,7 @@ class Template:
     slots: int
     key_slots: int
     digest: Digest
+    usual: frozenset[str] = frozenset()
 
 
 def template_digest(params: Sequence[tuple[str, Binding]], *, leave_out: frozenset[str]) -> Digest:
@@ -229,6 +231,7 @@ def template_to_json(template: Template) -> list[Any]:
         [list(pair) for pair in template.kwargs],
         template.slots,
         template.key_slots,
+        *([sorted(template.usual)] if template.usual else []),
     ]
 
 
@@ -241,4 +244,5 @@ def template_from_json(raw: list[Any]) -> Template:
         slots=raw[4],
         key_slots=raw[5],
         digest=bytes.fromhex(raw[0]),
+        usual=frozenset(raw[6] if len(raw) > 6 else ()),
     )

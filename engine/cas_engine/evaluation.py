@@ -203,7 +203,7 @@ class Evaluation:
         return keys.content_key(
             self._s.prefixes[graph.electron_of[node]],
             template,
-            frozenset(graph.row_of(node).ignore),
+            template.usual.union(graph.row_of(node).ignore),
             digest_of_slot,
             [identity for identity in waits if identity is not None],
         )

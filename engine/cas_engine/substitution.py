@@ -51,6 +51,7 @@ def rebound(template: Template, row: Row, default_of: DefaultOf, ignore: tuple[s
         slots=template.slots,
         key_slots=len(counted),
         digest=template_digest(params, leave_out=ignored | defaults),
+        usual=defaults,
     )
 
 
@@ -125,7 +126,10 @@ def with_consts(template: Template, row: Row, fresh: Callable[[Const], Const]) -
     if params == template.params:
         return template
     ignored = frozenset(name for name, _ in params if name.lstrip("*") in row.ignore)
-    return replace(template, params=params, digest=template_digest(params, leave_out=ignored))
+    before = dict(template.params)
+    usual = frozenset(name for name, binding in params if name in template.usual and binding == before[name])
+    digest = template_digest(params, leave_out=ignored | usual)
+    return replace(template, params=params, digest=digest, usual=usual)
 
 
 def _mapped(binding: Binding, fresh: Callable[[Const], Const]) -> Binding:

@@ -164,7 +164,7 @@ class Trace:
         row = self._rows[at]
         parents: list[int] = []
         params: list[tuple[str, Binding]] = []
-        leave_out = _NO_NAMES
+        leave_out = usual = _NO_NAMES
         if row.ignore:
             # Slots that count come first: those of ignored parameters must not reach the key.
             ignored = frozenset(name for name, _ in pairs if name.lstrip("*") in row.ignore)
@@ -178,15 +178,16 @@ class Trace:
                 params.append((name, self._param(row, name, value, parents)))
             key_slots = len(parents)
         if self._names[at] is None:
-            leave_out = leave_out | self._spelled_defaults(at, params)
+            usual = self._spelled_defaults(at, params)
+            leave_out = leave_out | usual
         digest = template_digest(params, leave_out=leave_out)
         same: tuple[object, ...] = (digest, args, kwargs, tuple(n for n, _ in params))
         if leave_out:
-            same = (*same, tuple(b for n, b in params if n in leave_out))
+            same = (*same, usual, tuple(b for n, b in params if n in leave_out))
         found = self._template_at.get(same)
         if found is None:
             found = self._template_at[same] = len(self._templates)
-            self._templates.append(Template(tuple(params), args, kwargs, len(parents), key_slots, digest))
+            self._templates.append(Template(tuple(params), args, kwargs, len(parents), key_slots, digest, usual))
         return found, tuple(parents)
 
     def _spelled_defaults(self, at: int, params: Sequence[tuple[str, Binding]]) -> frozenset[str]:

@@ -106,6 +106,27 @@ def test_early_cutoff_leaves_what_follows_an_equal_result_untouched(mark: Mark, 
     assert ran() == []
 
 
+def test_early_cutoff_does_not_see_whether_a_default_was_spelled_out(mark: Mark, ran: Ran) -> None:
+    @ct.electron
+    def once(n: int) -> int:
+        mark("once")
+        return n
+
+    @ct.electron
+    def scale(n: int, by: int = 2) -> int:
+        mark("scale")
+        return n * by
+
+    @ct.lattice
+    def flow(given: bool) -> Any:
+        # The actual input is the same number; where it comes from is not.
+        return scale(once(3), by=2) if given else scale(3)
+
+    assert ct.dispatch_sync(flow)(given=False).result == 6
+    assert ct.dispatch_sync(flow)(given=True).result == 6
+    assert ran() == ["once", "scale"]
+
+
 def test_early_cutoff_looks_at_the_part_that_is_used(mark: Mark, ran: Ran) -> None:
     @ct.electron(outputs=2)
     def split(n: int) -> tuple[int, int]:
