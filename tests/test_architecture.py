@@ -20,7 +20,7 @@ FOLDER = {
 
 # What a package may import besides itself and the standard library: ours, then others'.
 ALLOWED = {
-    "cas_store": {"lmdb", "xxhash"},
+    "cas_store": {"compression", "lmdb", "xxhash", "zstandard"},
     "cas_engine": {"cas_store", "cloudpickle"},
     "cas_run": {"cas_engine", "cas_store", "click", "rich"},
 }
@@ -33,7 +33,8 @@ READING_ORDER = {
         "cas_store": """
             errors digest tables layout rows
             pages faults forks ground datafile tenancy views database owners
-            opening salvage quarantine scratch snapshot blobs writes committer sweeping store
+            opening salvage quarantine scratch stamps compression snapshot
+            largefiles blobs writes committer sweeping store
         """,
         "cas_engine": """
             errors contexts signatures omission options values files bindings graph handles tracing electron lattice

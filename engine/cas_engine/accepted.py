@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 
-from cas_engine.fingerprint import effective
+from cas_engine.fingerprint.environment import effective_with
 from cas_store.digest import Digest
 from cas_store.store import Store
 from cas_store.tables import Table
@@ -14,17 +15,23 @@ PREFIX = b"accepted:"  # in META, before a fingerprint: what it counts as, with 
 
 
 class Accepted:
-    """The effective fingerprint of code, here and now, with what was accepted followed."""
+    """The effective fingerprint of code, here and now, with what was accepted followed.
 
-    def __init__(self, store: Store) -> None:
+    `recorded` are versions, by code, that count as they were recorded.
+    """
+
+    def __init__(self, store: Store, recorded: Mapping[Digest, Mapping[str, str]] | None = None) -> None:
         self._store = store
+        self._recorded = recorded or {}
         self._known: dict[tuple[Digest, tuple[str, ...]], Digest] = {}
 
     def __call__(self, code: Digest, packages: tuple[str, ...]) -> Digest:
         """As `effective`, but that of the code which this is accepted to be the same as."""
         found = self._known.get((code, packages))
         if found is None:
-            found = self._known[code, packages] = self._followed(effective(code, packages))
+            found = self._known[code, packages] = self._followed(
+                effective_with(code, packages, self._recorded.get(code, {}))
+            )
         return found
 
     def _followed(self, fingerprint: Digest) -> Digest:

@@ -35,7 +35,7 @@ def _still_holds(store: Store, entry: Entry) -> bool:
     try:
         # Looked into, not only for: what is said to be done must be there to be read.
         for blob in entry.outputs:
-            store.get_blob(bytes.fromhex(blob))
+            store.get_pieces(bytes.fromhex(blob))
     except (BlobMissing, BlobDamaged):
         return False
     return are_not_edited(from_json(entry.files)) and are_unchanged(from_json(entry.made))

@@ -18,7 +18,7 @@ from cas_engine.deep import InsideOut, is_too_deep
 from cas_engine.definitions import ValuePickler, ValueUnpickler, missing_import
 from cas_engine.errors import Unstorable
 from cas_engine.fingerprint import Fingerprinter
-from cas_engine.frames import PREFIX_SIZE, Encoded, Frame, FrameError, Kind, build, kind_of, prefix, take_apart
+from cas_engine.frames import PREFIX_SIZE, Blob, Encoded, Frame, FrameError, Kind, build, kind_of, prefix, take_apart
 from cas_engine.importing import Unpickler
 from cas_engine.live import Session
 from cas_engine.unstorable import place_of
@@ -76,14 +76,16 @@ def encode(value: object, session: Session | None = None) -> Encoded:
     return small(value) if small is not None else _pickled(value, session)
 
 
-def decode(blob: bytes | memoryview, session: Session | None = None) -> Any:
-    """The value. Its arrays are views on `blob` where that is writable, and copies where it is not.
+def decode(blob: Blob, session: Session | None = None) -> Any:
+    """The value of a blob; of one in parts: its head, then the parts.
+
+    Its arrays are views on these where they are writable, and copies where they are not.
 
     Raises FrameError, CapsuleError, EnvironmentMismatch.
     """
-    kind = kind_of(blob)
-    small = _DECODE.get(kind)
-    return small(blob) if small is not None else _unpickled(take_apart(blob), session)
+    head, *parts = blob if isinstance(blob, tuple) else (blob,)
+    small = _DECODE.get(kind_of(head))
+    return small(head) if small is not None else _unpickled(take_apart(head, parts), session)
 
 
 _DECODE: dict[int, Callable[[Any], Any]] = {

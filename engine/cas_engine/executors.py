@@ -14,6 +14,7 @@ from typing import Protocol
 
 from cas_engine.bindings import consts_in
 from cas_engine.contexts import context_for_call
+from cas_engine.frames import Encoded
 from cas_engine.unchanged import Code, RecordedCode, calling
 from cas_engine.worker import Fetch, InputGone, Raised, Reply, Returned, Task, run
 from cas_store.blobs import PreparedBlob
@@ -51,18 +52,20 @@ class Job:
     def _run(self) -> Done:
         if self.on_begin is not None:
             self.on_begin()
-        return finished(called(self.task, self.store.get_blob, self.code), self.store)
+        return finished(called(self.task, self.store.get_pieces, self.code), self.store)
 
 
 def called(task: Task, fetch: Fetch, code: Code) -> Reply:
     """The reply to a call of this code, with what is to be said about it."""
-    reply, warning = calling(code, lambda function: run(task, fetch, lambda: function(fetch(task.capsule))))
+    reply, warning = calling(code, lambda function: run(task, fetch, lambda: function(fetch(task.capsule)[0])))
     return replace(reply, warning=warning) if warning and isinstance(reply, Returned) else reply
 
 
 def finished(reply: Reply, store: Store) -> Done:
     """A reply with its result written down, if it has one."""
-    return Done(reply, store.prepare(reply.encoded.pieces) if isinstance(reply, Returned) else None)
+    if not isinstance(reply, Returned):
+        return Done(reply, None)
+    return Done(reply, store.prepare(reply.encoded.pieces, reply.encoded.parts))
 
 
 class Runner(Protocol):
@@ -167,7 +170,7 @@ _shipped: dict[Digest, RecordedCode] = {}  # in a process of the executor's; the
 _shipped_lock = threading.Lock()
 
 
-def run_shipped(task: Task, blobs: dict[Digest, bytes]) -> Reply:
+def run_shipped(task: Task, blobs: dict[Digest, tuple[bytes, ...]]) -> Reply:
     """Make a call where there is no store; the reply's pieces are bytes."""
     with _shipped_lock:
         code = _shipped.pop(task.capsule, None) or RecordedCode()
@@ -176,21 +179,20 @@ def run_shipped(task: Task, blobs: dict[Digest, bytes]) -> Reply:
             del _shipped[next(iter(_shipped))]
     reply = context_for_call().run(called, task, _fetch_from(blobs), code)
     if isinstance(reply, Returned):
-        whole = b"".join(reply.encoded.pieces)
-        encoded = type(reply.encoded)([whole], len(whole))
-        return replace(reply, encoded=encoded)
+        head, *parts = reply.encoded.copied()
+        return replace(reply, encoded=Encoded([head], reply.encoded.size, tuple(parts)))
     return reply
 
 
-def _fetch_from(blobs: dict[Digest, bytes]) -> Fetch:
+def _fetch_from(blobs: dict[Digest, tuple[bytes, ...]]) -> Fetch:
     return blobs.__getitem__
 
 
-def _blobs_of(job: Job) -> dict[Digest, bytes]:
+def _blobs_of(job: Job) -> dict[Digest, tuple[bytes, ...]]:
     bindings = [*job.task.args, *(binding for _, binding in job.task.kwargs)]
     wanted = {job.task.capsule, *job.task.slots}
     wanted |= {const.blob for binding in bindings for const in consts_in(binding) if const.blob is not None}
-    return {digest: bytes(job.store.get_blob(digest)) for digest in wanted}
+    return {digest: tuple(map(bytes, job.store.get_pieces(digest))) for digest in wanted}
 
 
 def _answer(call: Callable[[], Done]) -> Answer:

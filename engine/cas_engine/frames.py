@@ -11,10 +11,11 @@
     12      4       number of buffers
     16      8       size of the stream
     24      8 each  size of each section
-            16 each offset and size of each buffer
+            16 each offset and size of each buffer; offset 0: the next of the blob's parts
             the stream, then the sections, one after another
             each buffer at a multiple of 64 from the start of the blob
 
+A buffer of more than 64 KiB is a part: a blob of its own, so that an array which several values hold is stored once.
 All numbers are little-endian. A blob kept as a file is mapped at the start of a page, so that 64 bytes from the start
 is 64 bytes in memory: what vector instructions and a cache line want.
 """
@@ -25,19 +26,24 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Union
 
 from cas_store.errors import CasRunError
 
 MAGIC = b"\x8fcas"
 FORMAT = 1
 ALIGNMENT = 64
+APART = 64 << 10  # bytes; a larger buffer is a part
 
 _HEAD = struct.Struct("<4sBBH")
 _TABLE = struct.Struct("<IIQ")
 _SIZE = struct.Struct("<Q")
 _BUFFER = struct.Struct("<QQ")
 PREFIX_SIZE = _HEAD.size
+
+
+# What is read: all bytes in one, or the head and then the parts.
+Blob = Union[bytes, memoryview, tuple[Union[bytes, memoryview], ...]]  # noqa: UP007  (an alias at run time)
 
 
 class Kind(IntEnum):
@@ -57,10 +63,15 @@ class Kind(IntEnum):
 
 
 class Encoded(NamedTuple):
-    """The pieces of a blob in order and the sum of their sizes. A tuple: made for every result, and it is cheap."""
+    """The pieces of a blob in order, the sum of all sizes, and its parts. A tuple: made for every result, and cheap."""
 
     pieces: list[bytes | memoryview]
     size: int
+    parts: tuple[bytes | memoryview, ...] = ()
+
+    def copied(self) -> tuple[bytes, ...]:
+        """As `decode` takes it, in memory of its own."""
+        return (b"".join(self.pieces), *map(bytes, self.parts))
 
 
 class FrameError(CasRunError):
@@ -100,22 +111,28 @@ def kind_of(blob: bytes | memoryview) -> int:
 
 
 def build(kind: Kind, stream: bytes | memoryview, sections: Sequence[bytes], buffers: Sequence[memoryview]) -> Encoded:
-    """Lay out a blob; the buffers are taken as they are, not copied."""
+    """Lay out a blob; the buffers are taken as they are, not copied, and large ones apart."""
     table_size = PREFIX_SIZE + _TABLE.size + _SIZE.size * len(sections) + _BUFFER.size * len(buffers)
     end = table_size + len(stream) + sum(map(len, sections))
     head = [prefix(kind), _TABLE.pack(len(sections), len(buffers), len(stream))]
     head += [_SIZE.pack(len(section)) for section in sections]
     tail: list[bytes | memoryview] = []
+    parts: list[memoryview] = []
     for buffer in buffers:
+        if buffer.nbytes > APART:
+            head.append(_BUFFER.pack(0, buffer.nbytes))
+            parts.append(buffer)
+            continue
         padding = -end % ALIGNMENT
         head.append(_BUFFER.pack(end + padding, buffer.nbytes))
         tail += [bytes(padding), buffer] if padding else [buffer]
         end += padding + buffer.nbytes
-    return Encoded([b"".join((*head, stream, *sections)), *tail], end)
+    size = end + sum(part.nbytes for part in parts)
+    return Encoded([b"".join((*head, stream, *sections)), *tail], size, tuple(parts))
 
 
-def take_apart(blob: bytes | memoryview) -> Frame:
-    """The parts of a blob that is not of a small kind, or FrameError."""
+def take_apart(blob: bytes | memoryview, parts: Sequence[bytes | memoryview] = ()) -> Frame:
+    """The streams, sections and buffers of a blob that is not of a small kind, or FrameError."""
     view = memoryview(blob).cast("B") if not isinstance(blob, memoryview) else blob
     kind = kind_of(view)
     try:
@@ -128,11 +145,21 @@ def take_apart(blob: bytes | memoryview) -> Frame:
         spans = [(at, stream_size)]
         for size in sizes:
             spans.append((spans[-1][0] + spans[-1][1], size))
-        spans += zip(places[::2], places[1::2], strict=True)
-        parts = [_span(view, start, size) for start, size in spans]
-        return Frame(Kind(kind), parts[0], tuple(parts[1 : n_sections + 1]), tuple(parts[n_sections + 1 :]))
+        inside = [_span(view, start, size) for start, size in spans]
+        buffers = _buffers(view, list(zip(places[::2], places[1::2], strict=True)), parts)
+        return Frame(Kind(kind), inside[0], tuple(inside[1:]), buffers)
     except (struct.error, ValueError) as error:
         raise FrameError(f"a blob is not laid out as its head says ({error})\n  -> it is damaged: run again") from None
+
+
+def _buffers(
+    view: memoryview, places: Sequence[tuple[int, int]], parts: Sequence[bytes | memoryview]
+) -> tuple[memoryview, ...]:
+    apart = [size for start, size in places if start == 0]
+    if apart != [len(part) for part in parts]:
+        raise ValueError(f"it has {len(parts)} parts, its head tells of {len(apart)} of {sum(apart)} bytes")
+    following = iter(parts)
+    return tuple(_span(view, start, size) if start else memoryview(next(following)) for start, size in places)
 
 
 def _span(view: memoryview, start: int, size: int) -> memoryview:

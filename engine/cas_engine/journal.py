@@ -90,7 +90,7 @@ class Journal:
     def is_readable(self, blob: Digest) -> bool:
         """Whether a blob is there and intact."""
         try:
-            self._store.get_blob(blob)
+            self._store.get_pieces(blob)
         except (BlobMissing, BlobDamaged):
             return False
         return True

@@ -1,17 +1,22 @@
-"""What an earlier dispatch leaves for its children: the outcome of its nodes, the samples that they keep."""
+"""What an earlier dispatch leaves for its children: the outcome of its nodes, samples, versions of absent packages."""
 
 from __future__ import annotations
 
 import contextlib
 
-from cas_engine import ledger, outcome
-from cas_engine.errors import UnknownDispatch
+from cas_engine import capsule, ledger, outcome
+from cas_engine.errors import CapsuleError, EnvironmentMismatch, UnknownDispatch
+from cas_engine.fingerprint import Fingerprinter, version_of
+from cas_engine.fingerprint.environment import MISSING
+from cas_engine.frames import FrameError
+from cas_engine.graph import Row
 from cas_engine.journal import EPOCH
 from cas_engine.ledger import Entry
-from cas_engine.manifest import loads
+from cas_engine.manifest import Manifest, loads
 from cas_engine.outcome import NOT_YET, NodeOutcome, NodeStatus
 from cas_engine.records import NO_PARTS, Record
 from cas_store.digest import Digest
+from cas_store.errors import BlobDamaged, BlobMissing
 from cas_store.store import Store
 from cas_store.tables import Table
 
@@ -62,3 +67,30 @@ def record_from(node: NodeOutcome, dispatch_id: str) -> Record:
         electron="",
         dispatch=node.extra.get("dispatch", dispatch_id),
     )
+
+
+def versions_of_absent(store: Store, before: Manifest) -> dict[Digest, dict[str, str]]:
+    """By code that can't be loaded here for want of packages: the versions of these that were recorded.
+
+    Such code can't give another result here, so the recorded one stands. Where code gets by without a package, its
+    absence is a change like any other.
+    """
+    absent = {name: was for name, was in before.environment if was != MISSING and version_of(name) == MISSING}
+    found: dict[Digest, dict[str, str]] = {}
+    if absent:
+        session = Fingerprinter()
+        for row in {row.code: row for row in (before.lattice, *before.graph.rows)}.values():
+            versions = {name: absent[name] for name in row.packages if name in absent}
+            if versions and not _loads(store, row, session):
+                found[row.code] = versions
+    return found
+
+
+def _loads(store: Store, row: Row, session: Fingerprinter) -> bool:
+    try:
+        capsule.load(store.get_blob(row.capsule), session)
+    except EnvironmentMismatch:
+        return False
+    except (CapsuleError, FrameError, BlobMissing, BlobDamaged):
+        pass  # for another reason, which it tells once it is to run
+    return True

@@ -6,21 +6,26 @@ import os
 import sys
 from pathlib import Path
 
-from cas_engine.settings import setting
+from cas_engine.settings import choice, setting
+from cas_store.stamps import Verify
 from cas_store.store import Store
 
 StoreChoice = Store | str | Path | None
 
 
-def open_store(choice: StoreChoice = None, *, create: bool = True) -> Store:
+def open_store(given: StoreChoice = None, *, create: bool = True) -> Store:
     """Open a store, creating it on first use. Raises StoreError.
 
     None means the folder in CAS_RUN_STORE or in the config file, else the one that the platform keeps for users' data.
     """
-    if isinstance(choice, Store):
-        return choice
-    path = choice or setting("store") or default_path()
-    return Store.open(Path(path).expanduser(), create=create)
+    if isinstance(given, Store):
+        return given
+    path = given or setting("store") or default_path()
+    verify = Verify(choice("verify", [each.value for each in (Verify.BOOT, Verify.PROCESS, Verify.ALWAYS)]))
+    compress = choice("compress", ["no", "zstd"]) == "zstd"
+    store = Store.open(Path(path).expanduser(), create=create)
+    store.verify, store.compress = verify, compress
+    return store
 
 
 def default_path() -> Path:

@@ -33,6 +33,6 @@ def _copy(value: Any, session: Session) -> Any:
     if is_fixed(value):
         return value
     try:
-        return codec.decode(b"".join(codec.encode(value, session).pieces), session)
+        return codec.decode(codec.encode(value, session).copied(), session)
     except Exception:  # noqa: BLE001 - any type may refuse in its own way
         return value

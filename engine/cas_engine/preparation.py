@@ -16,16 +16,17 @@ from cas_engine.bindings import Const, Template
 from cas_engine.electron import Electron
 from cas_engine.explain import Baseline, Reasons
 from cas_engine.fingerprint import version_of
+from cas_engine.frames import Blob
 from cas_engine.graph import Graph, Row, counted
 from cas_engine.inputs import bind_inputs, merged_inputs
-from cas_engine.kept import kept_samples, outcomes_of
+from cas_engine.kept import kept_samples, outcomes_of, versions_of_absent
 from cas_engine.lattice import Lattice
 from cas_engine.ledger import Entry
 from cas_engine.manifest import Manifest
 from cas_engine.policy import REUSE, Policy, by_slot, check_names
 from cas_engine.recorder import Recorder
 from cas_engine.records import Record
-from cas_engine.replacement import bind_inside, check_called, replacements
+from cas_engine.replacement import bind_inside, check_called, replacements, restored
 from cas_engine.substitution import graph_with_consts, substitute, with_consts
 from cas_engine.tracing import trace
 from cas_engine.values import content_of
@@ -135,7 +136,8 @@ def prepare_again(
 ) -> Prepared | Answered:
     """A recorded dispatch with what is new about it. Raises UsageError, CapsuleError, Undigestible, Unstorable."""
     recorded = before = load_manifest(store, parent)
-    recorder, accepted = Recorder(store), Accepted(store)
+    absent = versions_of_absent(store, before)
+    recorder, accepted = Recorder(store), Accepted(store, absent)
     replaced = {row.slot: row for row in before.replaced}
     new = replacements(recorder, before, replace_electrons or {}, traced_again=bool(args or kwargs))
     replaced.update((row.slot, row) for row, _ in new)
@@ -155,6 +157,8 @@ def prepare_again(
     if new:
         inside = {row.slot: row for row, _ in new}
         bind_inside(store, before.graph, outcomes_of(store, parent), inside, default_of)
+        for slot in restored(recorder, parent, recorded, new):
+            del replaced[slot]
     rows = tuple(replaced.values())
     key = keys.lattice_key(before.lattice, accepted, rows, inputs.digest)
     names = {row.slot: row.name for row in rows}
@@ -177,7 +181,7 @@ def prepare_again(
             previews=previews,
             graph=graph,
             replaced=rows,
-            environment=environment_of(before.lattice, graph),
+            environment=environment_of(before.lattice, graph, absent),
             files=tuple({*before.files, *recorder.files}),
             names_files=names_files,
         ),
@@ -200,7 +204,7 @@ def _with_files_as_they_are(store: Store, recorder: Recorder, before: Manifest) 
     def fresh(const: Const) -> Const:
         if not any(path in edited for path, _ in const.files):
             return const
-        encoded = const.encoded if const.encoded is not None else store.get_blob(const.blob or b"")
+        encoded = const.encoded if const.encoded is not None else store.get_pieces(const.blob or b"")
         return recorder.const(codec.decode(encoded))
 
     return replace(
@@ -223,12 +227,12 @@ def _traced_again(store: Store, recorder: Recorder, row: Row, inputs: Template, 
     return trace(as_lattice(lattice), args, kwargs, recorder, replaced)
 
 
-def pending_blob(store: Store, recorder: Recorder, const: Const) -> memoryview | bytes:
+def pending_blob(store: Store, recorder: Recorder, const: Const) -> Blob:
     """The bytes of a constant that may not have been written yet."""
     assert const.blob is not None  # noqa: S101 - asked only of those
     if store.find_missing([const.blob]):
         recorder.flush()
-    return store.get_blob(const.blob)
+    return store.get_pieces(const.blob)
 
 
 def as_lattice(loaded: Any) -> Lattice[..., Any]:
@@ -240,7 +244,10 @@ def as_lattice(loaded: Any) -> Lattice[..., Any]:
     return loaded
 
 
-def environment_of(lattice: Row, graph: Graph) -> tuple[tuple[str, str], ...]:
-    """The versions, here, of every package that the keys count."""
+def environment_of(
+    lattice: Row, graph: Graph, recorded: Mapping[Digest, Mapping[str, str]] | None = None
+) -> tuple[tuple[str, str], ...]:
+    """The versions, here, of every package that the keys count; by code, those that count as they were recorded."""
     packages = {package for row in (lattice, *graph.rows) for package in row.packages}
-    return tuple((package, version_of(package)) for package in sorted(packages))
+    versions = {package: was for each in (recorded or {}).values() for package, was in each.items()}
+    return tuple((package, versions.get(package) or version_of(package)) for package in sorted(packages))

@@ -14,6 +14,7 @@ from cas_engine.changeable import exposure_of
 from cas_engine.electron import Electron
 from cas_engine.errors import Undigestible
 from cas_engine.fingerprint import Fingerprint, Fingerprinter
+from cas_engine.frames import Encoded
 from cas_engine.graph import Reached, Row
 from cas_engine.image import Image
 from cas_engine.lattice import Lattice
@@ -75,7 +76,7 @@ class Recorder:
         with files_met() as met:
             digest = self.session.digest_value(value)
         self.files.update(met)
-        return self._const(digest, codec.encode(value, self.session).pieces, tuple(met))
+        return self._const(digest, codec.encode(value, self.session), tuple(met))
 
     def partly(self, value: object, leave_out: Sequence[tuple[Step, ...]]) -> Const:
         """As `const`, its digest without what lies at these paths; of a lock there, a new one is as good."""
@@ -86,12 +87,12 @@ class Recorder:
         with files_met() as met:
             digest = self.session.digest_value(counted)
         self.files.update(met)
-        return self._const(digest, codec.encode(stored, self.session).pieces, tuple(met))
+        return self._const(digest, codec.encode(stored, self.session), tuple(met))
 
     def unkeyed(self, value: object) -> Const:
         """A value that no key counts: by its bytes; of a lock, a new one is as good. Raises Unstorable."""
-        pieces = codec.encode(_storable(value), self.session).pieces
-        return self._const(digest_of(b"unkeyed\0", *pieces), pieces, ())
+        encoded = codec.encode(_storable(value), self.session)
+        return self._const(digest_of(b"unkeyed\0", *encoded.pieces, *encoded.parts), encoded, ())
 
     def default(self, electron: Electron[..., Any], parameter: str) -> Digest | None:
         """The digest of a parameter's default, None if it has none that is stable."""
@@ -150,7 +151,7 @@ class Recorder:
             self.live[known] = self._live_code(fn)
             return known
         packed = capsule.pack(fn, fingerprint, self.session, depends_on)
-        digest = self._keep([packed])
+        digest = self._keep(Encoded([packed], len(packed)))
         self.packed[digest] = packed
         self.writes.append(Put(Table.CAPSULES, key, digest))
         self.live[digest] = self._live_code(fn)
@@ -160,14 +161,14 @@ class Recorder:
         recorded = self.session.of(fn)
         return LiveCode(fn, recorded, exposure_of(fn, recorded, self.session))
 
-    def _const(self, digest: Digest, pieces: Sequence[bytes | memoryview], files: tuple[FileContent, ...]) -> Const:
-        if sum(memoryview(piece).nbytes for piece in pieces) <= _INLINE_LIMIT:
-            return Const(digest, b"".join(pieces), None, files)
-        return Const(digest, None, self._keep(pieces), files)
+    def _const(self, digest: Digest, encoded: Encoded, files: tuple[FileContent, ...]) -> Const:
+        if encoded.size <= _INLINE_LIMIT:
+            return Const(digest, b"".join(encoded.pieces), None, files)
+        return Const(digest, None, self._keep(encoded), files)
 
-    def _keep(self, pieces: Sequence[bytes | memoryview]) -> Digest:
+    def _keep(self, encoded: Encoded) -> Digest:
         # At once, not at the end: the caller may change an array right after the call.
-        prepared = self.store.prepare(pieces)
+        prepared = self.store.prepare(encoded.pieces, encoded.parts)
         if prepared.digest not in self._blobs:
             self._blobs.add(prepared.digest)
             self.writes.append(PutBlob(prepared))

@@ -12,6 +12,7 @@ from cas_engine.electron import Electron, as_electron
 from cas_engine.errors import AmbiguousElectron, BadOption, UnknownDispatch, UnknownElectron
 from cas_engine.graph import Graph, Row, in_force
 from cas_engine.kept import outcomes_of
+from cas_engine.ledger import Entry
 from cas_engine.manifest import Manifest
 from cas_engine.outcome import NodeOutcome
 from cas_engine.policy import names_of, nearest
@@ -56,6 +57,34 @@ def replacements(
             row = replace(row, stochastic=True)
         made.append((row, electron))
     return made
+
+
+def restored(
+    recorder: Recorder, parent: Entry, before: Manifest, new: Sequence[tuple[Row, Electron[..., Any]]]
+) -> set[str]:
+    """The slots that are given what the lattice itself calls there: nothing is replaced in them any more."""
+    found = set()
+    for row, electron in new:
+        recorded = {r.code for r in before.lattice.reaches if r.name == row.slot}
+        if recorded == {recorder.session.of(electron).code} and row.name == row.slot:
+            original = _original(recorder.store, parent, before, row.slot)
+            # Run in another way, as with retries, it is still a replacement.
+            if original is not None and replace(row, capsule=original.capsule) == original:
+                found.add(row.slot)
+    return found
+
+
+def _original(store: Store, parent: Entry, manifest: Manifest, slot: str) -> Row | None:
+    """The row of what the lattice itself calls in a slot, from the nearest dispatch in which nothing stood in there."""
+    while any(row.slot == slot for row in manifest.replaced):
+        if not parent.parent:
+            return None
+        try:
+            parent = ledger.get(store, parent.parent)
+            manifest = load_manifest(store, parent)
+        except (UnknownDispatch, BlobMissing, BlobDamaged):
+            return None  # removed since
+    return next((row for row in manifest.graph.rows if row.slot == slot), None)
 
 
 def check_called(new: Sequence[tuple[Row, Electron[..., Any]]], before: Manifest, graph: Graph) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cas_engine import kept, ledger, outcome
 from cas_engine.accepted import note_of
@@ -17,6 +17,9 @@ from cas_engine.manifest import Manifest, loads
 from cas_engine.outcome import NodeOutcome, NodeStatus
 from cas_engine.policy import nearest
 from cas_store.store import Store
+
+if TYPE_CHECKING:
+    from cas_engine.frames import Blob
 
 
 class NodeResult:
@@ -94,7 +97,7 @@ class NodeResult:
     @property
     def result(self) -> Any:
         """The value, loaded anew at each access; None if there is none. Raises BlobMissing, BlobDamaged."""
-        return _decoded(self._store.get_blob(self._one.blob)) if self.has_result else None
+        return _decoded(self._store.get_pieces(self._one.blob)) if self.has_result else None
 
     def to_json(self) -> dict[str, Any]:
         """As `cas-run show --json` prints it."""
@@ -198,10 +201,10 @@ class Result:
         blobs = [self._outcomes[parent].blob for parent in graph.output_parents]
 
         def const(one: Const) -> Any:
-            raw = self._store.get_blob(one.blob) if one.blob is not None else one.encoded or b""
+            raw = self._store.get_pieces(one.blob) if one.blob is not None else one.encoded or b""
             return _decoded(raw)
 
-        return materialize(graph.output, const, lambda slot: _decoded(self._store.get_blob(blobs[slot])))
+        return materialize(graph.output, const, lambda slot: _decoded(self._store.get_pieces(blobs[slot])))
 
     def _count(self, name: str, status: NodeStatus) -> int:
         if name in self._entry.totals:
@@ -306,7 +309,7 @@ class Result:
         )
 
 
-def _decoded(blob: memoryview | bytes) -> Any:
+def _decoded(blob: Blob) -> Any:
     from cas_engine import codec  # noqa: PLC0415 - a list of dispatches loads no values
 
     return codec.decode(blob)

@@ -284,14 +284,14 @@ def _missing_part(store: Store, graph: Graph, nodes: Sequence[NodeOutcome]) -> s
     values: dict[int, Any] = {}
 
     def load(const: Const) -> Any:
-        return codec.decode(store.get_blob(const.blob) if const.blob is not None else const.encoded or b"")
+        return codec.decode(store.get_pieces(const.blob) if const.blob is not None else const.encoded or b"")
 
     for ref in refs_in(graph.output):
         node = graph.output_parents[ref.slot]
         if not ref.path:
             continue
         if node not in values:
-            values[node] = codec.decode(store.get_blob(nodes[node].blob))
+            values[node] = codec.decode(store.get_pieces(nodes[node].blob))
         try:
             follow(values[node], ref.path, load)
         except Exception as problem:  # noqa: BLE001 - the user's own class may raise anything

@@ -5,6 +5,8 @@ The file is INI, in the platform's folder for configuration (CAS_RUN_CONFIG name
     [cas-run]
     store = ~/results
     audit = 1%
+    verify = boot
+    compress = zstd
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from __future__ import annotations
 import configparser
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from cas_engine.errors import BadOption
 
-NAMES = ("store", "audit")
+NAMES = ("store", "audit", "verify", "compress")
 _SECTION = "cas-run"
 
 
@@ -24,6 +27,17 @@ def setting(name: str) -> str | None:
     """CAS_RUN_<NAME>, else what the config file says, else None. Raises BadOption for a file that cannot be read."""
     from_environment = os.environ.get(f"CAS_RUN_{name.upper()}")
     return from_environment or _read(config_path()).get(name)
+
+
+def choice(name: str, choices: Sequence[str]) -> str:
+    """A setting that is one of these, the first where nothing is set. Raises BadOption."""
+    chosen = (setting(name) or choices[0]).strip().lower()
+    if chosen not in choices:
+        known = ", ".join(f"`{each}`" for each in choices)
+        raise BadOption(
+            f"`{name} = {chosen}` (CAS_RUN_{name.upper()} or {config_path()}) is not known\n  -> one of {known}"
+        )
+    return chosen
 
 
 def config_path() -> Path:
@@ -52,6 +66,6 @@ def _read(path: Path) -> dict[str, str]:
         raise BadOption(f"the config file {path} cannot be read: {reason}\n  -> mend it, or remove it") from None
     unknown = sorted(set(found) - set(NAMES))
     if unknown:
-        known = " and ".join(f"`{name}`" for name in NAMES)
+        known = ", ".join(f"`{name}`" for name in NAMES)
         raise BadOption(f"the config file {path} sets `{unknown[0]}`, which is not known\n  -> it may set {known}")
     return found

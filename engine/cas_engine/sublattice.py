@@ -15,6 +15,7 @@ from cas_engine.bindings import Const, Template, materialize
 from cas_engine.errors import UnknownDispatch
 from cas_engine.executors import Answer, finished
 from cas_engine.explain import Baseline
+from cas_engine.frames import Blob
 from cas_engine.graph import Graph, Row
 from cas_engine.inputs import bind_inputs
 from cas_engine.kept import kept_samples, outcomes_of
@@ -79,7 +80,7 @@ class Sublattices:
         value = materialize(
             graph.output,
             lambda const: codec.decode(self._bytes(const)),
-            lambda slot: codec.decode(self._store.get_blob(blobs[slot])),
+            lambda slot: codec.decode(self._store.get_pieces(blobs[slot])),
         )
         reply = returned(value, time.perf_counter() - started)
         named = files.from_json([*entry.files, *entry.made])
@@ -92,7 +93,7 @@ class Sublattices:
             return codec.decode(self._bytes(one))
 
         def slot(at: int) -> Any:
-            return codec.decode(self._store.get_blob(task.slots[at]))
+            return codec.decode(self._store.get_pieces(task.slots[at]))
 
         args = [materialize(binding, const, slot) for binding in task.args]
         kwargs = {name: materialize(binding, const, slot) for name, binding in task.kwargs}
@@ -156,7 +157,7 @@ class Sublattices:
                         self._before[label] = one.extra["dispatch"]
         return self._before.get(self._prepared.manifest.graph.labels()[node], "")
 
-    def _bytes(self, const: Const) -> memoryview | bytes:
+    def _bytes(self, const: Const) -> Blob:
         if const.blob is not None:
-            return self._store.get_blob(const.blob)
+            return self._store.get_pieces(const.blob)
         return const.encoded or b""

@@ -153,7 +153,7 @@ def _run(store: Store, chosen: Sequence[_Recorded], on_check: Callable[[Check], 
 
 
 def _check(store: Store, one: _Recorded) -> Check:
-    reply = called(one.task, store.get_blob, RecordedCode())
+    reply = called(one.task, store.get_pieces, RecordedCode())
     if isinstance(reply, InputGone):
         verdict, detail, seconds = "cannot", "an input of it is damaged or gone", 0.0
     elif isinstance(reply, Raised):

@@ -26,7 +26,7 @@ from cas_engine.values import FileContent, compose, compose_dict, content_of, fi
 from cas_store.digest import Digest, digest_of
 from cas_store.errors import BlobDamaged, BlobMissing, CasRunError
 
-Fetch = Callable[[Digest], "memoryview | bytes"]
+Fetch = Callable[[Digest], "tuple[memoryview | bytes, ...]"]  # a blob: its head, then its parts, if it has any
 _PARTS_LIMIT = 64  # larger containers are compared as a whole
 
 
@@ -117,7 +117,7 @@ def returned(value: object, seconds: float) -> Returned:
             digest, parts = digests(value, session)
     except Undigestible:
         # Equal bytes are equal values; that unequal bytes may be too costs only a missed early cutoff.
-        digest, parts = digest_of(b"bytes\0", *encoded.pieces), NO_PARTS
+        digest, parts = digest_of(b"bytes\0", *encoded.pieces, *encoded.parts), NO_PARTS
     return Returned(encoded, digest, parts, tuple(met), seconds)
 
 

@@ -7,6 +7,7 @@ from cas_store.errors import (
     BlobEvicted,
     BlobMissing,
     CasRunError,
+    CompressionMissing,
     RowMissing,
     StoreDamaged,
     StoreError,
@@ -19,6 +20,7 @@ from cas_store.errors import (
 )
 from cas_store.quarantine import Damage
 from cas_store.snapshot import Snapshot
+from cas_store.stamps import Verify
 from cas_store.store import Store
 from cas_store.sweeping import OldRow, Victim
 from cas_store.tables import Table
@@ -29,6 +31,7 @@ __all__ = [
     "BlobEvicted",
     "BlobMissing",
     "CasRunError",
+    "CompressionMissing",
     "Damage",
     "Delete",
     "Digest",
@@ -51,6 +54,7 @@ __all__ = [
     "StoreTooNew",
     "SweepUnderWay",
     "Table",
+    "Verify",
     "Victim",
     "Write",
     "digest_from_hex",

@@ -1,89 +1,74 @@
-"""Bytes by digest: small ones as rows, large ones as files that are renamed into place.
+"""Bytes by digest: small ones as rows, large ones as files, and blobs in parts, which are made of other blobs.
 
-In the table of blobs a key of 16 bytes is a small blob; with one more byte (1) it says that a large one of
-the digest was published, and its value is the size. Order of publishing: temporary file, fsync, and inside
-the write transaction rename, fsync of the folder, row. Each crash on the way leaves a state that the next run
-puts right.
+In the table of blobs a key of 16 bytes is a small blob. With one more byte (1) it says that a large one of the digest
+was published, and how it lies in its file; with another (2) that the blob is a head and parts, each a blob of its own,
+so that a part which several blobs have is stored once. Order of publishing: temporary file, fsync, and inside the write
+transaction rename, fsync of the folder, row. Each crash on the way leaves a state that the next run puts right.
 """
 
 from __future__ import annotations
 
-import errno
-import mmap
-import os
-import resource
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import lmdb
-from xxhash import xxh3_128
 
 from cas_store import forks
 from cas_store.database import Database
 from cas_store.digest import DIGEST_SIZE, Digest, digest_of
 from cas_store.errors import BlobDamaged, BlobMissing
-from cas_store.faults import translate
+from cas_store.largefiles import MARKER, Files, Kept, Temporary
 from cas_store.layout import Layout, sync_folder
-from cas_store.owners import Owners
 from cas_store.quarantine import Quarantine
 from cas_store.rows import Seal
+from cas_store.views import View
 
 SMALL = 64 << 10  # up to this many bytes a blob is a row
-_PIECE = 1 << 20
-_FILES = 1 << 16  # open at once, if the system allows
-_LARGE = b"\x01"
+MEMBERS = b"\x02"
+_SIZE = 8
 _TABLE = "blobs"
-
-
-class Temporary:
-    """A file on its way into the store; removed when nobody can publish it any more."""
-
-    __slots__ = ("_process", "path")
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._process = os.getpid()
-
-    def __del__(self, getpid=os.getpid, unlink=os.unlink) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        if self._process != getpid():
-            return  # a forked copy: the file is the parent's
-        with suppress(OSError):  # published, or swept away
-            unlink(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedBlob:
-    """A blob ready to be published by this process: digest, size, and the bytes or the file that has them."""
+    """A blob ready to be published by this process: digest, size, and what has the bytes."""
 
     digest: Digest
     size: int
     content: bytes | None  # when small
     temporary: Temporary | None  # when large
+    kept: Kept | None = None  # when large
+    members: tuple[PreparedBlob, ...] = ()  # when in parts: the head, then the parts
 
 
 class Blobs:
     """The blobs of one store."""
 
-    def __init__(self, layout: Layout, database: Database, owners: Owners, seal: Seal, quarantine: Quarantine) -> None:
+    def __init__(self, layout: Layout, database: Database, files: Files, seal: Seal, quarantine: Quarantine) -> None:
         self._layout = layout
         self._database = database
-        self._owners = owners
+        self._files = files
         self._seal = seal
         self._quarantine = quarantine
-        self._verified: dict[Digest, tuple[int, int, int]] = {}
         self._coming: dict[Digest, tuple[PreparedBlob, int]] = {}  # submitted, not yet durable; with a count
         self._lock = threading.Lock()
-        self._folders: set[Path] = set()
         forks.watch(self)
 
     # --- writing
 
-    def prepare(self, pieces: Sequence[bytes | memoryview]) -> PreparedBlob:
-        """Digest the concatenation; write it to a temporary file, synced, if large and not there yet."""
+    def prepare(self, pieces: Sequence[bytes | memoryview], parts: Sequence[bytes | memoryview]) -> PreparedBlob:
+        """Digest the concatenation, and each part; write what is large and not there yet to files, synced."""
+        known: dict[Digest, PreparedBlob] = {}
+        head = self._prepare(pieces, known)
+        if not parts:
+            return head
+        members = (head, *(self._prepare([part], known) for part in parts))
+        size = sum(member.size for member in members)
+        return PreparedBlob(digest_of(b"blob in parts\0" + _row_of(size, members)), size, None, None, None, members)
+
+    def _prepare(self, pieces: Sequence[bytes | memoryview], known: dict[Digest, PreparedBlob]) -> PreparedBlob:
         # Empty ones go first: an array of shape (0, 3) cannot be cast.
         views = [memoryview(piece).cast("B") for piece in pieces if memoryview(piece).nbytes]
         size = sum(view.nbytes for view in views)
@@ -91,120 +76,111 @@ class Blobs:
             content = b"".join(views)
             return PreparedBlob(digest_of(content), size, content, None)
         digest = digest_of(*views)
-        path = self._layout.tmp / f"{self._owners.own.hex()}-{os.urandom(8).hex()}"
-        temporary = Temporary(path)
-        try:
-            if not self._link(digest, size, path):
-                _write_synced(path, views)
-        except OSError as error:
-            raise translate(error, self._layout.root, "writing a blob") from error
-        return PreparedBlob(digest, size, None, temporary)
+        blob = known.get(digest) or self._link(digest, size)
+        if blob is None:
+            blob = PreparedBlob(digest, size, None, *self._files.write(views, size))
+        known[digest] = blob
+        return blob
+
+    def _link(self, digest: Digest, size: int) -> PreparedBlob | None:
+        kept = self._find(digest)
+        if not isinstance(kept, Kept) or kept.size != size:
+            return None
+        temporary = self._files.link(digest, kept, self._places(digest))
+        return None if temporary is None else PreparedBlob(digest, size, None, temporary, kept)
 
     def announce(self, blobs: Iterable[PreparedBlob]) -> None:
         """From now on readable in this process."""
         with self._lock:
-            for blob in blobs:
+            for blob in _with_members(blobs):
                 known = self._coming.get(blob.digest)
                 self._coming[blob.digest] = (blob, 1) if known is None else (known[0], known[1] + 1)
 
     def settle(self, blobs: Iterable[PreparedBlob]) -> None:
         """Durable, or given up: no longer served from here."""
         with self._lock:
-            for blob in blobs:
+            for blob in _with_members(blobs):
                 known, count = self._coming[blob.digest]
                 if count == 1:
                     del self._coming[blob.digest]
                 else:
                     self._coming[blob.digest] = known, count - 1
+        self._files.note_moved()
 
     def publish(self, transaction: lmdb.Transaction[bytes], blobs: Sequence[PreparedBlob]) -> None:
         """Inside a write transaction. May be repeated."""
         handle = self._database.handles[_TABLE]
-        self._make_folders({self._layout.blob(blob.digest).parent for blob in blobs if blob.temporary is not None})
+        blobs = list(_with_members(blobs))
+        self._files.make_folders({self._layout.blob(blob.digest).parent for blob in blobs if blob.kept is not None})
         folders: set[Path] = set()
         for blob in blobs:
-            if blob.content is not None:
-                row = transaction.get(blob.digest, None, handle)
-                if row is None or self._seal.open(blob.digest, row) is None:
-                    transaction.put(blob.digest, self._seal.close(blob.digest, blob.content), db=handle)
+            if blob.kept is not None and blob.temporary is not None:
+                folders.add(self._move(transaction, blob, blob.kept, blob.temporary))
                 continue
-            folders.add(self._move(blob))
-            marker = blob.digest + _LARGE
-            transaction.put(marker, self._seal.close(marker, blob.size.to_bytes(8, "big")), db=handle)
+            if blob.content is not None:
+                key, value = blob.digest, blob.content
+            else:
+                key, value = blob.digest + MEMBERS, _row_of(blob.size, blob.members)
+            if self._value_now(transaction, key) is None:
+                transaction.put(key, self._seal.close(key, value), db=handle)
         for folder in folders:
             # Also where the file was there before: its writer may have been killed before this line.
             sync_folder(folder)
 
-    def _link(self, digest: Digest, size: int, path: Path) -> bool:
-        """If an intact one is there, give it a second name: whoever sweeps the first leaves the bytes."""
-        present = self._layout.blob(digest)
-        try:
-            if present.stat().st_size != size or not self._is_intact(digest):
-                return False
-            path.hardlink_to(present)
-        except (FileNotFoundError, PermissionError, BlobDamaged, BlobMissing):
-            return False
-        return True
-
-    def _make_folders(self, wanted: set[Path]) -> None:
-        """Those not seen yet by this process; synced also where they were there before, as below."""
-        wanted -= self._folders
-        if not wanted:
-            return
-        for folder in wanted:
-            with suppress(FileExistsError):
-                folder.mkdir(mode=0o700)
-        sync_folder(self._layout.blobs)
-        self._folders |= wanted
-
-    def _move(self, blob: PreparedBlob) -> Path:
-        assert blob.temporary is not None  # noqa: S101
-        path = self._layout.blob(blob.digest)
-        folder = path.parent
-        try:
-            blob.temporary.path.rename(path)  # over an equal one, should it have come there meanwhile
-            with suppress(FileNotFoundError):
-                blob.temporary.path.unlink()  # left where it is if it is a link to the very one there
-        except FileNotFoundError as error:
-            if not folder.is_dir():  # somebody removed it since we made it
-                self._folders.discard(folder)
-                self._make_folders({folder})
-                return self._move(blob)
-            # The job is run again, or the blob was published by an earlier batch.
-            if not path.is_file() or path.stat().st_size != blob.size:
-                raise BlobMissing(blob.digest, self._layout.root) from error
+    def _move(self, transaction: lmdb.Transaction[bytes], blob: PreparedBlob, kept: Kept, temporary: Temporary) -> Path:
+        handle = self._database.handles[_TABLE]
+        marker = blob.digest + MARKER
+        value = self._value_now(transaction, marker)
+        if value is not None:
+            there = Kept.from_row(value)
+            if there != kept and self._files.is_there(blob.digest, there):
+                # Compressed there and not here, or the other way round: whoever reads that row may be about to open
+                # that file.
+                return self._layout.blob(blob.digest).parent
+        folder = self._files.move(blob.digest, kept, temporary)
+        transaction.put(marker, self._seal.close(marker, kept.to_row()), db=handle)
         return folder
 
     def has(self, transaction: lmdb.Transaction[bytes], digest: Digest) -> bool:
-        """Inside a write transaction: whether a blob is there."""
-        handle = self._database.handles[_TABLE]
-        if transaction.get(digest, None, handle) is not None:
+        """Inside a write transaction: whether a blob is there, with all its parts."""
+        if self._has_one(transaction, digest):
             return True
-        return self._has_file(transaction.get(digest + _LARGE, None, handle), digest)
+        members = self._members_now(transaction, digest)
+        return bool(members) and all(self._has_one(transaction, member) for member in members)
+
+    def made_of_now(self, transaction: lmdb.Transaction[bytes], digests: Iterable[Digest]) -> set[Digest]:
+        """Inside a write transaction: as `made_of`."""
+        found = set(digests)
+        for digest in sorted(found):
+            found.update(self._members_now(transaction, digest))
+        return found
 
     def remove(self, transaction: lmdb.Transaction[bytes], digest: Digest) -> int:
-        """Inside a write transaction: take a blob away; the bytes that this frees. May be repeated."""
+        """Inside a write transaction: take a blob away; the bytes that this frees. May be repeated.
+
+        Of one in parts only what says so: its head and its parts are blobs that others may have.
+        """
         handle = self._database.handles[_TABLE]
-        row = transaction.get(digest, None, handle)
-        freed = 0 if row is None else len(row)
-        transaction.delete(digest, b"", handle)
-        transaction.delete(digest + _LARGE, b"", handle)
-        path = self._layout.blob(digest)
-        with suppress(FileNotFoundError):
-            size = path.stat().st_size
-            path.unlink()
-            freed += size
-        return freed
+        freed = 0
+        for key in (digest, digest + MEMBERS):
+            row = transaction.get(key, None, handle)
+            freed += 0 if row is None else len(row)
+            transaction.delete(key, b"", handle)
+        transaction.delete(digest + MARKER, b"", handle)
+        return freed + self._files.remove(digest)
 
     def sizes(self) -> Iterator[tuple[Digest, int]]:
-        """The blobs that are there, by digest, with the bytes that each takes; what is in them is not read."""
+        """The blobs that are there, by digest, with the bytes that each takes; what is in them is not read.
+
+        Of one in parts what its row takes: its head and its parts are told of by themselves.
+        """
         view = self._database.view(buffers=True)
         try:
             for key, size, head in view.sizes(_TABLE):
-                if len(key) == DIGEST_SIZE:
-                    yield key, size
-                elif key[DIGEST_SIZE:] == _LARGE:
-                    yield key[:DIGEST_SIZE], int.from_bytes(head, "big")
+                if len(key) == DIGEST_SIZE or key[DIGEST_SIZE:] == MEMBERS:
+                    yield key[:DIGEST_SIZE], size
+                elif key[DIGEST_SIZE:] == MARKER:
+                    yield key[:DIGEST_SIZE], Kept.file_size_in(head)
         finally:
             view.close()
 
@@ -212,123 +188,123 @@ class Blobs:
         """Files that no row knows of: their writer was killed before it came to that."""
         view = self._database.view()
         try:
-            for folder in sorted(self._layout.blobs.iterdir()):
-                for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-                    try:
-                        digest = bytes.fromhex(path.name)
-                    except ValueError:
-                        continue  # not ours
-                    if len(digest) == DIGEST_SIZE and not view.has(_TABLE, digest + _LARGE):
-                        yield digest
+            for digest in self._files.there():
+                if not view.has(_TABLE, digest + MARKER):
+                    yield digest
         finally:
             view.close()
 
-    def sweep(self) -> None:
-        """Remove what dead processes left unfinished."""
-        for path in self._layout.tmp.iterdir():
-            owner, _, _ = path.name.partition("-")
-            try:
-                name = bytes.fromhex(owner)
-            except ValueError:
-                continue  # not ours
-            if not self._owners.is_alive(name):
-                path.unlink(missing_ok=True)
+    def _has_one(self, transaction: lmdb.Transaction[bytes], digest: Digest) -> bool:
+        handle = self._database.handles[_TABLE]
+        if transaction.get(digest, None, handle) is not None:
+            return True
+        value = self._value_now(transaction, digest + MARKER)
+        return value is not None and self._files.is_there(digest, Kept.from_row(value))
+
+    def _members_now(self, transaction: lmdb.Transaction[bytes], digest: Digest) -> tuple[Digest, ...]:
+        return _members_in(self._value_now(transaction, digest + MEMBERS))
+
+    def _value_now(self, transaction: lmdb.Transaction[bytes], key: bytes) -> bytes | None:
+        row = transaction.get(key, None, self._database.handles[_TABLE])
+        return None if row is None else self._seal.open(key, row)
 
     # --- reading
 
-    def get(self, digest: Digest) -> memoryview:
-        """The bytes: read-only when small, a private and writable mapping when large."""
-        coming = self._coming.get(digest)
-        if coming is not None and coming[0].content is not None:
-            return memoryview(coming[0].content)
-        view = self._database.view()
+    def get(self, digest: Digest) -> tuple[memoryview, ...]:
+        """The bytes; of a blob in parts those of its head, then of each part.
+
+        Each is read-only when small, private and writable when large: a mapping, or what was unpacked.
+        """
+        found = self._find(digest)
+        if not isinstance(found, tuple):
+            return (self._bytes(digest, found),)
         try:
-            row = view.get(_TABLE, digest)
-        finally:
-            view.close()
-        if row is not None:
-            content = self._seal.open(digest, row)
-            if content is None:
-                self._quarantine.row(_TABLE, digest, self._seal)
-                raise BlobDamaged(digest, self._layout.root)
-            return memoryview(content)
-        return self._map(digest)
+            return tuple(self._bytes(member, self._find(member)) for member in found)
+        except BlobMissing as error:
+            raise BlobMissing(digest, self._layout.root) from error
+        except BlobDamaged as error:
+            raise BlobDamaged(digest, self._layout.root) from error
 
     def find_missing(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those that are not there. Sizes of files are looked at, contents are not."""
+        missing = self._missing(digests)
+        # What became durable after the look began is in it neither as coming nor as there.
+        return self._missing(missing) if missing else missing
+
+    def _missing(self, digests: Iterable[Digest]) -> set[Digest]:
         missing = set()
         view = self._database.view()
         try:
             for digest in sorted(set(digests)):
-                if view.has(_TABLE, digest) or digest in self._coming:
-                    continue
-                if not self._has_file(view.get(_TABLE, digest + _LARGE), digest):
-                    missing.add(digest)
+                if not self._is_there(view, digest):
+                    members = self._members(view, digest)
+                    if not members or not all(self._is_there(view, member) for member in members):
+                        missing.add(digest)
         finally:
             view.close()
         return missing
 
-    def _has_file(self, row: bytes | None, digest: Digest) -> bool:
-        size = self._seal.open(digest + _LARGE, row) if row is not None else None
-        if size is None:
-            return False
+    def made_of(self, digests: Iterable[Digest]) -> set[Digest]:
+        """These, and the heads and parts of those that are in parts: all that is kept for them."""
+        found = set(digests)
+        view = self._database.view()
         try:
-            return self._layout.blob(digest).stat().st_size == int.from_bytes(size, "big")
-        except FileNotFoundError:
-            return False
-
-    def _map(self, digest: Digest) -> memoryview:
-        while True:
-            try:
-                return memoryview(self._mapping(digest))
-            except OSError as error:
-                # Before Python 3.13 each mapping keeps a descriptor for as long as somebody holds the value.
-                if error.errno == errno.EMFILE and _allow_more_files():
-                    continue
-                raise translate(error, self._layout.root, f"reading blob {digest.hex()[:12]}") from error
-
-    def _mapping(self, digest: Digest) -> mmap.mmap:
-        descriptor = self._open_file(digest)
-        try:
-            self._verify(digest, descriptor)
-            size = os.fstat(descriptor).st_size
-            if sys.version_info >= (3, 13):
-                return mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY, trackfd=False)
-            return mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY)
+            for digest in sorted(found):
+                found.update(self._members(view, digest))
         finally:
-            os.close(descriptor)
+            view.close()
+        return found
 
-    def _open_file(self, digest: Digest) -> int:
-        places = [self._layout.blob(digest)]
+    def _find(self, digest: Digest) -> bytes | Kept | tuple[Digest, ...] | None:
+        """A small blob, how a large one lies in its file, the members of one in parts, or None."""
         coming = self._coming.get(digest)
-        if coming is not None and coming[0].temporary is not None:
-            # It moves from the one to the other at any moment.
-            places += [coming[0].temporary.path, places[0]]
-        for path in places:
-            try:
-                return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except FileNotFoundError:
-                continue
-        raise BlobMissing(digest, self._layout.root)
-
-    def _is_intact(self, digest: Digest) -> bool:
-        descriptor = self._open_file(digest)
+        if coming is not None:
+            blob = coming[0]
+            return blob.content if blob.content is not None else blob.kept or _digests(blob.members)
+        view = self._database.view()
         try:
-            self._verify(digest, descriptor)
+            row = view.get(_TABLE, digest)
+            if row is not None:
+                content = self._opened(digest, row)
+                if content is None:
+                    raise BlobDamaged(digest, self._layout.root)
+                return content
+            return self._kept(view, digest) or self._members(view, digest) or None
         finally:
-            os.close(descriptor)
-        return True
+            view.close()
 
-    def _verify(self, digest: Digest, descriptor: int) -> None:
-        """Once per file and process; by reading, not by mapping: a failing disk is then no signal."""
-        found = os.fstat(descriptor)
-        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
-        if self._verified.get(digest) == stamp:
-            return
-        if not _has_digest(descriptor, digest):
-            self._quarantine.file(digest, (found.st_dev, found.st_ino), digest + _LARGE)
+    def _bytes(self, digest: Digest, found: bytes | Kept | tuple[Digest, ...] | None) -> memoryview:
+        if isinstance(found, bytes):
+            return memoryview(found)
+        if isinstance(found, tuple):  # as a member of another; nothing writes such a one
             raise BlobDamaged(digest, self._layout.root)
-        self._verified[digest] = stamp
+        return self._files.read(digest, found, self._places(digest))
+
+    def _is_there(self, view: View, digest: Digest) -> bool:
+        if view.has(_TABLE, digest) or digest in self._coming:
+            return True
+        kept = self._kept(view, digest)
+        return kept is not None and self._files.is_there(digest, kept)
+
+    def _kept(self, view: View, digest: Digest) -> Kept | None:
+        value = self._opened(digest + MARKER, view.get(_TABLE, digest + MARKER))
+        return Kept.from_row(value) if value is not None else None
+
+    def _members(self, view: View, digest: Digest) -> tuple[Digest, ...]:
+        return _members_in(self._opened(digest + MEMBERS, view.get(_TABLE, digest + MEMBERS)))
+
+    def _opened(self, key: bytes, row: bytes | None) -> bytes | None:
+        value = None if row is None else self._seal.open(key, row)
+        if row is not None and value is None:
+            self._quarantine.row(_TABLE, key, self._seal)
+        return value
+
+    def _places(self, digest: Digest) -> list[Path]:
+        """Where its file may lie: on its way in it moves from the one to the other at any moment."""
+        coming = self._coming.get(digest)
+        temporary = coming[0].temporary if coming is not None else None
+        published = self._layout.blob(digest)
+        return [published] if temporary is None else [temporary.path, published]
 
     def before_fork(self) -> None:
         self._lock.acquire()
@@ -341,36 +317,21 @@ class Blobs:
         self._lock = threading.Lock()
 
 
-def _has_digest(descriptor: int, digest: Digest) -> bool:
-    state = xxh3_128()
-    offset = 0
-    try:
-        while piece := os.pread(descriptor, _PIECE, offset):
-            state.update(piece)
-            offset += len(piece)
-    except OSError as error:
-        if error.errno == errno.EIO:
-            return False  # the disk has lost it
-        raise
-    return state.digest() == digest
+def _with_members(blobs: Iterable[PreparedBlob]) -> Iterator[PreparedBlob]:
+    for blob in blobs:
+        yield from blob.members
+        yield blob
 
 
-def _allow_more_files() -> bool:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(hard, _FILES) if hard != resource.RLIM_INFINITY else _FILES
-    if soft >= wanted:
-        return False
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return True
+def _digests(members: Sequence[PreparedBlob]) -> tuple[Digest, ...]:
+    return tuple(member.digest for member in members)
 
 
-def _write_synced(path: Path, views: Sequence[memoryview]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
-    try:
-        for view in views:
-            rest = view
-            while rest.nbytes:
-                rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _row_of(size: int, members: Sequence[PreparedBlob]) -> bytes:
+    return size.to_bytes(_SIZE, "big") + b"".join(_digests(members))
+
+
+def _members_in(row: bytes | None) -> tuple[Digest, ...]:
+    if row is None:
+        return ()
+    return tuple(row[at : at + DIGEST_SIZE] for at in range(_SIZE, len(row), DIGEST_SIZE))

@@ -47,6 +47,10 @@ class StoreRefused(StoreError):
     """Will not be opened: permissions, not a store, a network file system, another pid namespace."""
 
 
+class CompressionMissing(StoreError):
+    """A blob is there, compressed by what this Python has not got."""
+
+
 class BlobMissing(StoreError):
     """No blob has this digest: evicted, never stored, or quarantined."""
 

@@ -52,6 +52,12 @@ def translate(error: Exception, path: Path, doing: str) -> StoreError:
         return StoreDamaged(
             f"{what}\n  -> `cas-run doctor --repair` saves all that can be read; or restore a backup", path
         )
+    if code == errno.EXDEV:
+        return StoreRefused(
+            f"{what}; its folders lie on different file systems, where nothing can be renamed into place\n"
+            f"  -> keep the whole store on one, with a link to it if need be",
+            path,
+        )
     if code in (errno.EMFILE, errno.ENFILE):
         return StoreError(f"{what}\n  -> let go of some results, or raise the limit of open files (ulimit -n)", path)
     if code in _NO_ROOM or _is_full(path):

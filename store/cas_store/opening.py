@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from cas_store.rows import Seal
 from cas_store.tables import Table
 
 _ID_SIZE = 16
+_FIRST_PAGES = 3 * mmap.PAGESIZE  # what LMDB writes before it first syncs
 _LEFT_ALONE = "  -> choose another folder, with --store or CAS_RUN_STORE"
 
 
@@ -78,17 +80,34 @@ def _found(layout: Layout, *, create: bool, map_size: int) -> Opened:
     layout.root.chmod(0o700)
     for folder in layout.folders():
         folder.mkdir(mode=0o700, exist_ok=True)
+    _forget_torn_founding(layout)
     database = _database(layout, map_size)
     try:
         database.open()
         store_id = _enter_identity(layout, database)
         sync_folder(layout.durable)
+        sync_folder(layout.root)  # else STORE may survive a power cut, and durable/ not: that would be damage
         write_durably(layout.identity, identity_text(store_id))
-        sync_folder(layout.root.parent)
+        for folder in layout.root.parents:
+            # Folders above it may be new, too, and made by somebody who was killed before they were synced.
+            if os.access(folder, os.R_OK | os.W_OK):
+                sync_folder(folder)
     except BaseException:
         database.close()
         raise
     return Opened(layout, store_id, database)
+
+
+def _forget_torn_founding(layout: Layout) -> None:
+    """Remove a data file that a power cut tore before its first sync, which is before anybody was told anything."""
+    file = layout.durable / "data.mdb"
+    try:
+        check_data_file(file)
+    except StoreDamaged:
+        # By its first sync it has more pages than these; a store that was ever opened has a folder in scratch/.
+        if file.stat().st_size > _FIRST_PAGES or any(layout.scratch.iterdir()) or _has_blobs(layout):
+            raise
+        file.unlink()
 
 
 def _enter_identity(layout: Layout, database: Database) -> bytes:

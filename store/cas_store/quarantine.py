@@ -12,6 +12,7 @@ from pathlib import Path
 import lmdb
 
 from cas_store.database import Database, Job
+from cas_store.digest import DIGEST_SIZE
 from cas_store.errors import StoreError
 from cas_store.layout import Layout
 from cas_store.rows import Seal
@@ -51,11 +52,16 @@ class Quarantine:
 
         self._perform(Damage(table, key, "its digest does not fit", None), job)
 
-    def file(self, digest: bytes, identity: tuple[int, int], marker: bytes) -> None:
-        """Take a large blob away, if its file is still the one that was found damaged."""
+    def file(self, digest: bytes, identity: tuple[int, int], marker: bytes, told: bytes) -> None:
+        """Take a large blob away, if its file is still the one that was found damaged, and its row says still what
+        it should be: put there anew, it may be compressed or not be so any more.
+        """
 
         def job(transaction: lmdb.Transaction[bytes]) -> Path | None:
             path = self._layout.blob(digest)
+            row = transaction.get(marker, None, self._database.handles["blobs"])
+            if row is not None and row[DIGEST_SIZE:] != told:
+                return None
             try:
                 found = path.stat()
             except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What need not outlive a boot: who computes what and counts on what right now, and signals between processes.
+"""What need not outlive a boot: claims, holds, signals between processes, and which files were verified.
 
 An LMDB environment that never syncs: cheap, and worthless after a power cut. So each boot has one of its own,
 in a folder named for the boot, and never opens another's.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import lmdb
@@ -19,12 +19,11 @@ from cas_store.owners import Owners
 from cas_store.rows import Seal
 
 _ID = 16
-_CLAIMS, _SIGNALS = "claims", "signals"
-_HOLDS = "holds"
+_CLAIMS, _HOLDS, _SIGNALS, _STAMPS = _TABLES = "claims", "holds", "signals", "stamps"
 
 
 class Scratch:
-    """Claims, holds and signals of one store."""
+    """Claims, holds, signals and stamps of one store."""
 
     def __init__(self, folder: Path, store_id: bytes, owners: Owners, root: Path, map_size: int) -> None:
         self._owners = owners
@@ -33,9 +32,10 @@ class Scratch:
         for other in folder.iterdir():
             if other != here:
                 _remove(other)
-        self._database = Database(here, (_CLAIMS, _SIGNALS, _HOLDS), root=root, lasting=False, map_size=map_size)
+        self._database = Database(here, _TABLES, root=root, lasting=False, map_size=map_size)
         self._claim_seal = Seal(store_id, _CLAIMS)
         self._signal_seal = Seal(store_id, _SIGNALS)
+        self._stamp_seal = Seal(store_id, _STAMPS)
         self._hold_seal = Seal(store_id, _HOLDS)
         self._held: tuple[dict[bytes, int], set[bytes]] = {}, set()
 
@@ -144,6 +144,26 @@ class Scratch:
             transaction.delete(name, b"", self._database.handles[_SIGNALS])
 
         self._database.write(job, "clearing a signal")
+
+    def get_stamp(self, name: bytes) -> bytes | None:
+        """What a file looked like when it was last known to be intact, or None."""
+        view = self._database.view()
+        try:
+            row = view.get(_STAMPS, name)
+        finally:
+            view.close()
+        return None if row is None else self._stamp_seal.open(name, row)
+
+    def set_stamps(self, stamps: Mapping[bytes, bytes]) -> None:
+        """One transaction for all."""
+        rows = [(name, self._stamp_seal.close(name, stamp)) for name, stamp in stamps.items()]
+
+        def job(transaction: lmdb.Transaction[bytes]) -> None:
+            handle = self._database.handles[_STAMPS]
+            for name, row in rows:
+                transaction.put(name, row, db=handle)
+
+        self._database.write(job, "noting which files are intact")
 
     def close(self) -> None:
         """Give the environment back."""

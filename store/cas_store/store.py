@@ -15,15 +15,19 @@ import lmdb
 
 from cas_store.blobs import Blobs, PreparedBlob
 from cas_store.committer import Batch, Committer
+from cas_store.compression import check_available
 from cas_store.database import MAP_SIZE
 from cas_store.digest import Digest
 from cas_store.errors import BlobEvicted, BlobMissing, RowMissing, StoreError
+from cas_store.faults import translate
+from cas_store.largefiles import Files
 from cas_store.opening import Opened, open_folder
 from cas_store.owners import Owners
 from cas_store.quarantine import Damage, Quarantine
 from cas_store.rows import Seal
 from cas_store.scratch import Scratch
 from cas_store.snapshot import Snapshot
+from cas_store.stamps import Stamps, Verify
 from cas_store.sweeping import OldRow, Sweeper, Victim
 from cas_store.tables import KEY_LIMIT, Table
 from cas_store.writes import Delete, Insert, Need, NeedRow, PutBlob, Write
@@ -50,9 +54,11 @@ class Store:
         self._seals: dict[str, Seal] = {table: Seal(self.id, table.value) for table in Table}
         self._quarantine = Quarantine(layout, self._database, self.damage)
         self._owners = Owners(layout.live)
-        self._blobs = Blobs(layout, self._database, self._owners, self._seals[Table.BLOBS], self._quarantine)
-        self._committer = Committer(self._apply, self._settle)
         self._scratch = Scratch(layout.scratch, self.id, self._owners, layout.root, min(map_size, _SCRATCH_MAP))
+        self._stamps = Stamps(self._scratch)
+        self._files = Files(layout, self._owners, self._stamps, self._quarantine)
+        self._blobs = Blobs(layout, self._database, self._files, self._seals[Table.BLOBS], self._quarantine)
+        self._committer = Committer(self._apply, self._settle)
         self._sweeper = Sweeper(self._database, self._blobs, self._scratch, self._owners, self._seals)
 
     @classmethod
@@ -71,11 +77,35 @@ class Store:
                     known.refuse_to_vanish()
                 known.close()
             opened = open_folder(real, create=create, map_size=map_size)
-            store = cls(opened, map_size)
-            store._owners.sweep()
-            store._blobs.sweep()
+            try:
+                store = cls(opened, map_size)
+                store._owners.sweep()
+                store._files.sweep()
+            except OSError as error:
+                opened.database.close()
+                raise translate(error, real, "opening it") from error
             _stores[real] = store
             return store
+
+    @property
+    def verify(self) -> Verify:
+        """How often this process compares a large blob with its digest."""
+        return self._stamps.verify
+
+    @verify.setter
+    def verify(self, choice: Verify) -> None:
+        self._stamps.verify = Verify(choice)
+
+    @property
+    def compress(self) -> bool:
+        """Whether this process compresses the large blobs that it writes, where they shrink."""
+        return self._files.compress
+
+    @compress.setter
+    def compress(self, choice: bool) -> None:
+        if choice:
+            check_available()
+        self._files.compress = choice
 
     def is_in_place(self) -> bool:
         """Whether the folder is still the one that was opened."""
@@ -102,7 +132,7 @@ class Store:
         self.close()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _open_existing, (str(self.path),)
+        return _open_existing, (str(self.path), self.verify, self.compress)
 
     def __repr__(self) -> str:
         return f"<Store {self.path} {self.id.hex()[:8]}>"
@@ -141,7 +171,7 @@ class Store:
         for write in writes:
             if isinstance(write, PutBlob):
                 blobs.append(write.blob)
-                weight += len(write.blob.content or b"")
+                weight += sum(len(one.content or b"") for one in (write.blob, *write.blob.members))
                 continue
             if isinstance(write, Need):
                 continue
@@ -200,15 +230,23 @@ class Store:
 
     # --- blobs
 
-    def prepare(self, pieces: Sequence[bytes | memoryview]) -> PreparedBlob:
-        """Digest the concatenation of the pieces, ready for a PutBlob. Large ones are written here."""
-        return self._blobs.prepare(pieces)
+    def prepare(self, pieces: Sequence[bytes | memoryview], parts: Sequence[bytes | memoryview] = ()) -> PreparedBlob:
+        """Digest the concatenation of the pieces, ready for a PutBlob. Large ones are written here.
+
+        With parts, the pieces are the head of a blob in parts: each part is stored once, whatever blobs have it.
+        """
+        return self._blobs.prepare(pieces, parts)
 
     def get_blob(self, digest: Digest) -> memoryview:
-        """The bytes of a blob: verified; writable, at no harm to the store, when large.
+        """The bytes of a blob: verified; writable, at no harm to the store, when large. Parts are copied together.
 
-        Raises BlobMissing (BlobEvicted, if that was on purpose) or BlobDamaged.
+        Raises BlobMissing (BlobEvicted, if that was on purpose), BlobDamaged or CompressionMissing.
         """
+        head, *parts = self.get_pieces(digest)
+        return memoryview(bytearray().join((head, *parts))) if parts else head
+
+    def get_pieces(self, digest: Digest) -> tuple[memoryview, ...]:
+        """As `get_blob`, without a copy: the head of a blob, then its parts, if it has any."""
         try:
             return self._blobs.get(digest)
         except BlobMissing:
@@ -219,6 +257,10 @@ class Store:
     def is_evicted(self, digest: Digest) -> bool:
         """Of a blob that is not there: whether it was taken away on purpose, to keep the store small."""
         return self.get(Table.EVICTED, digest) is not None
+
+    def made_of(self, digests: Iterable[Digest]) -> set[Digest]:
+        """These blobs, and all that are kept for them: the heads and parts of those that are in parts."""
+        return self._blobs.made_of(digests)
 
     def find_missing(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those of the digests that no blob here has."""
@@ -236,7 +278,7 @@ class Store:
 
     def barrier(self, wait_s: float = 0.0) -> AbstractContextManager[bytes]:
         """Sweep alone, and have all writers note what they name from now on. Raises SweepUnderWay."""
-        self._blobs.sweep()
+        self._files.sweep()
         return self._sweeper.barrier(wait_s)
 
     def take(self, barrier: bytes, victims: Iterable[Victim]) -> Iterator[tuple[Digest, int]]:
@@ -294,8 +336,10 @@ def _blobs_of(batches: Sequence[Batch]) -> list[PreparedBlob]:
     return [write.blob for batch in batches for write in batch.writes if isinstance(write, PutBlob)]
 
 
-def _open_existing(path: str) -> Store:
-    return Store.open(path, create=False)
+def _open_existing(path: str, verify: Verify, compress: bool) -> Store:
+    store = Store.open(path, create=False)
+    store.verify, store.compress = verify, compress
+    return store
 
 
 _stores: dict[Path, Store] = {}

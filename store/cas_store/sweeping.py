@@ -67,6 +67,7 @@ class Sweeper:
         self._owners = owners
         self._seals = seals
         self._own: set[bytes] = set()  # barriers of sweeps under way here
+        self._held: tuple[set[Digest], set[Digest]] = set(), set()  # what is held, and with all its parts
 
     # --- for writers
 
@@ -80,7 +81,7 @@ class Sweeper:
         if barrier is not None and not self._stands(barrier):
             transaction.delete(_BARRIER, b"", handle)  # its sweep died: no reason to go on noting
             return
-        for digest in digests:
+        for digest in self._blobs.made_of_now(transaction, digests):
             transaction.put(digest, seal.close(digest, b""), db=handle)
 
     # --- for whoever sweeps
@@ -156,10 +157,12 @@ class Sweeper:
     ) -> list[tuple[Digest, int]]:
         self._check(transaction, barrier)
         held = self._scratch.held()
+        if held is not self._held[0]:  # it is the same set while nobody holds anything else
+            self._held = held, self._blobs.made_of_now(transaction, held)
         notes = self._database.handles[Table.SWEEP]
         gone = []
         for digest, _ in victims:
-            if digest not in held and transaction.get(digest, None, notes) is None:
+            if digest not in self._held[1] and transaction.get(digest, None, notes) is None:
                 gone.append((digest, self._blobs.remove(transaction, digest)))
         return gone
 

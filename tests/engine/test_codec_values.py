@@ -61,15 +61,20 @@ values = st.recursive(
 )
 
 
-def stored(value: object) -> bytes:
+def in_parts(value: object) -> tuple[bytes, ...]:
     encoded = codec.encode(value, SESSION)
-    blob = b"".join(encoded.pieces)
-    assert len(blob) == encoded.size
+    blob = encoded.copied()
+    assert sum(map(len, blob)) == encoded.size
+    return blob
+
+
+def stored(value: object) -> bytes:
+    (blob,) = in_parts(value)
     return blob
 
 
 def again(value: Any) -> Any:
-    return codec.decode(stored(value), SESSION)
+    return codec.decode(in_parts(value), SESSION)
 
 
 def same(a: object, b: object) -> bool:
@@ -230,7 +235,7 @@ def test_what_is_shared_in_a_value_is_stored_once_and_shared_again() -> None:
     array = np.arange(10_000.0)
     inner = [1]
     value = {"a": array, "b": (array, array), "c": [inner, inner]}
-    assert len(stored(value)) < array.nbytes * 1.1
+    assert sum(map(len, in_parts(value))) < array.nbytes * 1.1
     back = again(value)
     assert back["a"] is back["b"][0] is back["b"][1]
     assert back["c"][0] is back["c"][1]
@@ -275,8 +280,8 @@ def test_writing_to_a_result_does_not_reach_what_is_stored(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("size", [3, 10_000])
 def test_arrays_out_of_memory_that_is_read_only_are_writable_copies(size: int) -> None:
-    blob = stored(np.arange(float(size)))
-    back = codec.decode(memoryview(blob), SESSION)
+    blob = in_parts(np.arange(float(size)))
+    back = codec.decode(tuple(map(memoryview, blob)), SESSION)
     back += 1
     assert np.array_equal(codec.decode(blob, SESSION), np.arange(float(size)))
 
@@ -289,8 +294,8 @@ def test_an_array_that_was_read_only_stays_so() -> None:
 
 def test_encoding_a_large_array_copies_nothing() -> None:
     array = np.zeros(1_000_000)
-    pieces = codec.encode(array, SESSION).pieces
-    assert any(isinstance(piece, memoryview) and np.shares_memory(np.frombuffer(piece), array) for piece in pieces)
+    (part,) = codec.encode(array, SESSION).parts
+    assert np.shares_memory(np.frombuffer(part), array)
 
 
 @pytest.mark.parametrize(
@@ -388,6 +393,15 @@ def test_a_blob_cut_short_is_refused() -> None:
     for size in (9, 20, 40, 200, len(blob) - 1):
         with pytest.raises(FrameError):
             codec.decode(blob[:size], SESSION)
+
+
+def test_large_buffers_are_parts_and_a_blob_with_other_parts_than_it_had_is_refused() -> None:
+    large, small = np.arange(10_000.0), np.arange(1000.0)
+    head, *parts = in_parts({"a": large, "b": small, "c": large + 1})
+    assert parts == [large.tobytes(), (large + 1).tobytes()]
+    for wrong in ([], parts[:1], [*parts, parts[0]], [parts[0], parts[1][:-8]]):
+        with pytest.raises(FrameError):
+            codec.decode((head, *wrong), SESSION)
 
 
 def test_arrays_that_lie_in_strides_keep_their_byte_order_and_come_in_one_buffer():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import cas_run as ct
@@ -227,3 +230,54 @@ def again_or_error(dispatch_id: str, **inputs: Any) -> str:
         return str(error)
     assert result.status == "FAILED", result.result
     return str(result.error)
+
+
+def files_in(store: Path) -> list[int]:
+    return sorted(path.stat().st_size for path in (store / "blobs").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("executor", ["thread", "processes"])
+def test_an_array_that_an_input_and_several_results_have_is_stored_once_and_lost_for_all(
+    mark: Mark, ran: Ran, tmp_path: Path, executor: str
+) -> None:
+    pool: Any = ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) if executor == "processes" else executor
+
+    @ct.electron(executor=pool)
+    def named(name: str, array: Any) -> Any:
+        mark(name)
+        return {name: array, "small": array[:10].copy()}
+
+    @ct.electron
+    def total(one: Any, two: Any) -> float:
+        mark("total")
+        one["a"][:] = 0  # in memory of its own
+        return float(two["b"].sum())
+
+    @ct.lattice
+    def flow(array: Any, factor: int = 1) -> Any:
+        one, two = named("a", array), named("b", array)
+        return total(one, two) * factor, one
+
+    array = np.arange(100_000.0)
+    first = ct.dispatch_sync(flow)(array)
+    assert first.result[0] == array.sum()
+    assert np.array_equal(first.result[1]["a"], array)
+    assert sorted(ran()) == ["a", "b", "total"]
+    assert files_in(tmp_path / "store") == [array.nbytes]
+    assert [node.size for node in first.nodes if node.electron == "named"] > [array.nbytes] * 2
+    first.result[1]["a"][:] = 7
+    assert np.array_equal(ct.get_result(first.dispatch_id).result[1]["a"], array)
+    if executor == "processes":
+        pool.shutdown()
+        return
+
+    (path,) = [path for path in (tmp_path / "store" / "blobs").rglob("*") if path.is_file()]
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(content)
+    # The input is in the same file: what is given anew brings it back, and nothing wrong comes out.
+    second = ct.dispatch_sync(flow)(array, factor=2)
+    assert second.result[0] == 2 * array.sum()
+    assert np.array_equal(second.result[1]["a"], array)
+    assert files_in(tmp_path / "store") == [array.nbytes]

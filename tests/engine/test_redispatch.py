@@ -305,6 +305,36 @@ def test_replacements_stay_in_force_and_are_replaced_again(svm: Any, mark: Mark,
     assert again(first.dispatch_id)().result == first.result
 
 
+def test_what_the_lattice_calls_itself_given_back_is_no_replacement_any_more(mark: Mark, ran: Ran) -> None:
+    @ct.electron
+    def scale(n: int, by: int = 2) -> int:
+        mark("scale")
+        return n * by
+
+    @ct.electron
+    @ct.lattice
+    def both(n: int) -> Any:
+        return [scale(n), scale(n, by=3)]
+
+    @ct.lattice
+    def flow(n: int = 1) -> Any:
+        return [scale(n), both(n)]
+
+    first = ct.dispatch_sync(flow)()
+    second = again(first.dispatch_id, {"scale": lambda n, by=0: n - by})()
+    third = again(second.dispatch_id)(5)
+    ran()
+    for parent in (first, second, third):
+        back = again(parent.dispatch_id, {"scale": scale})(1)
+        assert (back.result, back.ran, dict(back.replaced)) == (first.result, 0, {})
+    assert ran() == []
+    # Run in another way it is one, and hits all the same.
+    patient = ct.electron(scale.fn, retries=2)
+    assert dict(again(second.dispatch_id, {"scale": patient})(1).replaced) == {"scale": "scale"}
+    assert again(back.dispatch_id)(7).result == [14, [14, 21]]
+    assert set(ran()) == {"scale"}
+
+
 def test_a_replacement_of_another_electron_below_one_replaced_before(svm: Any, ran: Ran) -> None:
     first = ct.dispatch_sync(svm)()
     child = again(first.dispatch_id, {"train": lambda data, C, gamma: 100.0})()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ import pytest
 from cas_engine.errors import BadOption
 from cas_engine.location import open_store
 from cas_engine.settings import setting
+from cas_store import Verify
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("CAS_RUN_STORE", "CAS_RUN_AUDIT"):
+    for name in ("CAS_RUN_STORE", "CAS_RUN_AUDIT", "CAS_RUN_VERIFY", "CAS_RUN_COMPRESS"):
         monkeypatch.delenv(name, raising=False)
     path = tmp_path / "config.ini"
     monkeypatch.setenv("CAS_RUN_CONFIG", str(path))
@@ -43,3 +45,29 @@ def test_a_file_that_is_not_understood_is_refused_by_name(config: Path, text: st
     config.write_text(text)
     with pytest.raises(BadOption, match=r"config\.ini"):
         setting("store")
+
+
+def test_how_blobs_are_verified_and_kept_is_set_for_a_store_when_it_is_opened(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("zstandard" if sys.version_info < (3, 14) else "compression.zstd")
+    with open_store(tmp_path / "store") as store:
+        assert (store.verify, store.compress) == (Verify.BOOT, False)
+    config.write_text("[cas-run]\nverify = Always\ncompress = zstd\n")
+    with open_store(tmp_path / "store") as store:
+        assert (store.verify, store.compress) == (Verify.ALWAYS, True)
+    monkeypatch.setenv("CAS_RUN_VERIFY", "process")
+    monkeypatch.setenv("CAS_RUN_COMPRESS", "no")
+    with open_store(tmp_path / "store") as store:
+        assert (store.verify, store.compress) == (Verify.PROCESS, False)
+
+
+@pytest.mark.parametrize(("name", "known"), [("verify", "`always`"), ("compress", "`zstd`")])
+@pytest.mark.usefixtures("config")
+def test_a_choice_that_is_not_known_is_refused_with_those_that_are(
+    name: str, known: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"CAS_RUN_{name.upper()}", "sometimes")
+    with pytest.raises(BadOption, match=f"`{name} = sometimes`.*\n.*{known}"):
+        open_store(tmp_path / "store")
+    assert not (tmp_path / "store").exists()

@@ -24,8 +24,8 @@ KINDS = [
 
 
 def stored_and_loaded(value):
-    blob = b"".join(bytes(piece) for piece in codec.encode(value, SESSION).pieces)
-    return codec.decode(memoryview(bytearray(blob)), SESSION)
+    blob = codec.encode(value, SESSION).copied()
+    return codec.decode(tuple(memoryview(bytearray(piece)) for piece in blob), SESSION)
 
 
 def layouts(value):

@@ -177,9 +177,9 @@ def test_a_damaged_file_that_was_replaced_meanwhile_is_left_alone(store: Store) 
     hurt(file_of(store, digest), 1000)
     found = file_of(store, digest).stat()
     file_of(store, digest).unlink()
-    store._quarantine.file(digest, (found.st_dev, found.st_ino + 1), digest + b"\x01")
+    store._quarantine.file(digest, (found.st_dev, found.st_ino + 1), digest + b"\x01", len(LARGE).to_bytes(8, "big"))
     assert stored(store, LARGE) == digest
-    store._quarantine.file(digest, (found.st_dev, found.st_ino + 1), digest + b"\x01")
+    store._quarantine.file(digest, (found.st_dev, found.st_ino + 1), digest + b"\x01", len(LARGE).to_bytes(8, "big"))
     assert store.get_blob(digest) == LARGE
 
 

@@ -1,72 +1,13 @@
-"""What was acknowledged survives kill -9 at any point, and no record is there without its blob."""
+"""Processes that are killed while they found a store or commit. At random points, and many: tests/torture."""
 
 from __future__ import annotations
 
-import random
 import time
 from typing import Any
 
 import pytest
 
-from cas_store import Store, Table, digest_of
-
-POINTS = 25
-
-WRITER = """
-    store = Store.open(sys.argv[1])
-    first, lock = int(sys.argv[2]), threading.Lock()
-
-    def content(n):
-        return b"%d," % n * (30_000 if n % 7 == 0 else 100)
-
-    def acknowledge(n):
-        def done(future):
-            future.result()
-            os.write(1, b"%d\\n" % n)
-        return done
-
-    def write(n):
-        blob = store.prepare([content(n)])
-        writes = [Put(Table.RECORDS, b"%08d" % n, blob.digest), Insert(Table.CONTENTS, b"%08d" % n, b"x")]
-        store.submit([PutBlob(blob), *writes]).add_done_callback(acknowledge(n))
-        if n % 10 == 0:
-            store.commit([])
-
-    os.write(1, b"ready\\n")
-    for n in range(first, first + 100_000):
-        write(n)
-"""
-
-
-def content(n: int) -> bytes:
-    return b"%d," % n * (30_000 if n % 7 == 0 else 100)
-
-
-def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(store: Store, start: Any) -> None:
-    seed = random.randrange(1 << 30)
-    dice = random.Random(seed)
-    told: set[int] = set()
-    for point in range(POINTS):
-        process = start(WRITER, point * 1_000_000)
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(dice.random() ** 2 * 0.15)
-        process.kill()
-        out, _ = process.communicate()
-        told.update(map(int, out.split()))
-    assert len(told) > POINTS
-
-    store.close()
-    with store.snapshot() as snap:
-        records = dict(snap.scan(Table.RECORDS))
-        contents = dict(snap.scan(Table.CONTENTS))
-    lost = told - {int(key) for key in records}
-    assert not lost, f"seed {seed}: acknowledged and lost: {lost}"
-    assert records.keys() == contents.keys(), f"seed {seed}: half a batch"
-    assert store.find_missing(records.values()) == set(), f"seed {seed}: records without their blobs"
-    for key, digest in records.items():
-        assert digest == digest_of(content(int(key)))
-        assert store.get_blob(digest) == content(int(key)), f"seed {seed}: {key!r}"
-    assert store.damage == []
+from cas_store import Store, Table
 
 
 @pytest.mark.promise("kill")

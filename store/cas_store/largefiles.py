@@ -1,0 +1,360 @@
+"""Large blobs as files: written aside and synced, moved into place, verified, mapped. Rows are none of its business."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import resource
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from xxhash import xxh3_128
+
+from cas_store import compression
+from cas_store.digest import DIGEST_SIZE, Digest
+from cas_store.errors import BlobDamaged, BlobMissing
+from cas_store.faults import translate
+from cas_store.layout import Layout, sync_folder
+from cas_store.owners import Owners
+from cas_store.quarantine import Quarantine
+from cas_store.stamps import Stamps, set_back, stamp_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+MARKER = b"\x01"  # after the digest: the key of the row that says what is in the file
+_PIECE = 1 << 20
+_FILES = 1 << 16  # open at once, if the system allows
+_SPARE_FILES = 32  # descriptors left to others, where the system does not
+_MARKER = struct.Struct(f">QQ{DIGEST_SIZE}s")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How a blob lies in its file: as it is, or compressed; then with the size and digest of what is in the file."""
+
+    size: int
+    compressed: tuple[int, Digest] | None = None
+
+    @property
+    def file_size(self) -> int:
+        return self.size if self.compressed is None else self.compressed[0]
+
+    def file_digest(self, digest: Digest) -> Digest:
+        """Of what is in the file of the blob of that digest."""
+        return digest if self.compressed is None else self.compressed[1]
+
+    def to_row(self) -> bytes:
+        """The value of the marker."""
+        return (
+            self.size.to_bytes(8, "big")
+            if self.compressed is None
+            else _MARKER.pack(self.compressed[0], self.size, self.compressed[1])
+        )
+
+    @staticmethod
+    def from_row(value: bytes) -> Kept:
+        if len(value) < _MARKER.size:
+            return Kept(int.from_bytes(value, "big"))
+        file_size, size, check = _MARKER.unpack(value)
+        return Kept(size, (file_size, check))
+
+    @staticmethod
+    def file_size_in(start: bytes) -> int:
+        """Of the first 8 bytes of the marker's value."""
+        return int.from_bytes(start, "big")
+
+
+class Temporary:
+    """A file on its way into the store; removed when nobody can publish it any more."""
+
+    __slots__ = ("_process", "looks", "path")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.looks: os.stat_result | None = None  # when it was known to be what it should be
+        self._process = os.getpid()
+
+    def __del__(self, getpid=os.getpid, unlink=os.unlink) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        if self._process != getpid():
+            return  # a forked copy: the file is the parent's
+        with suppress(OSError):  # published, or swept away
+            unlink(self.path)
+
+
+class Files:
+    """The large blobs of one store."""
+
+    def __init__(self, layout: Layout, owners: Owners, stamps: Stamps, quarantine: Quarantine) -> None:
+        self._layout = layout
+        self._owners = owners
+        self._stamps = stamps
+        self._quarantine = quarantine
+        self._folders: set[Path] = set()
+        self._moved: dict[Digest, os.stat_result] = {}
+        self.compress = False
+
+    # --- writing
+
+    def write(self, views: Sequence[memoryview], size: int) -> tuple[Temporary, Kept]:
+        """A synced file with these bytes, or what they shrink to. Raises StoreError."""
+        temporary = self._new_name()
+        try:
+            if self.compress and compression.is_promising(views):
+                state, file_size = xxh3_128(), 0
+                with _Written(temporary) as file:
+                    for piece in compression.compressed(views):
+                        state.update(piece)
+                        file_size += len(piece)
+                        file.write(piece)
+                if compression.is_worth_it(size, file_size):
+                    return temporary, Kept(size, (file_size, state.digest()))
+                temporary = self._new_name()
+            with _Written(temporary) as file:
+                for view in views:
+                    file.write(view)
+        except OSError as error:
+            raise translate(error, self._layout.root, "writing a blob") from error
+        return temporary, Kept(size)
+
+    def link(self, digest: Digest, kept: Kept, places: Sequence[Path]) -> Temporary | None:
+        """A second name for an intact file that is there: whoever sweeps the first leaves the bytes."""
+        temporary = self._new_name()
+        for path in places:
+            try:
+                descriptor = self._open(digest, [path])
+                try:
+                    before = os.fstat(descriptor)
+                    self.verify(digest, kept, descriptor)
+                finally:
+                    os.close(descriptor)
+                os.link(path, temporary.path, follow_symlinks=False)
+                after = temporary.path.lstat()
+            except (OSError, BlobDamaged, BlobMissing):
+                continue  # or no links on this file system, or too many: it is written again
+            if _are_same_bytes(before, after):
+                self._stamps.note_read(kept.file_digest(digest), after)
+                temporary.looks = after
+                return temporary
+            return None
+        return None
+
+    def move(self, digest: Digest, kept: Kept, temporary: Temporary) -> Path:
+        """To its place; inside the write transaction. The folder has to be synced afterwards. May be repeated."""
+        path = self._layout.blob(digest)
+        try:
+            untouched = temporary.looks is not None and stamp_of(temporary.path.lstat()) == stamp_of(temporary.looks)
+            temporary.path.rename(path)  # over an equal one, should it have come there meanwhile
+            with suppress(FileNotFoundError):
+                temporary.path.unlink()  # left where it is if it is a link to the very one there
+            if untouched:
+                self._moved[kept.file_digest(digest)] = path.lstat()
+        except FileNotFoundError as error:
+            if not path.parent.is_dir():  # somebody removed it since we made it
+                self._folders.discard(path.parent)
+                self.make_folders({path.parent})
+                return self.move(digest, kept, temporary)
+            # The job is run again, or the blob was published by an earlier batch.
+            if not self.is_there(digest, kept):
+                raise BlobMissing(digest, self._layout.root) from error
+        return path.parent
+
+    def make_folders(self, wanted: set[Path]) -> None:
+        """Those not seen yet by this process; synced also where they were there before: see `publish` in `blobs`."""
+        wanted = wanted - self._folders
+        if not wanted:
+            return
+        for folder in wanted:
+            with suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+        sync_folder(self._layout.blobs)
+        self._folders |= wanted
+
+    def note_moved(self) -> None:
+        """Tell the other processes that what was moved since is as it was written."""
+        if self._moved:
+            moved, self._moved = self._moved, {}
+            self._stamps.note_written(moved)
+
+    def remove(self, digest: Digest) -> int:
+        """Take one away, inside a write transaction; the bytes that this frees."""
+        path = self._layout.blob(digest)
+        try:
+            size = path.lstat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            return 0
+        return size
+
+    def there(self) -> Iterator[Digest]:
+        """Those that have a file, whether there is a row of them or not."""
+        for folder in sorted(self._layout.blobs.iterdir()):
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                try:
+                    digest = bytes.fromhex(path.name)
+                except ValueError:
+                    continue  # not ours
+                if len(digest) == DIGEST_SIZE:
+                    yield digest
+
+    def sweep(self) -> None:
+        """Remove what dead processes left unfinished."""
+        for path in self._layout.tmp.iterdir():
+            owner, _, _ = path.name.partition("-")
+            try:
+                name = bytes.fromhex(owner)
+            except ValueError:
+                continue  # not ours
+            if not self._owners.is_alive(name):
+                path.unlink(missing_ok=True)
+
+    def _new_name(self) -> Temporary:
+        return Temporary(self._layout.tmp / f"{self._owners.own.hex()}-{os.urandom(8).hex()}")
+
+    # --- reading
+
+    def is_there(self, digest: Digest, kept: Kept) -> bool:
+        """Whether there is a file of the right size; what is in it is not looked at."""
+        try:
+            return self._layout.blob(digest).lstat().st_size == kept.file_size
+        except FileNotFoundError:
+            return False
+
+    def read(self, digest: Digest, kept: Kept | None, places: Sequence[Path]) -> memoryview:
+        """The bytes, verified and writable: mapped privately, or unpacked. `kept` is None where that isn't known.
+
+        Raises BlobMissing, BlobDamaged, CompressionMissing, StoreError.
+        """
+        try:
+            descriptor = self._open(digest, places)
+            try:
+                self.verify(digest, kept, descriptor)
+                if kept is not None and kept.compressed is not None:
+                    return self._unpacked(digest, kept, descriptor)
+                return _mapped(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise translate(error, self._layout.root, f"reading blob {digest.hex()[:12]}") from error
+
+    def verify(self, digest: Digest, kept: Kept | None, descriptor: int) -> None:
+        """By reading, not by mapping: a failing disk is then no signal. Raises BlobMissing, BlobDamaged."""
+        found = os.fstat(descriptor)
+        wanted = digest if kept is None else kept.file_digest(digest)
+        right_size = kept is None or found.st_size == kept.file_size
+        if right_size and self._stamps.is_intact(wanted, found):
+            return
+        if right_size and _has_digest(descriptor, wanted):
+            self._stamps.note_read(wanted, found)
+            return
+        if kept is None:
+            # A file without its row: left by a crash, or about to get one; it may be compressed.
+            raise BlobMissing(digest, self._layout.root)
+        self._discard(digest, kept, found)
+
+    def _discard(self, digest: Digest, kept: Kept, found: os.stat_result) -> NoReturn:
+        self._quarantine.file(digest, (found.st_dev, found.st_ino), digest + MARKER, kept.to_row())
+        raise BlobDamaged(digest, self._layout.root)
+
+    def _unpacked(self, digest: Digest, kept: Kept, descriptor: int) -> memoryview:
+        what = f"blob {digest.hex()[:12]} in the store at {self._layout.root}"
+        plain = compression.decompressed(_pieces(descriptor), kept.size, what)
+        if plain is None or xxh3_128(plain).digest() != digest:
+            self._discard(digest, kept, os.fstat(descriptor))
+        return memoryview(plain)
+
+    def _open(self, digest: Digest, places: Sequence[Path]) -> int:
+        for path in places:
+            while True:
+                try:
+                    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                except FileNotFoundError:
+                    break
+                except OSError as error:
+                    if error.errno != errno.EMFILE or not _allow_more_files():
+                        raise
+        raise BlobMissing(digest, self._layout.root)
+
+
+class _Written:
+    """A new file, 0400 whatever the umask, that is synced when all is in it."""
+
+    def __init__(self, temporary: Temporary) -> None:
+        self._temporary = temporary
+        self._descriptor = os.open(temporary.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, content: bytes | memoryview) -> None:
+        rest = memoryview(content)
+        while rest.nbytes:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                os.fchmod(self._descriptor, 0o400)
+                set_back(self._descriptor)
+                os.fsync(self._descriptor)
+                self._temporary.looks = os.fstat(self._descriptor)
+        finally:
+            os.close(self._descriptor)
+
+
+def _are_same_bytes(before: os.stat_result, after: os.stat_result) -> bool:
+    # Not when anything was last changed: a new name changes that.
+    return all(getattr(before, name) == getattr(after, name) for name in ("st_dev", "st_ino", "st_mtime_ns", "st_size"))
+
+
+def _pieces(descriptor: int) -> Iterator[bytes]:
+    offset = 0
+    while piece := os.pread(descriptor, _PIECE, offset):
+        yield piece
+        offset += len(piece)
+
+
+def _has_digest(descriptor: int, digest: Digest) -> bool:
+    state = xxh3_128()
+    try:
+        for piece in _pieces(descriptor):
+            state.update(piece)
+    except OSError as error:
+        if error.errno == errno.EIO:
+            return False  # the disk has lost it
+        raise
+    return state.digest() == digest
+
+
+def _mapped(descriptor: int) -> memoryview:
+    size = os.fstat(descriptor).st_size
+    try:
+        if sys.version_info >= (3, 13):
+            return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY, trackfd=False))
+        # Before Python 3.13 each mapping keeps a descriptor for as long as somebody holds the value.
+        if descriptor < resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_FILES or _allow_more_files():
+            return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY))
+    except OSError as error:
+        if error.errno not in (errno.ENOMEM, errno.EMFILE, errno.ENODEV):
+            raise
+    # No more maps or descriptors to be had: better a copy than nothing.
+    whole, at = bytearray(size), 0
+    for piece in _pieces(descriptor):
+        whole[at : at + len(piece)] = piece
+        at += len(piece)
+    return memoryview(whole)
+
+
+def _allow_more_files() -> bool:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, _FILES) if hard != resource.RLIM_INFINITY else _FILES
+    if soft >= wanted:
+        return False
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return True
