@@ -34,7 +34,7 @@ READING_ORDER = {
             errors digest tables layout rows
             pages faults forks ground datafile tenancy views database owners
             opening salvage quarantine scratch stamps compression snapshot
-            largefiles blobs writes committer sweeping store
+            largefiles threads blobs writes committer sweeping store
         """,
         "cas_engine": """
             errors contexts signatures omission options values files bindings graph handles tracing electron lattice

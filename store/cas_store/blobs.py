@@ -23,6 +23,7 @@ from cas_store.largefiles import MARKER, Files, Kept, Temporary
 from cas_store.layout import Layout, sync_folder
 from cas_store.quarantine import Quarantine
 from cas_store.rows import Seal
+from cas_store.threads import side_by_side
 from cas_store.views import View
 
 SMALL = 64 << 10  # up to this many bytes a blob is a row
@@ -60,27 +61,29 @@ class Blobs:
 
     def prepare(self, pieces: Sequence[bytes | memoryview], parts: Sequence[bytes | memoryview]) -> PreparedBlob:
         """Digest the concatenation, and each part; write what is large and not there yet to files, synced."""
-        known: dict[Digest, PreparedBlob] = {}
-        head = self._prepare(pieces, known)
+        head = self._prepare(_views(pieces))
         if not parts:
             return head
-        members = (head, *(self._prepare([part], known) for part in parts))
+        members = (head, *self._prepare_parts([_views([part]) for part in parts]))
         size = sum(member.size for member in members)
         return PreparedBlob(digest_of(b"blob in parts\0" + _row_of(size, members)), size, None, None, None, members)
 
-    def _prepare(self, pieces: Sequence[bytes | memoryview], known: dict[Digest, PreparedBlob]) -> PreparedBlob:
-        # Empty ones go first: an array of shape (0, 3) cannot be cast.
-        views = [memoryview(piece).cast("B") for piece in pieces if memoryview(piece).nbytes]
+    def _prepare_parts(self, parts: Sequence[Sequence[memoryview]]) -> list[PreparedBlob]:
+        digests = [digest_of(*part) for part in parts]
+        distinct = dict(zip(digests, parts, strict=True))
+        # Each waits for the disk, which takes many for the time of one.
+        prepared = side_by_side(lambda one: self._prepare(one[1], one[0]), list(distinct.items()))
+        known = dict(zip(distinct, prepared, strict=True))
+        return [known[digest] for digest in digests]
+
+    def _prepare(self, views: Sequence[memoryview], digest: Digest | None = None) -> PreparedBlob:
         size = sum(view.nbytes for view in views)
         if size <= SMALL:
             content = b"".join(views)
-            return PreparedBlob(digest_of(content), size, content, None)
-        digest = digest_of(*views)
-        blob = known.get(digest) or self._link(digest, size)
-        if blob is None:
-            blob = PreparedBlob(digest, size, None, *self._files.write(views, size))
-        known[digest] = blob
-        return blob
+            return PreparedBlob(digest or digest_of(content), size, content, None)
+        digest = digest or digest_of(*views)
+        linked = self._link(digest, size)
+        return linked or PreparedBlob(digest, size, None, *self._files.write(digest, views, size))
 
     def _link(self, digest: Digest, size: int) -> PreparedBlob | None:
         kept = self._find(digest)
@@ -123,9 +126,8 @@ class Blobs:
                 key, value = blob.digest + MEMBERS, _row_of(blob.size, blob.members)
             if self._value_now(transaction, key) is None:
                 transaction.put(key, self._seal.close(key, value), db=handle)
-        for folder in folders:
-            # Also where the file was there before: its writer may have been killed before this line.
-            sync_folder(folder)
+        # Also where the file was there before: its writer may have been killed before this line.
+        side_by_side(sync_folder, sorted(folders))
 
     def _move(self, transaction: lmdb.Transaction[bytes], blob: PreparedBlob, kept: Kept, temporary: Temporary) -> Path:
         handle = self._database.handles[_TABLE]
@@ -216,6 +218,8 @@ class Blobs:
         Each is read-only when small, private and writable when large: a mapping, or what was unpacked.
         """
         found = self._find(digest)
+        if isinstance(found, bytes):
+            return (memoryview(found),)
         if not isinstance(found, tuple):
             return (self._bytes(digest, found),)
         try:
@@ -265,8 +269,9 @@ class Blobs:
         try:
             row = view.get(_TABLE, digest)
             if row is not None:
-                content = self._opened(digest, row)
+                content = self._seal.open(digest, row)
                 if content is None:
+                    self._quarantine.row(_TABLE, digest, self._seal)
                     raise BlobDamaged(digest, self._layout.root)
                 return content
             return self._kept(view, digest) or self._members(view, digest) or None
@@ -317,9 +322,15 @@ class Blobs:
         self._lock = threading.Lock()
 
 
+def _views(pieces: Sequence[bytes | memoryview]) -> list[memoryview]:
+    # Empty ones go first: an array of shape (0, 3) cannot be cast.
+    return [memoryview(piece).cast("B") for piece in pieces if memoryview(piece).nbytes]
+
+
 def _with_members(blobs: Iterable[PreparedBlob]) -> Iterator[PreparedBlob]:
     for blob in blobs:
-        yield from blob.members
+        if blob.members:
+            yield from blob.members
         yield blob
 
 

@@ -102,8 +102,8 @@ class Files:
 
     # --- writing
 
-    def write(self, views: Sequence[memoryview], size: int) -> tuple[Temporary, Kept]:
-        """A synced file with these bytes, or what they shrink to. Raises StoreError."""
+    def write(self, digest: Digest, views: Sequence[memoryview], size: int) -> tuple[Temporary, Kept]:
+        """A synced file with the bytes of this digest, or with what they shrink to. Raises StoreError."""
         temporary = self._new_name()
         try:
             if self.compress and compression.is_promising(views):
@@ -114,14 +114,19 @@ class Files:
                         file_size += len(piece)
                         file.write(piece)
                 if compression.is_worth_it(size, file_size):
-                    return temporary, Kept(size, (file_size, state.digest()))
+                    return self._written(digest, temporary, Kept(size, (file_size, state.digest())))
                 temporary = self._new_name()
             with _Written(temporary) as file:
                 for view in views:
                     file.write(view)
         except OSError as error:
             raise translate(error, self._layout.root, "writing a blob") from error
-        return temporary, Kept(size)
+        return self._written(digest, temporary, Kept(size))
+
+    def _written(self, digest: Digest, temporary: Temporary, kept: Kept) -> tuple[Temporary, Kept]:
+        if temporary.looks is not None:
+            self._stamps.note_here(kept.file_digest(digest), temporary.looks)
+        return temporary, kept
 
     def link(self, digest: Digest, kept: Kept, places: Sequence[Path]) -> Temporary | None:
         """A second name for an intact file that is there: whoever sweeps the first leaves the bytes."""
@@ -338,7 +343,7 @@ def _mapped(descriptor: int) -> memoryview:
         if sys.version_info >= (3, 13):
             return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY, trackfd=False))
         # Before Python 3.13 each mapping keeps a descriptor for as long as somebody holds the value.
-        if descriptor < resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_FILES or _allow_more_files():
+        if _has_room(descriptor) or _allow_more_files():
             return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY))
     except OSError as error:
         if error.errno not in (errno.ENOMEM, errno.EMFILE, errno.ENODEV):
@@ -349,6 +354,13 @@ def _mapped(descriptor: int) -> memoryview:
         whole[at : at + len(piece)] = piece
         at += len(piece)
     return memoryview(whole)
+
+
+def _has_room(descriptor: int) -> bool:
+    """Whether a mapping's own descriptor leaves some to others."""
+    following = os.dup(descriptor)  # the lowest that is free, as the mapping's will be
+    os.close(following)
+    return following < resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_FILES
 
 
 def _allow_more_files() -> bool:

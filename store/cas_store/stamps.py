@@ -57,9 +57,13 @@ class Stamps:
                 return True
         return False
 
+    def note_here(self, digest: Digest, found: os.stat_result) -> None:
+        """It looks like this now, and is intact; others are not told yet, for it will get another name."""
+        self._here[digest] = stamp_of(found)
+
     def note_read(self, digest: Digest, found: os.stat_result) -> None:
         """It was read through, and looked like this before."""
-        self._here[digest] = stamp_of(found)
+        self.note_here(digest, found)
         if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > _SETTLED_NS:
             self._tell({digest: stamp_of(found)})
 
@@ -71,7 +75,7 @@ class Stamps:
 
     def _tell(self, stamps: Mapping[Digest, bytes]) -> None:
         if self.verify is Verify.BOOT:
-            with suppress(StoreError):  # others will read the file, that is all
+            with suppress(Exception):  # others will read the file, that is all; the committer must not end by it
                 self._scratch.set_stamps(stamps)
 
 

@@ -242,8 +242,8 @@ class Store:
 
         Raises BlobMissing (BlobEvicted, if that was on purpose), BlobDamaged or CompressionMissing.
         """
-        head, *parts = self.get_pieces(digest)
-        return memoryview(bytearray().join((head, *parts))) if parts else head
+        pieces = self.get_pieces(digest)
+        return pieces[0] if len(pieces) == 1 else memoryview(bytearray().join(pieces))
 
     def get_pieces(self, digest: Digest) -> tuple[memoryview, ...]:
         """As `get_blob`, without a copy: the head of a blob, then its parts, if it has any."""

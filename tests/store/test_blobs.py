@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 from pathlib import Path
@@ -10,7 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cas_store import BlobDamaged, BlobMissing, PutBlob, Store, StoreError, digest_from_hex, digest_of, hex_of
+from cas_store import (
+    BlobDamaged,
+    BlobMissing,
+    PutBlob,
+    Store,
+    StoreError,
+    StoreRefused,
+    digest_from_hex,
+    digest_of,
+    hex_of,
+)
 
 SMALL, LARGE = b"small", bytes(range(256)) * 1000
 
@@ -208,6 +219,32 @@ def test_more_large_blobs_can_be_held_than_files_may_be_open(run: Any) -> None:
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, soft))
     """)
+
+
+def test_where_no_more_files_may_be_open_what_is_held_is_copied_and_leaves_room_for_others(run: Any) -> None:
+    run("""
+        import resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+        store = Store.open(sys.argv[1])
+        blobs = [store.prepare([b"%d," % n * 40_000]) for n in range(80)]
+        store.commit([PutBlob(blob) for blob in blobs])
+        held = [store.get_blob(blob.digest) for blob in blobs]
+        assert all(view[:3] == b"%d," % n for n, view in enumerate(held) if 10 <= n)
+        held[50][0] = 0
+        more = [open(os.devnull) for _ in range(10)]
+    """)
+
+
+def test_folders_on_two_file_systems_are_refused_by_that_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "rename", elsewhere)
+    monkeypatch.setattr(os, "link", elsewhere)
+    with pytest.raises(StoreRefused, match="different file systems"):
+        stored(store, LARGE)
+    monkeypatch.undo()
+    assert store.get_blob(stored(store, LARGE)) == LARGE
 
 
 def test_a_symbolic_link_is_no_blob(store: Store, tmp_path: Path) -> None:

@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from cas_store import BlobDamaged, BlobEvicted, BlobMissing, Need, PreparedBlob, PutBlob, Store, Victim, digest_of
+from cas_store import (
+    BlobDamaged,
+    BlobEvicted,
+    BlobMissing,
+    Need,
+    PreparedBlob,
+    PutBlob,
+    Store,
+    StoreError,
+    Victim,
+    digest_of,
+)
 
 HEAD = b"head"
 LARGE, OTHER, SMALL = bytes(range(256)) * 1000, bytes(range(255)) * 1000, b"small"
@@ -46,6 +57,22 @@ def test_a_part_is_stored_once_whatever_blobs_have_it(store: Store) -> None:
     assert pieces(store, two) == [b"two", LARGE]
     assert len({alone.digest, one.digest, two.digest}) == 3
     assert list((store.path / "tmp").iterdir()) == []
+
+
+def test_many_parts_are_written_side_by_side_and_come_back_in_order(store: Store) -> None:
+    parts = [b"%03d" % (n % 150) * 30_000 if n % 3 else b"%d" % n for n in range(200)]
+    blob = stored(store, HEAD, *parts)
+    assert pieces(store, blob) == [HEAD, *parts]
+    assert len(files(store)) == len({part for part in parts if len(part) > 65_536})
+    assert list((store.path / "tmp").iterdir()) == []
+
+
+def test_one_part_that_cannot_be_written_fails_the_blob_and_leaves_nothing(store: Store) -> None:
+    (store.path / "tmp").rmdir()
+    with pytest.raises(StoreError):
+        store.prepare([HEAD], [LARGE, OTHER, LARGE + OTHER])
+    (store.path / "tmp").mkdir()
+    assert pieces(store, stored(store, HEAD, LARGE, OTHER)) == [HEAD, LARGE, OTHER]
 
 
 def test_where_a_part_ends_counts_in_the_digest(store: Store) -> None:
