@@ -34,7 +34,8 @@ READING_ORDER = {
             errors digest tables layout rows
             pages faults forks ground datafile tenancy views database owners
             opening salvage quarantine scratch stamps compression snapshot
-            largefiles threads blobs writes committer sweeping store
+            largefiles threads blobs writes
+            transit backup committer sweeping store bundle
         """,
         "cas_engine": """
             errors contexts signatures omission options values files bindings graph handles tracing electron lattice
@@ -46,11 +47,12 @@ READING_ORDER = {
             answers references inputs replacement preparation
             seeding ownership worker executors events setting telling calls evaluation sublattice result verification
             running dispatch planning amounts history comparison explanation acceptance statistics
+            bundling bundled unbundling
         """,
         "cas_run": """
             phrases ids table exits terminal conversion tracebacks
             arguments loading backend session
-            tally preview report findings progress live foreground completing conclusion
+            tally preview report findings imported share progress live foreground completing conclusion
             command choices commands main __main__
         """,
     }.items()

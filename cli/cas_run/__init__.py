@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cas_engine.acceptance import Acceptance, accept, acceptances, withdraw
+    from cas_engine.bundling import Exported, export_dispatches
     from cas_engine.dispatch import cancel, dispatch, dispatch_sync, get_result, redispatch
     from cas_engine.electron import Electron, electron
     from cas_engine.errors import DispatchFailed, NotFound, UsageError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cas_engine.seeding import seed
     from cas_engine.statistics import Statistics, statistics
     from cas_engine.tracing import wait
+    from cas_engine.unbundling import Bundle, TrustNeeded, import_bundle
     from cas_engine.values import File, register_digest
     from cas_engine.verification import Trust, Verification, trust, verify
     from cas_store.errors import CasRunError, StoreError
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 # Where each name is at home. Not asked of `cas_engine` itself: there `plan` and `electron` are modules as well.
 _HOMES = {
     "cas_engine.acceptance": ("Acceptance", "accept", "acceptances", "withdraw"),
+    "cas_engine.bundling": ("Exported", "export_dispatches"),
     "cas_engine.dispatch": ("cancel", "dispatch", "dispatch_sync", "get_result", "redispatch"),
     "cas_engine.electron": ("Electron", "electron"),
     "cas_engine.errors": ("DispatchFailed", "NotFound", "UsageError"),
@@ -46,6 +49,7 @@ _HOMES = {
     "cas_engine.seeding": ("seed",),
     "cas_engine.statistics": ("Statistics", "statistics"),
     "cas_engine.tracing": ("wait",),
+    "cas_engine.unbundling": ("Bundle", "TrustNeeded", "import_bundle"),
     "cas_engine.values": ("File", "register_digest"),
     "cas_engine.verification": ("Trust", "Verification", "trust", "verify"),
     "cas_store.errors": ("CasRunError", "StoreError"),
@@ -54,11 +58,13 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Acceptance",
+    "Bundle",
     "CasRunError",
     "Diff",
     "DispatchFailed",
     "Electron",
     "Explanation",
+    "Exported",
     "File",
     "Lattice",
     "NodeResult",
@@ -70,6 +76,7 @@ __all__ = [
     "Status",
     "StoreError",
     "Trust",
+    "TrustNeeded",
     "UsageError",
     "Verification",
     "__version__",
@@ -81,7 +88,9 @@ __all__ = [
     "dispatch_sync",
     "electron",
     "explain",
+    "export_dispatches",
     "get_result",
+    "import_bundle",
     "lattice",
     "list_dispatches",
     "open_store",

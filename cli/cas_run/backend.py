@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import BinaryIO
 
     from cas_engine.acceptance import Acceptance
+    from cas_engine.bundling import Exported, Told
     from cas_engine.events import Observer
     from cas_engine.explanation import Explanation
     from cas_engine.history import Diff
@@ -16,8 +18,10 @@ if TYPE_CHECKING:
     from cas_engine.planning import Plan
     from cas_engine.result import Result
     from cas_engine.statistics import Statistics
+    from cas_engine.unbundling import Bundle
     from cas_engine.verification import Check, Verification
     from cas_run.arguments import Input
+    from cas_store.bundle import Writable
     from cas_store.store import Store
 
 
@@ -67,6 +71,9 @@ class Backend(Protocol):
     def revoke(self, fingerprint: str) -> Acceptance: ...
     def verify(self, dispatch_id: str, sample: int | None, told: Callable[[Check], None]) -> Verification: ...
     def stats(self) -> Statistics: ...
+    def export(self, dispatch_ids: Sequence[str], file: str | Writable, told: Told) -> Exported: ...
+    def backup(self, folder: str, told: Told) -> dict[str, Any]: ...
+    def compact(self) -> tuple[int, int]: ...
 
 
 class Local:
@@ -194,3 +201,24 @@ class Local:
         from cas_engine.statistics import statistics
 
         return statistics(store=self.store)
+
+    def export(self, dispatch_ids: Sequence[str], file: str | Writable, told: Told) -> Exported:
+        from cas_engine.bundling import export_dispatches
+
+        return export_dispatches(dispatch_ids, file, store=self.store, told=told)
+
+    def backup(self, folder: str, told: Told) -> dict[str, Any]:
+        from dataclasses import asdict
+        from pathlib import Path
+
+        return asdict(self.store.back_up(Path(folder), told))
+
+    def compact(self) -> tuple[int, int]:
+        return self.store.compact()
+
+
+def import_into(path: str | None, file: str | BinaryIO, *, trust: bool, told: Told) -> Bundle:
+    """Not a verb of a backend: a store is made for a bundle only once that is known to be one, and trusted."""
+    from cas_engine.unbundling import import_bundle
+
+    return import_bundle(file, trust=trust, store=path, told=told)

@@ -52,6 +52,18 @@ def targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
     return [CompletionItem(incomplete, type="file")]
 
 
+def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Whatever lies there."""
+    del ctx, param
+    return [CompletionItem(incomplete, type="file")]
+
+
+def folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Folders."""
+    del ctx, param
+    return [CompletionItem(incomplete, type="dir")]
+
+
 def ids_and_targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Where either will do."""
     return [*ids(ctx, param, incomplete), *targets(ctx, param, incomplete)]

@@ -60,6 +60,23 @@ class Stream:
         self.write(text + "\n")
 
 
+class Bytes:
+    """A stream's bytes; ends as the stream does when nobody reads any more."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._file = stream.file.buffer
+
+    def write(self, piece: bytes | memoryview) -> int:
+        try:
+            written = self._file.write(piece)
+            self._file.flush()
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+        except OSError as error:
+            raise Unwritable(f"can't write the answer: {error.strerror}") from error
+        return written
+
+
 class Diagnostics(Stream):
     """stderr: that nobody takes what is said there is no reason to stop the work."""
 
@@ -97,6 +114,11 @@ class Terminal:
         # Prints of electrons appear when they happen, between our own lines.
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(line_buffering=True)
+
+    def binary(self) -> Bytes:
+        """`out` for bytes. What prints besides lands on stderr from here on."""
+        self.divert()
+        return Bytes(self.out)
 
     def leave(self, status: int) -> NoReturn:
         """End the process without waiting for threads. What the store has acknowledged is durable."""

@@ -84,7 +84,7 @@ def accept(dispatch_id: str, node: str, *, store: StoreChoice = None) -> Accepta
         results="unknown" if "" in digests else "equal" if digests[0] == digests[1] else "changed",
         diff=source_diff(opened, *rows, versions),
     )
-    opened.commit([Put(Table.META, PREFIX + new, json.dumps(asdict(made)).encode()), *_answers_withdrawn(opened)])
+    opened.commit([Put(Table.META, PREFIX + new, json.dumps(asdict(made)).encode()), *answers_withdrawn(opened)])
     return made
 
 
@@ -104,11 +104,11 @@ def withdraw(fingerprint: str, *, store: StoreChoice = None) -> Acceptance:
     if len(found) != 1:
         said = f"{len(found)} acceptances begin with" if found else "there is no acceptance"
         raise BadOption(f"{said} `{fingerprint}`\n  -> `cas-run accept --list` shows them")
-    opened.commit([Delete(Table.META, PREFIX + bytes.fromhex(found[0].new)), *_answers_withdrawn(opened)])
+    opened.commit([Delete(Table.META, PREFIX + bytes.fromhex(found[0].new)), *answers_withdrawn(opened)])
     return found[0]
 
 
-def _answers_withdrawn(store: Store) -> list[Write]:
+def answers_withdrawn(store: Store) -> list[Write]:
     """Whole workflows are answered from what their own code gave; from here on their nodes are asked again."""
     with store.snapshot() as snapshot:
         return [Delete(Table.LATTICES, key) for key, _ in snapshot.scan(Table.LATTICES)]

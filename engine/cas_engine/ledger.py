@@ -67,8 +67,19 @@ class Entry:
 
 def put(entry: Entry) -> list[Write]:
     """The writes that enter or renew a dispatch."""
-    row = json.dumps(asdict(entry), separators=(",", ":")).encode()
-    return [Put(Table.DISPATCHES, bytes.fromhex(entry.id), row), Put(Table.TIMELINE, _when(entry), b"")]
+    return [Put(Table.DISPATCHES, bytes.fromhex(entry.id), dumps(entry)), Put(Table.TIMELINE, _when(entry), b"")]
+
+
+def dumps(entry: Entry) -> bytes:
+    """The row of a dispatch."""
+    return json.dumps(asdict(entry), separators=(",", ":")).encode()
+
+
+def loads(row: bytes) -> Entry:
+    """The dispatch in a row."""
+    raw = json.loads(row)
+    raw["status"] = Status(raw["status"])
+    return Entry(**raw)
 
 
 def delete(entry: Entry) -> list[Write]:
@@ -81,7 +92,7 @@ def get(store: Store, dispatch_id: str) -> Entry:
     row = store.get(Table.DISPATCHES, bytes.fromhex(dispatch_id))
     if row is None:
         raise UnknownDispatch(dispatch_id, [])
-    return _truthful(store, _loads(row))
+    return _truthful(store, loads(row))
 
 
 def newest_first(store: Store, *, inner: bool = False) -> Iterator[Entry]:
@@ -91,7 +102,7 @@ def newest_first(store: Store, *, inner: bool = False) -> Iterator[Entry]:
     for key in keys:
         row = store.get(Table.DISPATCHES, key[8:])
         if row is not None:
-            entry = _loads(row)
+            entry = loads(row)
             if inner or not entry.outer:
                 yield _truthful(store, entry)
 
@@ -130,9 +141,3 @@ def _truthful(store: Store, entry: Entry) -> Entry:
 
 def _when(entry: Entry) -> bytes:
     return struct.pack(">Q", int(entry.started * 1e6)) + bytes.fromhex(entry.id)
-
-
-def _loads(row: bytes) -> Entry:
-    raw = json.loads(row)
-    raw["status"] = Status(raw["status"])
-    return Entry(**raw)

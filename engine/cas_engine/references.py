@@ -5,7 +5,7 @@ Read from its manifest and its outcome; nothing of the user's is unpickled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cas_engine.answers import load_manifest
@@ -43,10 +43,14 @@ class Named:
 
 def named_by(store: Store, entry: Entry) -> Named:
     """What a dispatch names. Raises BlobMissing, BlobDamaged, CapsuleError where that cannot be told."""
-    settled = outcomes_of(store, entry)
+    return named_in(entry, load_manifest(store, entry), outcomes_of(store, entry))
+
+
+def named_in(entry: Entry, manifest: Manifest, settled: Sequence[NodeOutcome]) -> Named:
+    """The same, of a dispatch whose manifest and outcomes are at hand."""
     nodes = [node for node in settled if node.blob != NO_DIGEST]
     lasting = {bytes.fromhex(blob) for blob in (entry.manifest, entry.outcome) if blob}
-    lasting |= blobs_of(load_manifest(store, entry))
+    lasting |= blobs_of(manifest)
     lasting |= {node.blob for node in nodes if node.is_sample}
     inner = tuple({node.extra["dispatch"]: None for node in settled if "dispatch" in node.extra})
     return Named(frozenset(lasting), tuple(nodes), inner)

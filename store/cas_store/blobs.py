@@ -9,7 +9,7 @@ transaction rename, fsync of the folder, row. Each crash on the way leaves a sta
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,7 @@ class Blobs:
             return head
         members = (head, *self._prepare_parts([_views([part]) for part in parts]))
         size = sum(member.size for member in members)
-        return PreparedBlob(digest_of(b"blob in parts\0" + _row_of(size, members)), size, None, None, None, members)
+        return PreparedBlob(_digest_in_parts(_row_of(size, members)), size, None, None, None, members)
 
     def _prepare_parts(self, parts: Sequence[Sequence[memoryview]]) -> list[PreparedBlob]:
         digests = [digest_of(*part) for part in parts]
@@ -143,6 +143,14 @@ class Blobs:
         transaction.put(marker, self._seal.close(marker, kept.to_row()), db=handle)
         return folder
 
+    def in_parts(self, digest: Digest) -> bytes | None:
+        """What the digest of a blob in parts is made of, as `assembled` reads it; None for one that is not in parts."""
+        view = self._database.view()
+        try:
+            return self._opened(digest + MEMBERS, view.get(_TABLE, digest + MEMBERS))
+        finally:
+            view.close()
+
     def has(self, transaction: lmdb.Transaction[bytes], digest: Digest) -> bool:
         """Inside a write transaction: whether a blob is there, with all its parts."""
         if self._has_one(transaction, digest):
@@ -204,7 +212,7 @@ class Blobs:
         return value is not None and self._files.is_there(digest, Kept.from_row(value))
 
     def _members_now(self, transaction: lmdb.Transaction[bytes], digest: Digest) -> tuple[Digest, ...]:
-        return _members_in(self._value_now(transaction, digest + MEMBERS))
+        return members_in(self._value_now(transaction, digest + MEMBERS))
 
     def _value_now(self, transaction: lmdb.Transaction[bytes], key: bytes) -> bytes | None:
         row = transaction.get(key, None, self._database.handles[_TABLE])
@@ -296,7 +304,7 @@ class Blobs:
         return Kept.from_row(value) if value is not None else None
 
     def _members(self, view: View, digest: Digest) -> tuple[Digest, ...]:
-        return _members_in(self._opened(digest + MEMBERS, view.get(_TABLE, digest + MEMBERS)))
+        return members_in(self._opened(digest + MEMBERS, view.get(_TABLE, digest + MEMBERS)))
 
     def _opened(self, key: bytes, row: bytes | None) -> bytes | None:
         value = None if row is None else self._seal.open(key, row)
@@ -327,6 +335,20 @@ def _views(pieces: Sequence[bytes | memoryview]) -> list[memoryview]:
     return [memoryview(piece).cast("B") for piece in pieces if memoryview(piece).nbytes]
 
 
+def assembled(digest: Digest, row: bytes, find: Callable[[Digest], PreparedBlob | None]) -> PreparedBlob | None:
+    """The blob in parts that a row from elsewhere tells of, of members that are at hand; None if it is not that."""
+    members = [find(member) for member in members_in(row)]
+    found = tuple(member for member in members if member is not None and not member.members)
+    size = sum(member.size for member in found)
+    if not found or len(found) != len(members) or row != _row_of(size, found) or _digest_in_parts(row) != digest:
+        return None
+    return PreparedBlob(digest, size, None, None, None, found)
+
+
+def _digest_in_parts(row: bytes) -> Digest:
+    return digest_of(b"blob in parts\0" + row)
+
+
 def _with_members(blobs: Iterable[PreparedBlob]) -> Iterator[PreparedBlob]:
     for blob in blobs:
         if blob.members:
@@ -342,7 +364,8 @@ def _row_of(size: int, members: Sequence[PreparedBlob]) -> bytes:
     return size.to_bytes(_SIZE, "big") + b"".join(_digests(members))
 
 
-def _members_in(row: bytes | None) -> tuple[Digest, ...]:
+def members_in(row: bytes | None) -> tuple[Digest, ...]:
+    """The head and the parts that such a row names; none without a row."""
     if row is None:
         return ()
     return tuple(row[at : at + DIGEST_SIZE] for at in range(_SIZE, len(row), DIGEST_SIZE))

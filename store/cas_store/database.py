@@ -19,10 +19,11 @@ from typing import TypeVar
 import lmdb
 
 from cas_store import forks
-from cas_store.datafile import check_data_file, check_trees, damaged, leave_stamp
+from cas_store.datafile import check_data_file, check_trees, damaged, faults_of, leave_stamp
 from cas_store.errors import StoreDamaged, StoreError, StoreFull, StoreReplaced
 from cas_store.faults import translate
-from cas_store.tenancy import Tenancy
+from cas_store.layout import sync_folder
+from cas_store.tenancy import Tenancy, alone
 from cas_store.views import View
 
 T = TypeVar("T")
@@ -149,6 +150,85 @@ class Database:
         # Once more before anybody is told: what went into a folder that has no name is lost.
         self.check_place()
         return outcome
+
+    # --- as a whole
+
+    def copy(self, descriptor: int) -> None:
+        """Write all of it, as of one moment, into an open file. Others write meanwhile; this process waits."""
+        with self._writer:
+            try:
+                env = self._env or self._open()
+                self.check_place()
+                while True:
+                    try:
+                        env.copyfd(descriptor)
+                    except lmdb.MapResizedError:
+                        self._resize(0)
+                        os.lseek(descriptor, 0, os.SEEK_SET)
+                        os.ftruncate(descriptor, 0)
+                    else:
+                        return
+            except (lmdb.Error, OSError) as error:
+                raise translate(error, self._root, "copying it") from error
+
+    def compact(self, temporary: Path) -> tuple[int, int]:
+        """Write all of it anew without what is free, and put that in its place; the bytes before and after.
+
+        Raises StoreRefused while another process has it open. Killed anywhere, it is the old one or the new.
+        """
+        with self._writer, self._at_rest():
+            if self._env is not None:
+                self.check_place()
+            self.close()
+            try:
+                with alone(self._folder, "compacting it"):
+                    check_data_file(self._file)
+                    before = self._file.stat().st_size
+                    self._write_compacted(temporary)
+                    after = temporary.stat().st_size
+                    temporary.replace(self._file)
+                    self._inode = None
+                    sync_folder(self._folder)
+            except (lmdb.Error, OSError) as error:
+                raise translate(error, self._root, "compacting it") from error
+            finally:
+                temporary.unlink(missing_ok=True)
+            return before, after
+
+    def _write_compacted(self, temporary: Path) -> None:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            counts = self._counted(self._folder, lambda env: env.copyfd(descriptor, compact=True))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        check_data_file(temporary)
+        faults = faults_of(temporary, thorough=False)
+        if faults:
+            raise damaged(self._file, f"compacting it gives a file in which {faults[0]}")
+        if self._counted(temporary, lambda _: None) != counts:
+            msg = f"compacting {self._root} lost rows\n  -> `cas-run doctor` tells what is damaged; nothing was changed"
+            raise StoreDamaged(msg, self._root)
+
+    def _counted(self, place: Path, work: Callable[[lmdb.Environment], None]) -> dict[str, int]:
+        # As the folder that it is: a compacted copy notes whether it was opened as a file.
+        env = lmdb.open(
+            str(place),
+            subdir=place.is_dir(),
+            readonly=True,
+            lock=False,
+            max_dbs=len(self._names),
+            lib_version=0,
+        )
+        try:
+            work(env)
+            with env.begin() as transaction:
+                tables = {name: env.open_db(name.encode(), txn=transaction) for name in self._names}
+                return {name: transaction.stat(table)["entries"] for name, table in tables.items()}
+        finally:
+            env.close()
+
+    # --- where it lies
 
     def is_in_place(self) -> bool:
         """Whether the folder still has the file that was opened."""

@@ -40,6 +40,16 @@ def check_data_file(path: Path) -> bool:
     return True
 
 
+def last_transaction(path: Path) -> int:
+    """The number of the transaction that a data file is as of. Raises StoreDamaged. Not for an open one, as above."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        newest, _ = _headers(path, descriptor)
+        return newest.transaction
+    finally:
+        os.close(descriptor)
+
+
 def check_trees(path: Path) -> None:
     """Raise StoreDamaged if the trees do not hold together. Only for who has the file alone."""
     stamp = path.with_name("clean")

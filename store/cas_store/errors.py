@@ -51,6 +51,10 @@ class CompressionMissing(StoreError):
     """A blob is there, compressed by what this Python has not got."""
 
 
+class BundleError(StoreError):
+    """A bundle cannot be read, written or taken in; nothing was changed. ``path`` is the bundle's, None for a pipe."""
+
+
 class BlobMissing(StoreError):
     """No blob has this digest: evicted, never stored, or quarantined."""
 

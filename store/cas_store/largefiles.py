@@ -8,7 +8,7 @@ import os
 import resource
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +127,18 @@ class Files:
         if temporary.looks is not None:
             self._stamps.note_here(kept.file_digest(digest), temporary.looks)
         return temporary, kept
+
+    def receive(self, digest: Digest, size: int, pieces: Iterable[bytes]) -> tuple[Temporary, Kept] | None:
+        """As `write`, of bytes that come one piece after the other; None if they do not have that digest."""
+        temporary, state = self._new_name(), xxh3_128()
+        try:
+            with _Written(temporary) as file:
+                for piece in pieces:
+                    state.update(piece)
+                    file.write(piece)
+        except OSError as error:
+            raise translate(error, self._layout.root, "writing a blob") from error
+        return (temporary, Kept(size)) if state.digest() == digest else None
 
     def link(self, digest: Digest, kept: Kept, places: Sequence[Path]) -> Temporary | None:
         """A second name for an intact file that is there: whoever sweeps the first leaves the bytes."""

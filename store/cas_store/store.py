@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
+from cas_store.backup import Backup, Told, back_up
 from cas_store.blobs import Blobs, PreparedBlob
 from cas_store.committer import Batch, Committer
 from cas_store.compression import check_available
@@ -30,6 +31,7 @@ from cas_store.snapshot import Snapshot
 from cas_store.stamps import Stamps, Verify
 from cas_store.sweeping import OldRow, Sweeper, Victim
 from cas_store.tables import KEY_LIMIT, Table
+from cas_store.transit import Staging, pieces_of
 from cas_store.writes import Delete, Insert, Need, NeedRow, PutBlob, Write
 
 if TYPE_CHECKING:
@@ -273,6 +275,46 @@ class Store:
     def stray_blobs(self) -> Iterator[Digest]:
         """Files of blobs whose writer was killed before it could enter them."""
         return self._blobs.strays()
+
+    def pieces(self, digest: Digest) -> tuple[int, Iterator[memoryview]]:
+        """The size of a blob that is not in parts, and its bytes in pieces: memory does not grow with them.
+
+        They are compared with the digest as they go, whatever `verify` says. Raises BlobMissing, BlobDamaged.
+        """
+        (view,) = self.get_pieces(digest)
+        return view.nbytes, pieces_of(view, digest, lambda: self._read_through(digest))
+
+    def in_parts(self, digest: Digest) -> bytes | None:
+        """Of a blob in parts what its digest is made of; None for another."""
+        return self._blobs.in_parts(digest)
+
+    def staging(self) -> Staging:
+        """A place for blobs on their way in from elsewhere, for a ``with`` block."""
+        return Staging(self._layout, self._owners, self._files)
+
+    def _read_through(self, digest: Digest) -> None:
+        chosen, self.verify = self.verify, Verify.ALWAYS
+        try:
+            self.get_pieces(digest)
+        finally:
+            self.verify = chosen
+
+    # --- as a whole
+
+    def back_up(self, target: Path, told: Told | None = None) -> Backup:
+        """Copy all of it into another folder while others write, or bring an earlier backup there up to date.
+
+        Raises StoreRefused for a folder with anything else in it, StoreError.
+        """
+        return back_up(self._layout, self.id, self._database.copy, target, told)
+
+    def compact(self) -> tuple[int, int]:
+        """Give back the space that removed rows took; bytes of the rows before and after.
+
+        Raises StoreRefused while another process has the store open; nothing has changed then.
+        """
+        self._committer.close()
+        return self._database.compact(self._layout.tmp / f"{self._owners.own.hex()}-{os.urandom(8).hex()}")
 
     # --- sweeping
 

@@ -52,13 +52,33 @@ def alone(folder: Path, doing: str) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             msg = (
-                f"the store at {folder.parent} is in use by another process, and {doing} needs it alone\n"
+                f"the store at {folder.parent} is in use by {_holders(descriptor)}, and {doing} needs it alone\n"
                 f"  -> stop what uses it (dispatches, servers, notebooks), then try again"
             )
             raise StoreRefused(msg, folder.parent) from None
         yield
     finally:
         os.close(descriptor)
+
+
+def _holders(descriptor: int) -> str:
+    """Who has the lock, where the system tells (Linux)."""
+    inode = f":{os.fstat(descriptor).st_ino}"
+    try:
+        lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        holders = {int(line[4]) for line in lines if line[1] == "FLOCK" and line[5].endswith(inode)}
+    except (OSError, ValueError, IndexError):
+        holders = set()
+    told = [_told(process) for process in sorted(holders) if process > 0]
+    return " and ".join(told[:3]) or "another process"
+
+
+def _told(process: int) -> str:
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").split()
+    except OSError:
+        words = []
+    return f"process {process} ({' '.join(words)[:60]})" if words else f"process {process}"
 
 
 def _opened(folder: Path) -> int:

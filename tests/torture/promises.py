@@ -25,6 +25,7 @@ PROMISES = {
     "forks": "readers and forks leave nothing behind; killed readers do not make the file grow",
     "grow": "many processes grow the map",
     "ground": "a folder that is not fit is refused with advice: never a signal, never a fresh store in silence",
+    "bundle": "a bundle cut off, flipped or made up is refused; import, backup, compact killed anywhere",
     "migration": "a store of each earlier format opens, or says what to do",
     "mutants": "the tests test: each mutant of our own code is caught",
 }

@@ -1,0 +1,227 @@
+"""A copy of a store that is consistent though others write meanwhile, and that opens as a store.
+
+First the large blobs that are there, then the rows of one moment, then the large blobs that came in between: so each
+blob that the rows name is in the copy. A later backup into the same folder copies what is new. Wherever it is killed,
+the folder holds the earlier backup still, or none that opens.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import lmdb
+
+from cas_store.datafile import last_transaction
+from cas_store.digest import DIGEST_SIZE
+from cas_store.errors import StoreError, StoreRefused
+from cas_store.faults import translate
+from cas_store.largefiles import MARKER
+from cas_store.layout import Layout, identity_text, parse_identity, sync_folder, write_durably
+from cas_store.tables import Table
+from cas_store.tenancy import alone
+
+_MARKER = "BACKUP"
+_NOBODY = "0" * 32  # what is left in tmp/ belongs to no living process
+_ROUNDS = 5
+_ELSEWHERE = "  -> name an empty folder, a new one, or an earlier backup of this store"
+
+Told = Callable[[int, int], None]  # bytes done, of how many
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What a backup did. `missing` large blobs are named by rows, and were not in the store either."""
+
+    path: str
+    copied: int  # large blobs
+    kept: int  # those that were there from an earlier backup
+    removed: int  # those of an earlier backup that nothing names any more
+    missing: int
+    size: int  # bytes of the whole
+
+
+def back_up(
+    layout: Layout, store_id: bytes, copy_rows: Callable[[int], None], target: Path, told: Told | None
+) -> Backup:
+    """Make `target` a copy of the store, or bring it up to date. Raises StoreRefused, StoreError."""
+    target = Path(os.path.realpath(target.expanduser()))
+    try:
+        _check_place(layout.root, target)
+        if not target.exists():
+            target.mkdir(mode=0o700)
+            sync_folder(target.parent)
+        with _only_one(target):
+            return _Target(layout, store_id, target, told).fill(copy_rows)
+    except OSError as error:
+        raise translate(error, target, "writing a backup") from error
+
+
+class _Target:
+    def __init__(self, source: Layout, store_id: bytes, root: Path, told: Told | None) -> None:
+        self._source = source
+        self._id = store_id
+        self._to = Layout(root)
+        self._told = told
+        self._copied: set[str] = set()
+        self._kept: set[str] = set()
+        self._done = self._total = 0
+
+    def fill(self, copy_rows: Callable[[int], None]) -> Backup:
+        transactions = self._check_earlier()
+        self._to.root.chmod(0o700)
+        self._mark(transactions)
+        for folder in self._to.folders():
+            folder.mkdir(mode=0o700, exist_ok=True)
+        for left in self._to.tmp.iterdir():
+            left.unlink()
+        self._total = sum(path.stat().st_size for path in _files(self._source.blobs))
+        self._copy_blobs()
+        rows, named, missing = self._copy_rows(copy_rows)
+        self._mark([*transactions[-1:], last_transaction(rows)])
+        rows.rename(self._to.durable / "data.mdb")
+        sync_folder(self._to.durable)
+        if not self._to.identity.exists():
+            write_durably(self._to.identity, identity_text(self._id))
+        removed = self._remove_others(named)
+        kept = (self._kept - self._copied) & {digest.hex() for digest in named}
+        size = sum(path.stat().st_size for path in (self._to.durable / "data.mdb", *_files(self._to.blobs)))
+        return Backup(str(self._to.root), len(self._copied), len(kept), removed, len(missing), size)
+
+    def _check_earlier(self) -> list[int]:
+        """The transactions that the rows of an earlier backup may be of. Raises StoreRefused unless it is one."""
+        root = self._to.root
+        try:
+            marked = json.loads((root / _MARKER).read_bytes())
+            store, transactions = bytes.fromhex(marked["store"]), [int(n) for n in marked["transactions"]]
+        except FileNotFoundError:
+            if any(root.iterdir()):
+                raise StoreRefused(f"{root} is not empty, and is not a backup\n{_ELSEWHERE}", root) from None
+            return []
+        except (ValueError, KeyError, TypeError):
+            raise StoreRefused(f"{root / _MARKER} cannot be read\n{_ELSEWHERE}", root) from None
+        other = self._to.identity.exists() and parse_identity(self._to.identity.read_bytes(), root) != self._id
+        if store != self._id or other:
+            raise StoreRefused(f"{root} is a backup of another store\n{_ELSEWHERE}", root)
+        if (self._to.durable / "data.mdb").exists():
+            with alone(self._to.durable, "the backup"):
+                if last_transaction(self._to.durable / "data.mdb") not in transactions:
+                    msg = f"{root} was used as a store since it was made, and has results of its own\n{_ELSEWHERE}"
+                    raise StoreRefused(msg, root)
+        return transactions
+
+    def _mark(self, transactions: list[int]) -> None:
+        marked = {"store": self._id.hex(), "transactions": transactions, "made": time.time()}
+        write_durably(self._to.root / _MARKER, json.dumps(marked).encode() + b"\n")
+
+    def _copy_rows(self, copy_rows: Callable[[int], None]) -> tuple[Path, set[bytes], set[bytes]]:
+        """Rows, and the large blobs that they name: again where a garbage collection came in between."""
+        before: set[bytes] | None = None
+        for _ in range(_ROUNDS):
+            path = self._temporary()
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                copy_rows(descriptor)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self._copy_blobs()
+            named = _large_blobs(path)
+            missing = {digest for digest in named if not self._to.blob(digest).exists()}
+            if not missing or missing == before:
+                break
+            before = missing
+            path.unlink()
+        return path, named, missing
+
+    def _copy_blobs(self) -> None:
+        folders = set()
+        for path in _files(self._source.blobs):
+            to = self._to.blobs / path.parent.name / path.name
+            with suppress(FileNotFoundError):  # collected since it was listed
+                size = path.stat().st_size
+                if to.exists() and to.stat().st_size == size:
+                    self._kept.add(path.name)
+                    continue
+                to.parent.mkdir(mode=0o700, exist_ok=True)
+                self._copy(path, to)
+                folders.add(to.parent)
+                self._copied.add(path.name)
+                self._done += size
+                if self._told is not None:
+                    self._told(self._done, max(self._done, self._total))
+        for folder in folders:
+            sync_folder(folder)
+        sync_folder(self._to.blobs)
+
+    def _copy(self, path: Path, to: Path) -> None:
+        temporary = self._temporary()
+        with path.open("rb") as source:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+            with os.fdopen(descriptor, "wb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+                copy.flush()
+                os.fsync(descriptor)
+        temporary.rename(to)
+
+    def _temporary(self) -> Path:
+        return self._to.tmp / f"{_NOBODY}-{os.urandom(8).hex()}"
+
+    def _remove_others(self, named: set[bytes]) -> int:
+        names = {digest.hex() for digest in named}
+        others = [path for path in _files(self._to.blobs) if path.name not in names]
+        for path in others:
+            path.unlink()
+        return len(others)
+
+
+def _check_place(root: Path, target: Path) -> None:
+    if target == root or root in target.parents or target in root.parents:
+        raise StoreRefused(f"{target} is the store itself, or one is inside the other\n{_ELSEWHERE}", target)
+    if target.exists() and not target.is_dir():
+        raise StoreRefused(f"{target} is not a folder\n{_ELSEWHERE}", target)
+    if not target.parent.is_dir():
+        raise StoreRefused(f"there is no folder {target.parent}\n  -> make it first, or name another", target)
+
+
+@contextmanager
+def _only_one(target: Path) -> Iterator[None]:
+    descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            msg = f"another backup is being written to {target}\n  -> try again when that has ended"
+            raise StoreRefused(msg, target) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _files(blobs: Path) -> Iterator[Path]:
+    for folder in sorted(blobs.iterdir()):
+        if folder.is_dir():
+            yield from (path for path in sorted(folder.iterdir()) if len(path.name) == 2 * DIGEST_SIZE)
+
+
+def _large_blobs(path: Path) -> set[bytes]:
+    """The digests for which a copy of the rows says that there is a file."""
+    name = Table.BLOBS.value.encode()
+    try:
+        env = lmdb.open(str(path), subdir=False, readonly=True, lock=False, max_dbs=len(Table), lib_version=0)
+        try:
+            with env.begin() as transaction:
+                keys = transaction.cursor(env.open_db(name, txn=transaction)).iternext(values=False)
+                return {key[:DIGEST_SIZE] for key in keys if key[DIGEST_SIZE:] == MARKER}
+        finally:
+            env.close()
+    except lmdb.Error as error:
+        msg = f"the copy of the rows cannot be read: {error}\n  -> look at the store with `cas-run doctor`"
+        raise StoreError(msg, path) from error
