@@ -83,7 +83,10 @@ class Blobs:
             return PreparedBlob(digest or digest_of(content), size, content, None)
         digest = digest or digest_of(*views)
         linked = self._link(digest, size)
-        return linked or PreparedBlob(digest, size, None, *self._files.write(digest, views, size))
+        if linked is not None:
+            return linked
+        digest, temporary, kept = self._files.write(views, size)
+        return PreparedBlob(digest, size, None, temporary, kept)
 
     def _link(self, digest: Digest, size: int) -> PreparedBlob | None:
         kept = self._find(digest)

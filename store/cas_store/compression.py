@@ -5,7 +5,7 @@ Python has it from 3.14 on (`compression.zstd`), before that the package `zstand
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -13,7 +13,6 @@ from cas_store.errors import CompressionMissing, StoreError
 
 _WORTH_IT = 0.8  # of the size; what shrinks less is better mapped than unpacked
 _SAMPLE = 128 << 10
-_PIECE = 4 << 20
 
 
 class _Zstd(NamedTuple):
@@ -57,15 +56,14 @@ def is_promising(views: Sequence[memoryview]) -> bool:
     return is_worth_it(sum(map(len, samples)), sum(map(len, compressed(samples))))
 
 
-def compressed(views: Sequence[memoryview]) -> Iterator[bytes]:
-    """The concatenation of the views as one frame, in pieces."""
+def compressed(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    """The concatenation of the pieces as one frame, in other pieces."""
     zstd = _zstd()
     assert zstd is not None  # noqa: S101  (see check_available)
     stream = zstd.compressor()
-    for view in views:
-        for start in range(0, len(view), _PIECE):
-            if piece := stream.compress(view[start : start + _PIECE]):
-                yield piece
+    for piece in pieces:
+        if smaller := stream.compress(piece):
+            yield smaller
     yield stream.flush()
 
 

@@ -102,31 +102,34 @@ class Files:
 
     # --- writing
 
-    def write(self, digest: Digest, views: Sequence[memoryview], size: int) -> tuple[Temporary, Kept]:
-        """A synced file with the bytes of this digest, or with what they shrink to. Raises StoreError."""
-        temporary = self._new_name()
+    def write(self, views: Sequence[memoryview], size: int) -> tuple[Digest, Temporary, Kept]:
+        """A synced file with these bytes, or with what they shrink to, and the digest of the bytes. Raises StoreError.
+
+        The digest is that of what was written, whatever happens to the memory meanwhile.
+        """
+        temporary, plain = self._new_name(), xxh3_128()
         try:
             if self.compress and compression.is_promising(views):
-                state, file_size = xxh3_128(), 0
+                packed, file_size = xxh3_128(), 0
                 with _Written(temporary) as file:
-                    for piece in compression.compressed(views):
-                        state.update(piece)
+                    for piece in compression.compressed(_copied(views, plain)):
+                        packed.update(piece)
                         file_size += len(piece)
                         file.write(piece)
                 if compression.is_worth_it(size, file_size):
-                    return self._written(digest, temporary, Kept(size, (file_size, state.digest())))
-                temporary = self._new_name()
+                    return self._written(plain.digest(), temporary, Kept(size, (file_size, packed.digest())))
+                temporary, plain = self._new_name(), xxh3_128()
             with _Written(temporary) as file:
-                for view in views:
-                    file.write(view)
+                for piece in _copied(views, plain):
+                    file.write(piece)
         except OSError as error:
             raise translate(error, self._layout.root, "writing a blob") from error
-        return self._written(digest, temporary, Kept(size))
+        return self._written(plain.digest(), temporary, Kept(size))
 
-    def _written(self, digest: Digest, temporary: Temporary, kept: Kept) -> tuple[Temporary, Kept]:
+    def _written(self, digest: Digest, temporary: Temporary, kept: Kept) -> tuple[Digest, Temporary, Kept]:
         if temporary.looks is not None:
             self._stamps.note_here(kept.file_digest(digest), temporary.looks)
-        return temporary, kept
+        return digest, temporary, kept
 
     def receive(self, digest: Digest, size: int, pieces: Iterable[bytes]) -> tuple[Temporary, Kept] | None:
         """As `write`, of bytes that come one piece after the other; None if they do not have that digest."""
@@ -328,6 +331,14 @@ class _Written:
 def _are_same_bytes(before: os.stat_result, after: os.stat_result) -> bool:
     # Not when anything was last changed: a new name changes that.
     return all(getattr(before, name) == getattr(after, name) for name in ("st_dev", "st_ino", "st_mtime_ns", "st_size"))
+
+
+def _copied(views: Sequence[memoryview], state: xxh3_128) -> Iterator[bytes]:
+    for view in views:
+        for start in range(0, len(view), _PIECE):
+            piece = bytes(view[start : start + _PIECE])  # somebody may be changing what it is a view of
+            state.update(piece)
+            yield piece
 
 
 def _pieces(descriptor: int) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -178,3 +179,31 @@ def test_where_files_cannot_have_two_names_an_equal_one_is_written_again(
     assert stored(store) == path
     assert store.get_blob(bytes.fromhex(path.name)) == LARGE
     assert list((store.path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_memory_that_changes_while_it_is_written_gives_a_blob_that_has_its_digest(run: Any, compress: bool) -> None:
+    if compress:
+        pytest.importorskip("zstandard" if sys.version_info < (3, 14) else "compression.zstd")
+    run(
+        """
+        memory = bytearray(3_000_000)
+        def change(event, arguments):
+            if event == "open" and "store/tmp/" in str(arguments[0]) and arguments[2] & os.O_CREAT:
+                memory[1_500_000] += 1  # after the first digest, before it is written
+        store = Store.open(sys.argv[1])
+        store.compress = sys.argv[2] == "True"
+        sys.addaudithook(change)
+        one = store.prepare([memory])
+        two = store.prepare([b"head"], [memory])
+        store.commit([PutBlob(one), PutBlob(two)])
+        assert memory[1_500_000] == 2
+        for verify in (Verify.BOOT, Verify.ALWAYS):
+            store.verify = verify
+            found = store.get_blob(one.digest)
+            assert digest_of(found) == one.digest
+            assert found[1_500_000] == 1
+            assert store.get_pieces(two.digest)[1][1_500_000] == 2
+        """,
+        compress,
+    )
