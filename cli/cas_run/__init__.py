@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cas_engine.acceptance import Acceptance, accept, acceptances, withdraw
     from cas_engine.bundling import Exported, export_dispatches
+    from cas_engine.collection import Collected, gc
     from cas_engine.dispatch import cancel, dispatch, dispatch_sync, get_result, redispatch
     from cas_engine.electron import Electron, electron
     from cas_engine.errors import DispatchFailed, NotFound, UsageError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from cas_engine.lattice import Lattice, lattice
     from cas_engine.ledger import Status
     from cas_engine.location import open_store
+    from cas_engine.pins import pin, pinned, unpin
     from cas_engine.planning import Plan, PlannedNode, plan
     from cas_engine.result import NodeResult, Result
     from cas_engine.seeding import seed
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "cas_engine.acceptance": ("Acceptance", "accept", "acceptances", "withdraw"),
     "cas_engine.bundling": ("Exported", "export_dispatches"),
+    "cas_engine.collection": ("Collected", "gc"),
     "cas_engine.dispatch": ("cancel", "dispatch", "dispatch_sync", "get_result", "redispatch"),
     "cas_engine.electron": ("Electron", "electron"),
     "cas_engine.errors": ("DispatchFailed", "NotFound", "UsageError"),
@@ -44,6 +47,7 @@ _HOMES = {
     "cas_engine.lattice": ("Lattice", "lattice"),
     "cas_engine.ledger": ("Status",),
     "cas_engine.location": ("open_store",),
+    "cas_engine.pins": ("pin", "pinned", "unpin"),
     "cas_engine.planning": ("Plan", "PlannedNode", "plan"),
     "cas_engine.result": ("NodeResult", "Result"),
     "cas_engine.seeding": ("seed",),
@@ -60,6 +64,7 @@ __all__ = [
     "Acceptance",
     "Bundle",
     "CasRunError",
+    "Collected",
     "Diff",
     "DispatchFailed",
     "Electron",
@@ -89,11 +94,14 @@ __all__ = [
     "electron",
     "explain",
     "export_dispatches",
+    "gc",
     "get_result",
     "import_bundle",
     "lattice",
     "list_dispatches",
     "open_store",
+    "pin",
+    "pinned",
     "plan",
     "redispatch",
     "register_digest",
@@ -102,6 +110,7 @@ __all__ = [
     "seed",
     "statistics",
     "trust",
+    "unpin",
     "verify",
     "wait",
     "withdraw",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from cas_engine.acceptance import Acceptance
     from cas_engine.bundling import Exported, Told
+    from cas_engine.collection import Collected
     from cas_engine.events import Observer
     from cas_engine.explanation import Explanation
     from cas_engine.history import Diff
@@ -51,6 +52,16 @@ class How:
     reuse: bool = True  # of a lattice that is dispatched; of a redispatch its edits say so
 
 
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What `gc` is to bring about."""
+
+    max_size: str | None = None
+    older_than: str | None = None
+    keep_last: int = 1
+    dry_run: bool = False
+
+
 class Backend(Protocol):
     """What a store here, or a server elsewhere, does for the commands. Ids are full, except in `resolve`."""
 
@@ -74,6 +85,10 @@ class Backend(Protocol):
     def export(self, dispatch_ids: Sequence[str], file: str | Writable, told: Told) -> Exported: ...
     def backup(self, folder: str, told: Told) -> dict[str, Any]: ...
     def compact(self) -> tuple[int, int]: ...
+    def gc(self, how: Collection) -> Collected: ...
+    def pin(self, dispatch_id: str) -> int: ...
+    def unpin(self, dispatch_id: str) -> bool: ...
+    def pinned(self) -> Sequence[str]: ...
 
 
 class Local:
@@ -215,6 +230,26 @@ class Local:
 
     def compact(self) -> tuple[int, int]:
         return self.store.compact()
+
+    def gc(self, how: Collection) -> Collected:
+        from cas_engine.collection import gc
+
+        return gc(how.max_size, how.older_than, how.keep_last, how.dry_run, store=self.store)
+
+    def pin(self, dispatch_id: str) -> int:
+        from cas_engine.pins import pin
+
+        return pin(dispatch_id, store=self.store)
+
+    def unpin(self, dispatch_id: str) -> bool:
+        from cas_engine.pins import unpin
+
+        return unpin(dispatch_id, store=self.store)
+
+    def pinned(self) -> Sequence[str]:
+        from cas_engine.pins import pinned
+
+        return pinned(store=self.store)
 
 
 def import_into(path: str | None, file: str | BinaryIO, *, trust: bool, told: Told) -> Bundle:

@@ -30,9 +30,11 @@ class Stopped(Exception):
 
 def exit_of(error: Exception) -> Exit:
     """The status for one of our errors. Imported late: no command that succeeds needs the tree of errors."""
-    from cas_engine.errors import NotFound, Undigestible, Unstorable, UsageError
+    from cas_engine.errors import NotFound, ResultEvicted, Undigestible, Unstorable, UsageError
     from cas_store.errors import StoreError
 
+    if isinstance(error, ResultEvicted):
+        return Exit.FAILED
     if isinstance(error, StoreError):
         return Exit.STORE
     if isinstance(error, NotFound):

@@ -104,8 +104,9 @@ class Board:
         """Take a node's result away, because its blob is gone; what it had been."""
         one = self.outcomes[node] or NOT_YET
         self.outcomes[node], self.records[node] = None, None
-        self.unsettled += 1
-        self.enqueue(node)
+        if self._is_open:
+            self.unsettled += 1
+            self.enqueue(node)
         return one
 
     def unsettled_below(self, nodes: Iterable[int]) -> list[int]:

@@ -17,9 +17,10 @@ from cas_engine.live import refuse_while_importing
 from cas_engine.location import StoreChoice, open_store
 from cas_engine.options import ExecutorChoice, checked_executor, checked_share
 from cas_engine.policy import checked_policy
-from cas_engine.preparation import prepare, prepare_again
+from cas_engine.preparation import Answered, Prepared, prepare, prepare_again
 from cas_engine.result import Result, result_of
 from cas_engine.settings import setting
+from cas_store.errors import BlobMissing, RowMissing
 from cas_store.store import Store
 
 _POLL_S = (0.01, 0.25)  # how often another process's dispatch is looked at: at first, and at last
@@ -54,7 +55,7 @@ def dispatch(
     def start(*args: Any, **kwargs: Any) -> str:
         refuse_while_importing()
         opened = open_store(store)
-        return running.start(opened, prepare(opened, made, args, kwargs, policy), executor, observer, share)
+        return _started(opened, lambda: prepare(opened, made, args, kwargs, policy), executor, observer, share)
 
     return start
 
@@ -117,9 +118,11 @@ def redispatch(
 
     def start(*args: Any, **kwargs: Any) -> str:
         refuse_while_importing()
-        entry = ledger.get(opened, parent)
-        prepared = prepare_again(opened, entry, replace_electrons, policy, args, kwargs)
-        return running.start(opened, prepared, executor, observer, share)
+
+        def prepared() -> Prepared | Answered:
+            return prepare_again(opened, ledger.get(opened, parent), replace_electrons, policy, args, kwargs)
+
+        return _started(opened, prepared, executor, observer, share)
 
     return start
 
@@ -176,6 +179,23 @@ def checked_lattice(lattice: object) -> Lattice[..., Any]:
         )
     name = getattr(lattice, "__name__", repr(lattice))
     raise BadOption(f"`{name}` is not a lattice\n  -> decorate it with @ct.lattice")
+
+
+def _started(
+    store: Store,
+    prepared: Callable[[], Prepared | Answered],
+    executor: ExecutorChoice,
+    observer: Observer | None,
+    audit: float,
+) -> str:
+    while True:
+        ready = prepared()
+        try:
+            return running.start(store, ready, executor, observer, audit)
+        except (BlobMissing, RowMissing):
+            # What answers it was removed, or evicted, since it was looked at: then it does not answer it any more.
+            if isinstance(ready, Prepared):
+                raise
 
 
 def _share(audit: float | str | None) -> float:

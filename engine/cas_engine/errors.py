@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from cas_store.errors import CasRunError
+from cas_store.errors import BlobEvicted, CasRunError
 
 _E = TypeVar("_E", bound="_Telling")
 
@@ -203,3 +203,18 @@ def _leave_out(path: str) -> str:
 
 def _joined(outer: str, inner: str) -> str:
     return f"{outer}: {inner}" if inner else outer
+
+
+class ResultEvicted(BlobEvicted):
+    """A result that was given up to keep the store small. The dispatch can compute it again."""
+
+    def __init__(self, digest: bytes, what: str, dispatch_id: str, again: str) -> None:
+        super().__init__(digest)
+        whose = f"the result {what} of dispatch" if what else "the result of dispatch"
+        said = f"{whose} {dispatch_id[:12]} was evicted to keep the store small"
+        self.args = (f"{said}\n  -> compute it again: `{again}`",)
+        self.dispatch_id = dispatch_id
+        self._made_of = (digest, what, dispatch_id, again)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self._made_of

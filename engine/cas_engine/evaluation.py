@@ -14,7 +14,7 @@ from cas_engine.bindings import Ref
 from cas_engine.board import Board, with_result
 from cas_engine.calls import Call, Calls, task_of
 from cas_engine.executors import Answer, Done
-from cas_engine.journal import BLOB_GONE, Journal
+from cas_engine.journal import BLOB_GONE, EVICTED, Journal
 from cas_engine.outcome import NO_DIGEST, NodeOutcome, NodeStatus
 from cas_engine.plan import Decision, Hit, Miss, Planner, Same, Unknown
 from cas_engine.records import Record
@@ -66,6 +66,10 @@ class Evaluation:
             self._journal.release_all()
         return self._board.settled()
 
+    def let_go(self) -> None:
+        """What came of it is written down: sweeps may take what it counted on."""
+        self._journal.let_go()
+
     @property
     def files(self) -> set[FileContent]:
         """The files that results name, with what is in them."""
@@ -87,8 +91,13 @@ class Evaluation:
                     self._take_hit(node, decision.key, decision.record, decision.reason)
                 elif isinstance(decision, Same) and (record := board.records[decision.first]) is not None:
                     self._take_hit(node, decision.key, record, f"same call as {board.labels[decision.first]}")
+        if self._journal.evicted:
+            # What hangs on them may come out the same: those that others need wait until somebody really does.
+            self._reopen(self._evicted_among(sorted(set(self._graph.output_parents))))
         self._teller.planned(self._board.outcomes)
         board.open()
+        if board.unsettled:
+            self._journal.hold()
 
     def _loop(self) -> None:
         board = self._board
@@ -109,6 +118,7 @@ class Evaluation:
             for node, call, answer in self._calls.answers(_POLL_S if waits else None):
                 self._on_answer(node, call, answer)
             self._journal.release_durable()
+            self._journal.hold()
             self._look_around()
 
     def _look_around(self) -> None:
@@ -161,12 +171,16 @@ class Evaluation:
                 self._awaited.add(node)
                 continue
             # Between the look-up and the claim somebody may have finished it.
-            record = None if node in self._again else self._planner.known(node, miss.key)
-            if record is None:
+            record = self._planner.known(node, miss.key)
+            if record is None or (node in self._again and not self._is_again(node, record)):
                 self._to_start.append(node)
             else:
                 self._journal.unclaim(miss.key)
                 self._take_hit(node, miss.key, record, "computed meanwhile by another dispatch")
+
+    def _is_again(self, node: int, record: Record) -> bool:
+        """Whether a result that had to be computed again has been, by somebody else."""
+        return record.value == self._again[node] and self._journal.is_readable(record.blob)
 
     def _follow(self, node: int, decision: Same) -> None:
         board = self._board
@@ -211,6 +225,11 @@ class Evaluation:
     # Running ------------------------------------------------------------------------------------------------
 
     def _start(self, node: int, attempt: int = 0) -> None:
+        above = sorted(set(self._graph.parents_of(node)))
+        gone = self._evicted_among(above) if self._journal.evicted else []
+        if gone or any(self._board.records[parent] is None for parent in above):
+            self._wait_for_again(node, gone)
+            return
         row, draw = self._graph.row_of(node), self._next_draw(node)
         seed = seed_of(self._miss(node).key, draw) if row.stochastic else None
         found = self._board.records
@@ -254,6 +273,7 @@ class Evaluation:
 
     def _take_hit(self, node: int, key: Digest, record: Record, reason: str) -> None:
         self._planner.settle(node, key, record)
+        self._journal.found(record.blob)
         extra = {"dispatch": record.dispatch} if self._graph.row_of(node).is_lattice else {}
         self._give(node, with_result(NodeStatus.HIT, reason, key, record, extra), record)
 
@@ -332,7 +352,6 @@ class Evaluation:
 
     def _recover(self, node: int, blob: Digest) -> None:
         """An input's blob is gone: compute it again, then take the node up again."""
-        self._journal.unclaim(self._miss(node).key)
         found = self._board.records
         givers = [
             parent
@@ -343,17 +362,36 @@ class Evaluation:
             name = self._graph.row_of(node).name
             what = "the recorded code" if blob == self._graph.row_of(node).capsule else "a recorded argument"
             advice = "redispatch with a replacement for it, or dispatch the workflow from its code"
+            self._journal.unclaim(self._miss(node).key)
             self._fail(node, f"{what} of electron `{name}` is gone from the store\n  -> {advice}", 0.0)
             return
+        self._wait_for_again(node, givers)
+
+    def _wait_for_again(self, node: int, givers: Sequence[int]) -> None:
+        self._journal.unclaim(self._miss(node).key)
         self._reopen(givers)
         self._board.enqueue(node)
 
+    def _evicted_among(self, nodes: Sequence[int]) -> list[int]:
+        """Those whose results were taken away on purpose, and are needed now."""
+        records, evicted = self._board.records, self._journal.evicted
+        found = [(node, record.blob) for node in nodes if (record := records[node]) is not None]
+        # It may be there again by now, computed by another dispatch or for another node.
+        return [node for node, blob in found if blob in evicted and not self._journal.is_there(blob)]
+
     def _reopen(self, nodes: Sequence[int]) -> None:
-        for node in nodes:
+        """Compute results again. Of equal calls the first runs, and the others have it from there."""
+        decisions = self._decisions
+        firsts = {d.first for node in nodes if isinstance(d := decisions[node], Same)}
+        for node in sorted({*nodes, *firsts}):
+            if (record := self._board.records[node]) is None:
+                continue  # under way already
             one = self._board.reopen(node)
+            if isinstance(decisions[node], Same):
+                continue
             self._again.setdefault(node, one.value)
-            self._decisions[node] = Miss(one.key, None)
-            self._journal.unusable[one.key] = BLOB_GONE
+            decisions[node] = Miss(one.key, None)
+            self._journal.unusable[one.key] = EVICTED if self._journal.was_evicted(record.blob) else BLOB_GONE
 
     def _decide_anew_below(self, node: int) -> None:
         """Another sample than the one that all below was decided with, hits included."""

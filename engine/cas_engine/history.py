@@ -14,6 +14,7 @@ from cas_engine.errors import BadOption
 from cas_engine.graph import counted
 from cas_engine.ledger import Status
 from cas_engine.location import StoreChoice, open_store
+from cas_engine.pins import is_pinned
 from cas_engine.result import NodeResult, Result, result_of
 from cas_store.tables import Table
 from cas_store.writes import Delete, Write
@@ -33,13 +34,15 @@ def resolve_id(text: str, store: StoreChoice = None) -> str:
 def remove(dispatch_id: str, store: StoreChoice = None) -> str:
     """Take a dispatch out of the history; its id. Results stay: they may answer other dispatches.
 
-    Raises UnknownDispatch, and BadOption while it runs.
+    Raises UnknownDispatch, and BadOption while it runs or is pinned.
     """
     opened = open_store(store)
     full = ledger.resolve(opened, dispatch_id)
     entry = ledger.get(opened, full)
     if entry.status is Status.RUNNING:
         raise BadOption(f"dispatch {full[:12]} is running\n  -> cancel it first: `cas-run cancel {full[:12]}`")
+    if is_pinned(opened, full):
+        raise BadOption(f"dispatch {full[:12]} is pinned\n  -> unpin it first: `cas-run unpin {full[:12]}`")
     inner = [e for e in ledger.newest_first(opened, inner=True) if e.outer == full]
     writes: list[Write] = []
     for one in (entry, *inner):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 EPOCH = b"epoch"  # in META: changes whenever a deterministic electron is seen not to repeat itself
 BLOB_GONE = "its blob is damaged or gone"
+EVICTED = "its result was evicted"
 NOBODY = "0" * 32  # the dispatch of a plan, which claims and writes nothing
 _UNSEEN = 64  # commits under way before the oldest are looked at
 
@@ -42,7 +43,10 @@ class Journal:
         self._pending: deque[Future[None]] = deque()
         self._durable: SimpleQueue[Digest] = SimpleQueue()
         self._claimed: set[Digest] = set()
+        self._holds = False
+        self._found: list[Digest] = []  # blobs of results taken, not yet held
         self.unusable: dict[Digest, str] = {}  # keys that have a record which is no use, and why
+        self.evicted: set[Digest] = set()  # blobs that were taken away on purpose; their records hold
 
     # Reading ------------------------------------------------------------------------------------------------
 
@@ -54,7 +58,10 @@ class Journal:
         self._snapshot = None
 
     def lookup(self, key: Digest) -> Record | None:
-        """The usable record of a key: one whose blob is there."""
+        """The usable record of a key: one whose blob is there, or was evicted.
+
+        Of a result that was evicted all is known but the value itself, which can be computed again should it be needed.
+        """
         get = self._store.get if self._snapshot is None else self._snapshot.get
         row = get(Table.RECORDS, key)
         if row is None:
@@ -63,13 +70,24 @@ class Journal:
         # Small blobs are rows of the same snapshot, which is cheaper than asking for each.
         there = self._snapshot is not None and self._snapshot.has(Table.BLOBS, record.blob)
         there = there or not self._store.find_missing([record.blob])
-        if not there:
+        if not there and not self.was_evicted(record.blob):
             self.unusable[key] = BLOB_GONE
             return None
         if not are_unchanged(record.files):
             self.unusable[key] = "a file that it gave has changed"
             return None
         return record
+
+    def was_evicted(self, blob: Digest) -> bool:
+        """Of a blob that is not there."""
+        if self._store.is_evicted(blob):
+            self.evicted.add(blob)
+            return True
+        return False
+
+    def is_there(self, blob: Digest) -> bool:
+        """Whether a blob is there to be read; that of a small result costs little, a large one is not read."""
+        return not self._store.find_missing([blob])
 
     def recorded(self, key: Digest) -> Record | None:
         """The record of a key, whether its blob is there or not."""
@@ -82,7 +100,8 @@ class Journal:
         if row is None:
             return None
         record = records.loads(row)
-        if self._store.find_missing([record.blob]) or not are_unchanged(record.files):
+        there = not self._store.find_missing([record.blob]) or self.was_evicted(record.blob)
+        if not there or not are_unchanged(record.files):
             return None
         self._pending.append(self._store.submit([Insert(Table.RECORDS, key, row)]))
         return record
@@ -134,6 +153,24 @@ class Journal:
 
     def _node_row(self, node: int, one: NodeOutcome) -> Put:
         return Put(Table.NODES, self._holder + node.to_bytes(4, "big"), outcome.row_dumps(one))
+
+    # Holding ------------------------------------------------------------------------------------------------
+
+    def found(self, blob: Digest) -> None:
+        """A result was taken from the store: it is to stay there until this dispatch is over."""
+        self._found.append(blob)
+
+    def hold(self) -> None:
+        """Hold what was found since the last time. Not synced, and no need of it where nothing is left to run."""
+        if self._found:
+            self._store.hold(self._holder, self._found)
+            self._holds, self._found = True, []
+
+    def let_go(self) -> None:
+        """Nothing more is needed."""
+        if self._holds:
+            self._store.let_go(self._holder)
+            self._holds = False
 
     # Claims -------------------------------------------------------------------------------------------------
 

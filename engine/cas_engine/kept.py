@@ -49,7 +49,8 @@ def kept_samples(store: Store, entry: Entry) -> dict[Digest, Record]:
         if node.status in (NodeStatus.HIT, NodeStatus.RAN) and (node.is_sample or unsure):
             kept[node.key] = record_from(node, entry.id)
     missing = store.find_missing([record.blob for record in kept.values()])
-    return {key: record for key, record in kept.items() if record.blob not in missing}
+    lost = {blob for blob in missing if not store.is_evicted(blob)}
+    return {key: record for key, record in kept.items() if record.blob not in lost}
 
 
 def record_from(node: NodeOutcome, dispatch_id: str) -> Record:

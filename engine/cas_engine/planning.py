@@ -11,7 +11,7 @@ from cas_engine.answers import load_manifest
 from cas_engine.dispatch import checked_lattice
 from cas_engine.errors import BadOption
 from cas_engine.graph import Graph
-from cas_engine.journal import BLOB_GONE, NOBODY, Journal
+from cas_engine.journal import BLOB_GONE, EVICTED, NOBODY, Journal
 from cas_engine.location import StoreChoice, open_store
 from cas_engine.plan import Decision, Hit, Miss, Planner, Same, Unknown
 from cas_engine.policy import checked_policy
@@ -159,28 +159,35 @@ def _plan_of(store: Store, prepared: Prepared | Answered) -> Plan:
                 forced = prepared.policy.reason(graph.row_of(node))
                 word, reason = ("miss", forced) if forced else ("unknown", f"waits for {labels[above]}")
         nodes_made.append(PlannedNode(node, labels[node], graph.row_of(node).slot, word, reason, seconds))
-    for node in _damaged(graph, nodes_made, decisions, journal):
-        nodes_made[node] = replace(nodes_made[node], decision="miss", reason=BLOB_GONE)
+    for node, reason in _lost(graph, nodes_made, decisions, journal).items():
+        nodes_made[node] = replace(nodes_made[node], decision="miss", reason=reason)
     return Plan(prepared.manifest.lattice.name, tuple(nodes_made))
 
 
 _LOOKED_INTO = 1 << 30  # bytes: a plan should not take as long as the run
 
 
-def _damaged(graph: Graph, nodes: Sequence[PlannedNode], decisions: Sequence[Decision], journal: Journal) -> set[int]:
-    """The hits that a run would find damaged when it loads them: those it returns, and those that others need."""
-    needed, damaged, left = set(graph.output_parents), set[int](), _LOOKED_INTO
+def _lost(
+    graph: Graph, nodes: Sequence[PlannedNode], decisions: Sequence[Decision], journal: Journal
+) -> dict[int, str]:
+    """The hits that a run would find evicted or damaged when it loads them, and why: those it returns or calls need."""
+    needed, lost, left = set(graph.output_parents), dict[int, str](), _LOOKED_INTO
     for node in reversed(range(len(graph))):
         decision = decisions[node]
         if isinstance(decision, Same):
             needed.update({decision.first} if node in needed else ())
             continue
         runs = nodes[node].decision != "hit"
-        if isinstance(decision, Hit) and node in needed and left > 0:
-            left -= decision.record.size
-            if not journal.is_readable(decision.record.blob):
-                damaged.add(node)
-                runs = True
+        if isinstance(decision, Hit) and node in needed:
+            blob = decision.record.blob
+            if blob in journal.evicted:
+                lost[node] = EVICTED
+            elif left > 0:
+                left -= decision.record.size
+                if not journal.is_readable(blob):
+                    lost[node] = BLOB_GONE
+            runs = node in lost
         if runs:
             needed.update(graph.parents_of(node))
-    return damaged | {node for node, one in enumerate(decisions) if isinstance(one, Same) and one.first in damaged}
+    same = {node: lost[one.first] for node, one in enumerate(decisions) if isinstance(one, Same) and one.first in lost}
+    return lost | same

@@ -24,9 +24,10 @@ from cas_engine.signatures import signature_of
 from cas_engine.unchanged import LiveCode
 from cas_engine.values import FileContent, files_met
 from cas_store.digest import Digest, digest_of
+from cas_store.errors import BlobMissing
 from cas_store.store import Store
 from cas_store.tables import Table
-from cas_store.writes import Put, PutBlob, Write
+from cas_store.writes import Need, Put, PutBlob, Write
 
 _INLINE_LIMIT = 1024  # bytes; larger constants are blobs of their own
 
@@ -44,6 +45,7 @@ class Recorder:
         self.packed: dict[Digest, bytes] = {}  # capsules that were not in the store
         self._defaults: dict[tuple[int, str], Digest | None] = {}
         self._blobs: set[Digest] = set()
+        self._counted_on: dict[Digest, Callable[[], bytes]] = {}  # capsules found there, and how to make them again
 
     # Surroundings of a trace --------------------------------------------------------------------------------
 
@@ -128,7 +130,24 @@ class Recorder:
         """Store what was gathered so far."""
         if self.writes:
             self.store.commit(self.writes)
-            self.writes = []
+            # Small ones are written again with what names them: until then nothing keeps a sweep from taking them.
+            self.writes = [
+                Need(write.blob.digest) if isinstance(write, PutBlob) and write.blob.content is None else write
+                for write in self.writes
+            ]
+
+    def commit(self, writes: Sequence[Write]) -> None:
+        """Store what was gathered with what names it: what was there already has to be there still."""
+        while True:
+            needs = [Need(capsule) for capsule in self._counted_on]
+            try:
+                self.store.commit([*needs, *self.writes, *writes])
+            except BlobMissing as gone:
+                packed = self._counted_on.pop(gone.digest, None)
+                if packed is None or self._keep([packed()]) != gone.digest:
+                    raise
+            else:
+                return
 
     # Storing ------------------------------------------------------------------------------------------------
 
@@ -148,6 +167,7 @@ class Recorder:
         key = digest_of(b"capsule\0" + fingerprint.code + about)
         known = self.store.get(Table.CAPSULES, key)
         if known is not None and not self.store.find_missing([known]):
+            self._counted_on[known] = lambda: capsule.pack(fn, fingerprint, self.session, depends_on)
             self.live[known] = self._live_code(fn)
             return known
         packed = capsule.pack(fn, fingerprint, self.session, depends_on)

@@ -22,14 +22,26 @@ from cas_store.store import Store
 class Named:
     """What one dispatch names.
 
-    `lasting` are blobs that nothing can bring back: manifest, outcome, recorded code, inputs and other constants, and
-    the samples that it used. `results` are the nodes whose values could be computed again from these. `inner` are the
-    ids of the dispatches that its sublattices were evaluated as; what those name is not in here.
+    `history` are its manifest and outcome, `code` the recorded functions, `inputs` the constants, its own inputs
+    included. `results` are the nodes that have a value. `inner` are the ids of the dispatches that its sublattices were
+    evaluated as; what those name is not in here.
     """
 
-    lasting: frozenset[Digest]
+    history: frozenset[Digest]
+    code: frozenset[Digest]
+    inputs: frozenset[Digest]
     results: tuple[NodeOutcome, ...]
     inner: tuple[str, ...]
+
+    @property
+    def samples(self) -> frozenset[Digest]:
+        """The results that are not functions of their keys: drawn again, they would be others."""
+        return frozenset(node.blob for node in self.results if node.is_sample)
+
+    @property
+    def lasting(self) -> frozenset[Digest]:
+        """The blobs that nothing can bring back."""
+        return self.history | self.code | self.inputs | self.samples
 
     @property
     def keys(self) -> frozenset[Digest]:
@@ -48,20 +60,22 @@ def named_by(store: Store, entry: Entry) -> Named:
 
 def named_in(entry: Entry, manifest: Manifest, settled: Sequence[NodeOutcome]) -> Named:
     """The same, of a dispatch whose manifest and outcomes are at hand."""
-    nodes = [node for node in settled if node.blob != NO_DIGEST]
-    lasting = {bytes.fromhex(blob) for blob in (entry.manifest, entry.outcome) if blob}
-    lasting |= blobs_of(manifest)
-    lasting |= {node.blob for node in nodes if node.is_sample}
-    inner = tuple({node.extra["dispatch"]: None for node in settled if "dispatch" in node.extra})
-    return Named(frozenset(lasting), tuple(nodes), inner)
+    return Named(
+        history=frozenset(bytes.fromhex(blob) for blob in (entry.manifest, entry.outcome) if blob),
+        code=frozenset(_code_of(manifest)),
+        inputs=frozenset(const.blob for const in _consts(manifest) if const.blob is not None),
+        results=tuple(node for node in settled if node.blob != NO_DIGEST),
+        inner=tuple({node.extra["dispatch"]: None for node in settled if "dispatch" in node.extra}),
+    )
 
 
 def blobs_of(manifest: Manifest) -> set[Digest]:
     """The recorded code and the constants that a manifest names."""
-    rows = (manifest.lattice, *manifest.graph.rows, *manifest.replaced)
-    found = {row.capsule for row in rows}
-    found.update(const.blob for const in _consts(manifest) if const.blob is not None)
-    return found
+    return {*_code_of(manifest), *(const.blob for const in _consts(manifest) if const.blob is not None)}
+
+
+def _code_of(manifest: Manifest) -> Iterator[Digest]:
+    return (row.capsule for row in (manifest.lattice, *manifest.graph.rows, *manifest.replaced))
 
 
 def _consts(manifest: Manifest) -> Iterator[Const]:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from cas_engine import kept, ledger, outcome
 from cas_engine.accepted import note_of
 from cas_engine.bindings import Const, materialize
-from cas_engine.errors import UnknownNode
+from cas_engine.errors import ResultEvicted, UnknownNode
 from cas_engine.fingerprint.environment import effective_with
 from cas_engine.ledger import Entry, Status
 from cas_engine.manifest import Manifest, loads
 from cas_engine.outcome import NodeOutcome, NodeStatus
 from cas_engine.policy import nearest
+from cas_store.errors import BlobEvicted
 from cas_store.store import Store
 
 if TYPE_CHECKING:
@@ -96,8 +97,17 @@ class NodeResult:
 
     @property
     def result(self) -> Any:
-        """The value, loaded anew at each access; None if there is none. Raises BlobMissing, BlobDamaged."""
-        return _decoded(self._store.get_pieces(self._one.blob)) if self.has_result else None
+        """The value, loaded anew at each access; None if there is none.
+
+        Raises ResultEvicted, BlobMissing, BlobDamaged.
+        """
+        if not self.has_result:
+            return None
+        try:
+            return _decoded(self._store.get_pieces(self._one.blob))
+        except BlobEvicted as gone:
+            again = f"cas-run redispatch {self._dispatch_id[:12]} --recompute {self.electron}"
+            raise ResultEvicted(gone.digest, f"of `{self.label}`", self._dispatch_id, again) from None
 
     def to_json(self) -> dict[str, Any]:
         """As `cas-run show --json` prints it."""
@@ -194,7 +204,7 @@ class Result:
 
     @cached_property
     def result(self) -> Any:
-        """What the lattice returned; None unless COMPLETED. Raises BlobMissing, BlobDamaged."""
+        """What the lattice returned; None unless COMPLETED. Raises ResultEvicted, BlobMissing, BlobDamaged."""
         if self.status is not Status.COMPLETED:
             return None
         graph = self.manifest.graph
@@ -204,7 +214,11 @@ class Result:
             raw = self._store.get_pieces(one.blob) if one.blob is not None else one.encoded or b""
             return _decoded(raw)
 
-        return materialize(graph.output, const, lambda slot: _decoded(self._store.get_pieces(blobs[slot])))
+        try:
+            return materialize(graph.output, const, lambda slot: _decoded(self._store.get_pieces(blobs[slot])))
+        except BlobEvicted as gone:
+            again = f"cas-run redispatch {self.dispatch_id[:12]}"
+            raise ResultEvicted(gone.digest, "", self.dispatch_id, again) from None
 
     def _count(self, name: str, status: NodeStatus) -> int:
         if name in self._entry.totals:

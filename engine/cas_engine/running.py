@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +19,7 @@ from cas_engine import codec, executors, files, ledger, outcome, verification
 from cas_engine import manifest as manifests
 from cas_engine.answers import epoch, latest_key
 from cas_engine.bindings import Const, follow, refs_in
+from cas_engine.errors import UnknownDispatch
 from cas_engine.evaluation import Evaluation
 from cas_engine.events import Audited, Finished, Observer, Planned
 from cas_engine.graph import Graph, Row
@@ -27,10 +29,10 @@ from cas_engine.outcome import NodeOutcome, NodeStatus
 from cas_engine.preparation import Answered, Prepared
 from cas_engine.setting import Setting
 from cas_engine.sublattice import Sublattices
-from cas_store.errors import CasRunError
+from cas_store.errors import BlobMissing, CasRunError, RowMissing
 from cas_store.store import Store
 from cas_store.tables import Table
-from cas_store.writes import Delete, Put, PutBlob, Write
+from cas_store.writes import Delete, Need, NeedRow, Put, PutBlob, Write
 
 _SIGNAL_S = 0.2  # how often to look whether another process asked to cancel
 
@@ -174,7 +176,12 @@ def begin(store: Store, prepared: Prepared, *, outer: str, cancel: CancelFlag | 
         totals={"nodes": len(manifest.graph)},
         whole_hit=False,
     )
-    store.commit([*prepared.recorder.writes, PutBlob(blob), *ledger.put(entry)])
+    # A redispatch names what its parent names: it has to be in the history still.
+    parent = [NeedRow(Table.DISPATCHES, bytes.fromhex(entry.parent))] if entry.parent and not outer else []
+    try:
+        prepared.recorder.commit([*parent, PutBlob(blob), *ledger.put(entry)])
+    except RowMissing:
+        raise UnknownDispatch(entry.parent, []) from None
     return _register(Running(store, entry, CancelFlag(store, dispatch_id, cancel)))
 
 
@@ -227,6 +234,9 @@ def carry_out(
         running.problem.__cause__ = problem
         error = str(running.problem)
     _finish(running, prepared, status, error, nodes)
+    if running.evaluation is not None:
+        with suppress(CasRunError):  # else it goes with the process
+            running.evaluation.let_go()
     if observer is not None:
         observer(Finished(entry.id, status.value))
     return nodes
@@ -260,8 +270,13 @@ def _finish(running: Running, prepared: Prepared, status: Status, error: str, no
     if entry.outcome:
         done = (NodeStatus.RAN, NodeStatus.FAILED)
         writes += [Delete(Table.NODES, holder + i.to_bytes(4, "big")) for i, n in enumerate(nodes) if n.status in done]
+    # A sweep that is under way is to hear of them: it began when this dispatch did not name them yet.
+    needs = [Need(bytes.fromhex(blob)) for blob in outputs]
     try:
-        store.commit([*writes, *ledger.put(entry)])
+        try:
+            store.commit([*needs, *writes, *ledger.put(entry)])
+        except BlobMissing:
+            store.commit([*writes, *ledger.put(entry)])  # evicted, or lost, since: the history is true all the same
     except CasRunError as problem:
         running.problem = running.problem or problem
     running.entry = entry
@@ -322,7 +337,10 @@ def _answer(store: Store, answered: Answered, observer: Observer | None) -> Entr
         whole_hit=True,
     )
     latest = Put(Table.META, latest_key(entry.lattice), bytes.fromhex(entry.id))
-    store.commit([*ledger.put(entry), latest])
+    # The history may have lost it, or a sweep its results, since it was looked at.
+    history = NeedRow(Table.DISPATCHES, bytes.fromhex(by.id))
+    results = [Need(bytes.fromhex(blob)) for blob in by.outputs]
+    store.commit([history, *results, *ledger.put(entry), latest])
     if observer is not None:
         observer(Planned(entry.id, entry.lattice, n, n, 0.0))
         observer(Finished(entry.id, entry.status.value))
