@@ -57,16 +57,21 @@ def decide(survey: Survey, limits: Limits, now: float) -> Sweep:
 
         def worth(at: int) -> float:
             # Greedy-dual-size, with age as hyperbolic caching has it: it needs no note of when a result is used.
-            return seconds[at] / (size[at] + 1) / max(now - last[at], _LEAST_IDLE_S)
+            return seconds[at] / (survey.with_parts(at) + 1) / max(now - last[at], _LEAST_IDLE_S)
 
-        may_go = [at for at in range(len(size)) if kind[at] == Kind.RESULTS and keep[at] == Keep.MAY_GO]
+        named, uses = survey.named, survey.uses[:]
+        may_go = [at for at in range(len(size)) if named[at] and kind[at] == Kind.RESULTS and keep[at] == Keep.MAY_GO]
         if left > enough:
             may_go.sort(key=lambda at: (worth(at), last[at]))
         for at in may_go:
             if last[at] < oldest or left > enough:
-                evicted.append(at)
-                evicted_bytes += size[at]
-                left -= size[at]
+                # A part that another has too, or that is a result itself, goes with the last of them.
+                for one in (at, *survey.members.get(at, ())):
+                    uses[one] -= 1
+                    if not uses[one]:
+                        evicted.append(one)
+                        evicted_bytes += size[one]
+                        left -= size[one]
     over = 0 if limits.max_size is None else max(0, left - limits.max_size)
     return Sweep(unnamed, evicted, total, unnamed_bytes, evicted_bytes, over)
 
@@ -144,13 +149,14 @@ def _perform(store: Store, barrier: bytes, survey: Survey, sweep: Sweep) -> Coll
     gone: dict[bool, array[int]] = {False: array("Q"), True: array("Q")}
     freed = {False: 0, True: 0}
     for evicts, chosen in ((False, sweep.unnamed), (True, sweep.evicted)):
-        # In the order of their digests: neighbours in the tables, many on one page.
-        victims = (Victim(digests[at], evicts and survey.has_history(at)) for at in sorted(chosen))
+        # What is named before the parts that go with it; else in the order of digests, neighbours in the tables.
+        ordered = sorted(chosen, key=lambda at: (not survey.named[at], at))
+        victims = (Victim(digests[at], evicts and survey.is_remembered(at)) for at in ordered)
         for digest, size in store.take(barrier, victims):
             at = survey.place.pop(digest)
             gone[evicts].append(at)
             freed[evicts] += size
-            if survey.has_history(at):
+            if survey.is_remembered(at):
                 survey.gone.add(digest)
     if not survey.unread:
         rows += store.take_rows(barrier, _idle_rows(store, survey))
@@ -220,7 +226,7 @@ def _told(
     sums: dict[str, tuple[int, int, float]] = {}
     for at in evicted:
         count, size, seconds = sums.get(name := survey.electron_of(at), (0, 0, 0.0))
-        sums[name] = (count + 1, size + survey.size[at], seconds + survey.seconds[at])
+        sums[name] = (count + survey.named[at], size + survey.size[at], seconds + survey.seconds[at] * survey.named[at])
     electrons = sorted((Evicted(name, *found) for name, found in sums.items()), key=lambda one: -one.bytes)
     return Collected(
         dry_run=dry_run,
@@ -228,7 +234,7 @@ def _told(
         bytes_after=max(0, sweep.total - unnamed_bytes - evicted_bytes),
         unnamed=len(unnamed),
         unnamed_bytes=unnamed_bytes,
-        evicted=len(evicted),
+        evicted=sum(survey.named[at] for at in evicted),
         evicted_bytes=evicted_bytes,
         rows=rows,
         over=sweep.over,

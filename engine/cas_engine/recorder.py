@@ -143,8 +143,9 @@ class Recorder:
             try:
                 self.store.commit([*needs, *self.writes, *writes])
             except BlobMissing as gone:
-                packed = self._counted_on.pop(gone.digest, None)
-                if packed is None or self._keep([packed()]) != gone.digest:
+                pack = self._counted_on.pop(gone.digest, None)
+                packed = b"" if pack is None else pack()
+                if pack is None or self._keep(Encoded([packed], len(packed))) != gone.digest:
                     raise
             else:
                 return

@@ -52,7 +52,9 @@ class Keep(IntEnum):
 class Survey:
     """The blobs, in columns, and what else was seen on the way.
 
-    `place` tells where in the columns a digest is. `gone` are blobs that the history names and that are not there.
+    `place` tells where in the columns a digest is; `members` what a blob in parts is made of. `uses` counts what names
+    one: dispatches and records, which are one together, and each blob in parts that it is a part of. `gone` are blobs
+    that the history names and that are not there.
     `unread` are dispatches of which nobody can tell what they name.
     """
 
@@ -64,6 +66,9 @@ class Survey:
     seconds: array[float] = field(default_factory=lambda: array("d"))
     lattice: array[int] = field(default_factory=lambda: array("l"))
     electron: array[int] = field(default_factory=lambda: array("l"))
+    named: bytearray = field(default_factory=bytearray)  # 1: as a whole, not only as a part of another
+    uses: array[int] = field(default_factory=lambda: array("L"))
+    members: dict[int, array[int]] = field(default_factory=dict)
     lattices: list[str] = field(default_factory=list)
     electrons: list[str] = field(default_factory=list)
     gone: set[Digest] = field(default_factory=set)
@@ -80,9 +85,13 @@ class Survey:
         """The lattice that alone names a blob, "" if several do or none."""
         return self.lattices[self.lattice[at]] if self.lattice[at] >= 0 else ""
 
-    def has_history(self, at: int) -> bool:
-        """Whether a dispatch of the history names a blob."""
-        return self.lattice[at] != _NOBODY
+    def with_parts(self, at: int) -> int:
+        """The bytes that a blob takes with all it is made of."""
+        return self.size[at] + sum(self.size[member] for member in self.members.get(at, ()))
+
+    def is_remembered(self, at: int) -> bool:
+        """Whether a dispatch of the history names a blob as a whole."""
+        return bool(self.named[at]) and self.lattice[at] != _NOBODY
 
     def is_shared(self, at: int) -> bool:
         """Whether several lattices name a blob."""
@@ -101,17 +110,39 @@ class Survey:
 def survey_of(store: Store, keep_last: int) -> Survey:
     """Look at a whole store. What is written meanwhile may or may not be in it."""
     survey = Survey()
-    for digest, size in store.blob_sizes():
+    in_parts: dict[int, tuple[Digest, ...]] = {}
+    for digest, size, members in store.inventory():
+        if members:
+            in_parts[len(survey.size)] = members
         survey.place[digest] = len(survey.size)
         survey.size.append(size)
+    for at, members in in_parts.items():
+        survey.members[at] = array("l", (survey.place[member] for member in members if member in survey.place))
     survey.strays = list(store.stray_blobs())
     count = len(survey.size)
-    survey.kind, survey.keep = bytearray(count), bytearray(count)
+    survey.kind, survey.keep, survey.named = bytearray(count), bytearray(count), bytearray(count)
     survey.last, survey.seconds = array("d", bytes(8 * count)), array("d", bytes(8 * count))
     survey.lattice, survey.electron = array("l", [_NOBODY]) * count, array("l", [_NOBODY]) * count
     _History(store, survey, keep_last).read()
     _read_records(store, survey)
+    survey.uses = array("L", list(survey.named))
+    for at in survey.members:
+        if survey.kind[at] != Kind.UNNAMED:
+            _pass_on(survey, at)
     return survey
+
+
+def _pass_on(survey: Survey, at: int) -> None:
+    """What a blob in parts is made of is at least what it is itself."""
+    for member in survey.members[at]:
+        survey.uses[member] += 1
+        survey.kind[member] = max(survey.kind[member], survey.kind[at])
+        survey.keep[member] = max(survey.keep[member], survey.keep[at])
+        survey.last[member] = max(survey.last[member], survey.last[at])
+        if survey.electron[member] == _NOBODY:
+            survey.electron[member] = survey.electron[at]
+        if survey.lattice[member] != survey.lattice[at] != _NOBODY:
+            survey.lattice[member] = survey.lattice[at] if survey.lattice[member] == _NOBODY else _SEVERAL
 
 
 class _History:
@@ -192,6 +223,7 @@ class _History:
         if at is None:
             survey.gone.add(blob)
             return
+        survey.named[at] = 1
         survey.kind[at] = max(survey.kind[at], kind)
         survey.keep[at] = max(survey.keep[at], keep)
         survey.last[at] = max(survey.last[at], entry.started)
@@ -216,6 +248,7 @@ def _read_records(store: Store, survey: Survey) -> None:
                 survey.logical += head.size
             if at is None:
                 continue
+            survey.named[at] = 1
             survey.kind[at] = max(survey.kind[at], Kind.RESULTS)
             survey.seconds[at] = max(survey.seconds[at], head.seconds)
             survey.last[at] = max(survey.last[at], head.created)

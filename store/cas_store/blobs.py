@@ -182,18 +182,20 @@ class Blobs:
         transaction.delete(digest + MARKER, b"", handle)
         return freed + self._files.remove(digest)
 
-    def sizes(self) -> Iterator[tuple[Digest, int]]:
+    def inventory(self) -> Iterator[tuple[Digest, int, tuple[Digest, ...]]]:
         """The blobs that are there, by digest, with the bytes that each takes; what is in them is not read.
 
-        Of one in parts what its row takes: its head and its parts are told of by themselves.
+        Of one in parts what its row takes, and what it is made of: its head and its parts are told of by themselves.
         """
         view = self._database.view(buffers=True)
         try:
-            for key, size, head in view.sizes(_TABLE):
-                if len(key) == DIGEST_SIZE or key[DIGEST_SIZE:] == MEMBERS:
-                    yield key[:DIGEST_SIZE], size
+            for key, size, value in view.sizes(_TABLE):
+                if len(key) == DIGEST_SIZE:
+                    yield key, size, ()
+                elif key[DIGEST_SIZE:] == MEMBERS:
+                    yield key[:DIGEST_SIZE], size, members_in(value)
                 elif key[DIGEST_SIZE:] == MARKER:
-                    yield key[:DIGEST_SIZE], Kept.file_size_in(head)
+                    yield key[:DIGEST_SIZE], Kept.file_size_in(value[:_SIZE]), ()
         finally:
             view.close()
 

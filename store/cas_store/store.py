@@ -270,7 +270,11 @@ class Store:
 
     def blob_sizes(self) -> Iterator[tuple[Digest, int]]:
         """The blobs that are there, in order, with the bytes that each takes on the disk."""
-        return self._blobs.sizes()
+        return ((digest, size) for digest, size, _ in self._blobs.inventory())
+
+    def inventory(self) -> Iterator[tuple[Digest, int, tuple[Digest, ...]]]:
+        """As `blob_sizes`; of a blob in parts also what it is made of, which are blobs of their own."""
+        return self._blobs.inventory()
 
     def stray_blobs(self) -> Iterator[Digest]:
         """Files of blobs whose writer was killed before it could enter them."""

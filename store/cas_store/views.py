@@ -94,7 +94,7 @@ class View:
             last = rows[-1][0]
 
     def sizes(self, table: str) -> Iterator[tuple[bytes, int, bytes]]:
-        """Each key, the size of its row, and the first 8 bytes behind the seal; rows are not read. Needs buffers."""
+        """Each key and the size of its row; of a key longer than a digest what is in it too. Needs buffers."""
         last: bytes | None = None
         while True:
             with self.lock:
@@ -121,8 +121,7 @@ class View:
         while found and len(rows) < _CHUNK:
             key, row = bytes(cursor.key()), cursor.value()
             # Copied within the lock: a buffer is good only as long as the transaction.
-            head = bytes(row[DIGEST_SIZE : DIGEST_SIZE + 8]) if len(key) > DIGEST_SIZE else b""
-            rows.append((key, len(row), head))
+            rows.append((key, len(row), bytes(row[DIGEST_SIZE:]) if len(key) > DIGEST_SIZE else b""))
             found = cursor.next()
         return rows
 
