@@ -278,9 +278,9 @@ def _acceptances(store: Store, one: Recorded) -> dict[Digest, bytes]:
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that is there as a whole, or not at all. Only a bundle is written over."""
     path = path.expanduser()
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     try:
         _check_target(path)
+        temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}"[-255:])
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as stream:
