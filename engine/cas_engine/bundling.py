@@ -18,7 +18,6 @@ from typing import Any, BinaryIO
 from cas_engine import keys, ledger, outcome, records
 from cas_engine.accepted import PREFIX
 from cas_engine.answers import load_manifest
-from cas_engine.bindings import Ref
 from cas_engine.errors import UnknownDispatch
 from cas_engine.fingerprint.environment import effective_with
 from cas_engine.kept import outcomes_of
@@ -235,21 +234,15 @@ def content_keys(one: Recorded, in_force: dict[Digest, bytes], rows: dict[Digest
     prefixes = [keys.prefix_of(row, effective, one.manifest.replaced) for row in graph.rows]
     found: dict[Digest, Digest] = {}
     for i, node in enumerate(nodes):
-        above = graph.parents_of(i)
         record = rows.get(node.key)
-        if record is None or record.is_sample or any(nodes[parent].key not in rows for parent in above):
+        if record is None or record.is_sample or any(nodes[parent].key not in rows for parent in graph.parents_of(i)):
             continue
-        row, template = graph.row_of(i), graph.template(i)
-
-        def digest_of_slot(ref: Ref, above: Sequence[int] = above) -> Digest:
-            parent = nodes[above[ref.slot]]
-            parts = rows[parent.key].parts
-            part = parts.at(ref.path[0][1]) if ref.path and ref.path[0][0] == "item" else None
-            return keys.part_of(parent.value, ref) if part is None else keys.part_of(part, Ref(ref.slot, ref.path[1:]))
-
-        waits = [_identity(nodes[parent]) for parent in above[template.slots :]]
-        content = keys.content_key(
-            prefixes[graph.electron_of[i]], template, frozenset(row.ignore), digest_of_slot, waits
+        content = keys.content_key_of(
+            graph,
+            i,
+            prefixes[graph.electron_of[i]],
+            lambda parent: rows[nodes[parent].key],
+            lambda parent: _identity(nodes[parent]),
         )
         found[content] = min(node.key, found.get(content, node.key))
     return found

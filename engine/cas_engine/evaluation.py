@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Sequence
 
 from cas_engine import keys
-from cas_engine.bindings import Ref
 from cas_engine.board import Board, with_result
 from cas_engine.calls import Call, Calls, task_of
 from cas_engine.executors import Answer, Done
@@ -202,25 +201,9 @@ class Evaluation:
         return record is not None
 
     def _content_key(self, node: int) -> Digest:
-        graph, found = self._graph, self._board.records
-        template = graph.template(node)
-        above = graph.parents_of(node)
-
-        def digest_of_slot(ref: Ref) -> Digest:
-            record = found[above[ref.slot]]
-            assert record is not None  # noqa: S101 - a ready node's parents have results
-            part = record.parts.at(ref.path[0][1]) if ref.path and ref.path[0][0] == "item" else None
-            return keys.part_of(record.value, ref) if part is None else keys.part_of(part, Ref(ref.slot, ref.path[1:]))
-
-        # By what they are, not what they gave: a child waits for what its parents do to the world.
-        waits = [self._planner.identities[parent] for parent in above[template.slots :]]
-        return keys.content_key(
-            self._s.prefixes[graph.electron_of[node]],
-            template,
-            template.usual.union(graph.row_of(node).ignore),
-            digest_of_slot,
-            [identity for identity in waits if identity is not None],
-        )
+        found, identities = self._board.records, self._planner.identities
+        prefix = self._s.prefixes[self._graph.electron_of[node]]
+        return keys.content_key_of(self._graph, node, prefix, found.__getitem__, identities.__getitem__)
 
     # Running ------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from cas_engine.bindings import Binding, Const, Items, Ref, Template, path_bytes
 from cas_engine.graph import Graph, Row, in_force
+from cas_engine.records import Record
 from cas_engine.values import compose, compose_dict
 from cas_store.digest import Digest, digest_of
 
@@ -61,6 +62,29 @@ def content_key(
             pieces += [_text(name), value_digest(binding, slot_digest)]
     pieces += [b"after", *waits]
     return digest_of(b"".join(pieces))
+
+
+def content_key_of(
+    graph: Graph,
+    node: int,
+    prefix: bytes,
+    record_of: Callable[[int], Record | None],
+    identity_of: Callable[[int], Digest | None],
+) -> Digest:
+    """The content key of a node whose parents have results; `prefix` is that of its electron."""
+    template = graph.template(node)
+    above = graph.parents_of(node)
+
+    def digest_of_slot(ref: Ref) -> Digest:
+        record = record_of(above[ref.slot])
+        assert record is not None  # noqa: S101 - the parents have results
+        part = record.parts.at(ref.path[0][1]) if ref.path and ref.path[0][0] == "item" else None
+        return part_of(record.value, ref) if part is None else part_of(part, Ref(ref.slot, ref.path[1:]))
+
+    # By what they are, not what they gave: a child waits for what its parents do to the world.
+    waits = [identity_of(parent) for parent in above[template.slots :]]
+    leave_out = template.usual.union(graph.row_of(node).ignore)
+    return content_key(prefix, template, leave_out, digest_of_slot, [one for one in waits if one is not None])
 
 
 def value_digest(binding: Binding, slot_digest: Callable[[Ref], Digest]) -> Digest:

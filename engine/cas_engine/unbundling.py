@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import struct
 import tempfile
 import time
 from collections.abc import Iterator
@@ -197,6 +198,7 @@ class _Checked:
             raise odd(read.name, "a record is of no node of its dispatches")
         if any(key not in read.records for key in read.contents.values()):
             raise odd(read.name, "a content key is that of no record")
+        self._absent = {digest for digest in blobs if digest not in read.staging}
         blobs = read.staging.made_of(blobs)
         if any(digest not in blobs for digest in read.staging.digests()):
             raise odd(read.name, "a blob is named by nothing in it")
@@ -265,6 +267,8 @@ class _Checked:
             yield from answers_withdrawn(store)
         for key, value in fresh.items():
             yield Insert(Table.META, PREFIX + key, value)
+        for digest in sorted(store.find_missing(self._absent)):
+            yield Insert(Table.EVICTED, digest, struct.pack("<d", time.time()))
         if unsteady:
             yield Put(Table.META, EPOCH, now.encode())
         yield from self._answers(now if unsteady else epoch(store))

@@ -168,7 +168,10 @@ class Database:
                         os.ftruncate(descriptor, 0)
                     else:
                         return
-            except (lmdb.Error, OSError) as error:
+            except lmdb.Error as error:
+                code = getattr(error, "code", 0)
+                if code > 0:  # of where it is written to, most likely
+                    raise OSError(code, os.strerror(code)) from error
                 raise translate(error, self._root, "copying it") from error
 
     def compact(self, temporary: Path) -> tuple[int, int]:

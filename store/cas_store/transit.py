@@ -26,6 +26,7 @@ _T = TypeVar("_T")
 
 PIECE = 1 << 20
 _AT_ONCE = 8 << 20  # bytes of small blobs in one commit
+_ROW = 4096  # what a large one counts there: others wait while it is renamed
 
 
 def pieces_of(view: memoryview, digest: Digest, tell: Callable[[], object]) -> Iterator[memoryview]:
@@ -133,17 +134,15 @@ class Staging:
         """Enter all blobs, few at a time. Nothing names them yet, so nobody sees any of it."""
         batch: list[Write] = []
         weight = 0
-        for digest, (_, size) in self._small.items():
-            batch.append(PutBlob(self._small_one(digest)))
-            weight += size
+        for digest in (*self._small, *self._large, *self._in_parts):
+            blob = self._one(digest) or self._assembled(digest)
+            batch.append(PutBlob(blob))
+            weight += sum(len(one.content or b"") for one in (blob, *blob.members)) + _ROW
             if weight > _AT_ONCE:
                 commit(batch)
                 batch, weight = [], 0
-        batch += [PutBlob(blob) for blob in self._large.values()]
         if batch:
             commit(batch)
-        for digest in self._in_parts:
-            commit([PutBlob(self._assembled(digest))])
 
     def _assembled(self, digest: Digest) -> PreparedBlob:
         blob = assembled(digest, self._in_parts[digest], self._one)

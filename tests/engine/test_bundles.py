@@ -16,6 +16,7 @@ import cas_run as ct
 from cas_engine import records
 from cas_store import BundleError, Put, Store, Table
 from cas_store.bundle import BundleReader, BundleWriter
+from cas_store.sweeping import Victim
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,9 +46,9 @@ def flow(mark: Mark, take_number: Callable[[], int]) -> Any:
         return len(values)
 
     @ct.electron
-    def double(n: int) -> int:
+    def double(n: int, by: int = 2) -> int:
         mark("double")
-        return 2 * n
+        return by * n
 
     @ct.lattice
     def inner(values: Any) -> tuple[int, int]:
@@ -280,6 +281,25 @@ def test_a_dispatch_that_runs_is_not_exported(small: Any) -> None:
     store.commit([Put(Table.DISPATCHES, key, json.dumps(raw).encode())])
     with pytest.raises(BundleError, match="is running"):
         exported(done.dispatch_id)
+
+
+def test_a_result_that_was_evicted_is_missing_from_a_bundle_and_computed_again(
+    small: Any, ran: Ran, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = ct.dispatch_sync(small)(1)
+    store = Store.open(os.environ["CAS_RUN_STORE"])
+    record = records.loads(store.get(Table.RECORDS, bytes.fromhex(done.nodes[0].key)) or b"")
+    with store.barrier() as barrier:
+        assert len(list(store.take(barrier, [Victim(record.blob, evicted=True)]))) == 1
+    stream = io.BytesIO()
+    assert ct.export_dispatches([done.dispatch_id], stream).evicted == 1
+    take(stream.getvalue(), other)
+    assert other.is_evicted(record.blob)
+    use(other, monkeypatch)
+    ran()
+    assert ct.get_result(done.dispatch_id).status is ct.Status.COMPLETED
+    assert ct.get_result(ct.redispatch(done.dispatch_id)(), wait=True).result == 2
+    assert ran() == ["one"]
 
 
 # Trust -----------------------------------------------------------------------------------------------------------

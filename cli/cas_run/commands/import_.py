@@ -37,6 +37,8 @@ def import_(session: Session, file: str, trust: bool) -> int:
     from cas_run.backend import import_into
 
     out = session.terminal.out
+    if file == "-" and (sys.stdin is None or sys.stdin.isatty()):
+        raise click.UsageError("there is no bundle on a terminal\n  -> name a file, or send one through a pipe")
     needed = ""
     try:
         with share_done(session, "reading") as told:
