@@ -80,7 +80,7 @@ class _Target:
         self._mark(transactions)
         for folder in self._to.folders():
             folder.mkdir(mode=0o700, exist_ok=True)
-        for left in self._to.tmp.iterdir():
+        for left in (*self._to.tmp.iterdir(), *filter(_is_left, self._to.root.iterdir())):
             left.unlink()
         self._total = sum(path.stat().st_size for path in _files(self._source.blobs))
         self._copy_blobs()
@@ -102,7 +102,7 @@ class _Target:
             marked = json.loads((root / _MARKER).read_bytes())
             store, transactions = bytes.fromhex(marked["store"]), [int(n) for n in marked["transactions"]]
         except FileNotFoundError:
-            if any(root.iterdir()):
+            if any(not _is_left(path) for path in root.iterdir()):
                 raise StoreRefused(f"{root} is not empty, and is not a backup\n{_ELSEWHERE}", root) from None
             return []
         except (ValueError, KeyError, TypeError):
@@ -180,6 +180,11 @@ class _Target:
         for path in others:
             path.unlink()
         return len(others)
+
+
+def _is_left(path: Path) -> bool:
+    """Whether it is what a backup that was killed had been about to move into place."""
+    return path.name.startswith((f".{_MARKER}.", ".STORE.")) and path.is_file()
 
 
 def _check_place(root: Path, target: Path) -> None:
