@@ -50,11 +50,8 @@ def redun(folder: Path) -> Callable[[int], Any]:
     package: Any = importlib.import_module("redun")
     config: Any = importlib.import_module("redun.config")
     importlib.import_module("logging").disable()
-    backend = {
-        "db_uri": f"sqlite:///{folder / 'redun.db'}",
-        "value_store_path": str(folder / "values"),
-        "max_value_size": str(1 << 40),
-    }
+    paths = {"db_uri": f"sqlite:///{folder / 'redun.db'}", "value_store_path": str(folder / "values")}
+    backend = {**paths, "max_value_size": str(1 << 40)}
     scheduler = package.Scheduler(config=config.Config({"backend": backend}))
     scheduler.load()
     task = package.task(name="made", namespace="measured")(made)

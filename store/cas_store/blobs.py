@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import lmdb
 
@@ -32,8 +32,7 @@ _SIZE = 8
 _TABLE = "blobs"
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedBlob:
+class PreparedBlob(NamedTuple):  # as `writes` are: one is made for each node
     """A blob ready to be published by this process: digest, size, and what has the bytes."""
 
     digest: Digest
@@ -278,15 +277,15 @@ class Blobs:
         if coming is not None:
             blob = coming[0]
             return blob.content if blob.content is not None else blob.kept or _digests(blob.members)
+        row = self._database.get(_TABLE, digest)
+        if row is not None:
+            content = self._seal.open(digest, row)
+            if content is None:
+                self._quarantine.row(_TABLE, digest, self._seal)
+                raise BlobDamaged(digest, self._layout.root)
+            return content
         view = self._database.view()
         try:
-            row = view.get(_TABLE, digest)
-            if row is not None:
-                content = self._seal.open(digest, row)
-                if content is None:
-                    self._quarantine.row(_TABLE, digest, self._seal)
-                    raise BlobDamaged(digest, self._layout.root)
-                return content
             return self._kept(view, digest) or self._members(view, digest) or None
         finally:
             view.close()

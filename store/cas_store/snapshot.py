@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -72,16 +73,13 @@ class Snapshot:
         self, table: Table, prefix: bytes = b"", *, reverse: bool = False, limit: int | None = None
     ) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values by order of key, for keys that begin with the prefix. Damaged rows are left out."""
-        seal = self._seals[table]
-        count = 0
-        if limit is not None and limit <= 0:
-            return
-        for key, row in self._view.scan(table, prefix, reverse=reverse):
-            value = seal.open(key, row)
-            if value is None:
-                self._quarantine.row(table.value, key, seal)
-                continue
-            yield key, value
-            count += 1
-            if count == limit:
-                return
+        rows = self._scan(table, prefix, reverse=reverse)
+        return rows if limit is None else islice(rows, max(limit, 0))
+
+    def _scan(self, table: Table, prefix: bytes, *, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
+        seal, damaged = self._seals[table], self._damaged(table)
+        for rows in self._view.chunks(table, prefix, reverse=reverse):
+            keys = [key for key, _ in rows]
+            for key, value in zip(keys, seal.open_many(keys, [row for _, row in rows], damaged), strict=True):
+                if value is not None:
+                    yield key, value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import lmdb
@@ -14,6 +15,7 @@ from cas_store.errors import StoreError
 if TYPE_CHECKING:
     from cas_store.database import Database
 
+_FIRST_CHUNK = 16
 _CHUNK = 256  # rows taken at once from a scan: between chunks the lock is free
 
 
@@ -75,23 +77,33 @@ class View:
 
     def scan(self, table: str, prefix: bytes, *, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
         """Raw rows whose key begins with the prefix, in order of key."""
+        for rows in self.chunks(table, prefix, reverse=reverse):
+            yield from rows
+
+    def chunks(self, table: str, prefix: bytes, *, reverse: bool) -> Iterator[list[tuple[bytes, bytes]]]:
+        """The same, many at a time: few at first, for whoever wants few."""
         last: bytes | None = None
+        size = _FIRST_CHUNK
         while True:
             with self.lock:
                 ready = self._transaction is not None or self._begin() is not None
                 if ready:
                     step = self._chunk_back if reverse else self._chunk
                     try:
-                        rows = step(table, prefix, last)
+                        rows = step(table, prefix, last, size)
                     except (lmdb.Error, MemoryError) as error:
                         raise self._database.damaged(error) from error
             if not ready:
                 self._database.make_ready()
                 continue
-            yield from rows
-            if len(rows) < _CHUNK:
+            if rows and not rows[-1][0].startswith(prefix):
+                rows = [row for row in rows if row[0].startswith(prefix)]
+            if rows:
+                yield rows
+            if len(rows) < size:
                 return
             last = rows[-1][0]
+            size = _CHUNK
 
     def sizes(self, table: str) -> Iterator[tuple[bytes, int, bytes]]:
         """Each key and the size of its row; of a key longer than a digest what is in it too. Needs buffers."""
@@ -156,7 +168,8 @@ class View:
             cursor = self._cursors[table] = self._transaction.cursor(self._handles[table])
         return cursor
 
-    def _chunk(self, table: str, prefix: bytes, last: bytes | None) -> list[tuple[bytes, bytes]]:
+    def _chunk(self, table: str, prefix: bytes, last: bytes | None, size: int) -> list[tuple[bytes, bytes]]:
+        """Up to so many rows from the first with the prefix, or behind the last; at the end some without it."""
         cursor = self._cursor(table)
         if last is None:
             found = cursor.set_range(prefix) if prefix else cursor.first()
@@ -164,28 +177,15 @@ class View:
             found = cursor.set_range(last)
             if found and cursor.key() == last:
                 found = cursor.next()
-        rows: list[tuple[bytes, bytes]] = []
-        while found and len(rows) < _CHUNK:
-            key, row = cursor.item()
-            if not key.startswith(prefix):
-                break
-            rows.append((key, row))
-            found = cursor.next()
-        return rows
+        # By LMDB's own iterator: a call for each row took six times as long.
+        return list(islice(cursor.iternext(), size)) if found else []
 
-    def _chunk_back(self, table: str, prefix: bytes, last: bytes | None) -> list[tuple[bytes, bytes]]:
+    def _chunk_back(self, table: str, prefix: bytes, last: bytes | None, size: int) -> list[tuple[bytes, bytes]]:
         cursor = self._cursor(table)
         bound = _after(prefix) if last is None else last
         # To the first key that is not below the bound, and one back; without such a key, to the very last.
         found = cursor.prev() if bound and cursor.set_range(bound) else cursor.last()
-        rows: list[tuple[bytes, bytes]] = []
-        while found and len(rows) < _CHUNK:
-            key, row = cursor.item()
-            if not key.startswith(prefix):
-                break
-            rows.append((key, row))
-            found = cursor.prev()
-        return rows
+        return list(islice(cursor.iterprev(), size)) if found else []
 
 
 def _after(prefix: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +245,37 @@ def test_ctrl_c_reaches_who_waits_and_the_batch_is_whole(store: Store, start: An
     assert process.returncode == 0
     assert rows_of(store).keys() == rows_of(store, Table.NODES).keys()
     assert len(rows_of(store)) >= int(out)
+
+
+def test_a_scan_that_takes_rows_in_several_goes_gives_each_once_in_order_also_backwards(store: Store) -> None:
+    for count in (15, 16, 17, 272, 273, 600):
+        table = Table.NODES
+        keys = [count.to_bytes(2, "big") + n.to_bytes(2, "big") for n in range(count)]
+        store.commit([Put(table, key, key * 3) for key in keys])
+        expected = [(key, key * 3) for key in keys]
+        prefix = count.to_bytes(2, "big")
+        with store.snapshot() as snap:
+            assert list(snap.scan(table, prefix)) == expected
+            assert list(snap.scan(table, prefix, reverse=True)) == expected[::-1]
+            assert list(snap.scan(table, prefix, limit=3)) == expected[:3]
+            assert list(snap.scan(table, prefix, limit=0)) == []
+
+
+def test_single_rows_are_read_while_other_threads_close_the_store(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "s")
+    store.commit([Put(Table.RECORDS, b"key", b"value")])
+    done = threading.Event()
+
+    def read() -> set[bytes | None]:
+        found = set()
+        while not done.is_set():
+            found.add(store.get(Table.RECORDS, b"key"))
+        return found
+
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read) for _ in range(3)]
+        for n in range(20):
+            store.close()
+            store.commit([Put(Table.META, b"n", bytes([n]))])
+        done.set()
+        assert all(reader.result() == {b"value"} for reader in readers)
