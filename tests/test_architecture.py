@@ -44,7 +44,7 @@ READING_ORDER = {
             unchanged
             records keys policy plan outcome manifest board
             settings location ledger accepted journal kept previews explain recorder
-            answers references inputs replacement preparation limits pins survey collection
+            answers references inputs replacement preparation limits pins survey collection usage budget
             seeding ownership worker executors events setting telling calls evaluation sublattice result verification
             running dispatch planning amounts history comparison explanation acceptance statistics
             bundling bundled unbundling

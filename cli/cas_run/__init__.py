@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cas_engine.statistics import Statistics, statistics
     from cas_engine.tracing import wait
     from cas_engine.unbundling import Bundle, TrustNeeded, import_bundle
+    from cas_engine.usage import Usage, usage
     from cas_engine.values import File, register_digest
     from cas_engine.verification import Trust, Verification, trust, verify
     from cas_store.errors import CasRunError, StoreError
@@ -54,6 +55,7 @@ _HOMES = {
     "cas_engine.statistics": ("Statistics", "statistics"),
     "cas_engine.tracing": ("wait",),
     "cas_engine.unbundling": ("Bundle", "TrustNeeded", "import_bundle"),
+    "cas_engine.usage": ("Usage", "usage"),
     "cas_engine.values": ("File", "register_digest"),
     "cas_engine.verification": ("Trust", "Verification", "trust", "verify"),
     "cas_store.errors": ("CasRunError", "StoreError"),
@@ -82,6 +84,7 @@ __all__ = [
     "StoreError",
     "Trust",
     "TrustNeeded",
+    "Usage",
     "UsageError",
     "Verification",
     "__version__",
@@ -111,6 +114,7 @@ __all__ = [
     "statistics",
     "trust",
     "unpin",
+    "usage",
     "verify",
     "wait",
     "withdraw",

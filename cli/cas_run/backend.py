@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cas_engine.result import Result
     from cas_engine.statistics import Statistics
     from cas_engine.unbundling import Bundle
+    from cas_engine.usage import Usage
     from cas_engine.verification import Check, Verification
     from cas_run.arguments import Input
     from cas_store.bundle import Writable
@@ -86,6 +87,7 @@ class Backend(Protocol):
     def backup(self, folder: str, told: Told) -> dict[str, Any]: ...
     def compact(self) -> tuple[int, int]: ...
     def gc(self, how: Collection) -> Collected: ...
+    def usage(self, keep_last: int) -> Usage: ...
     def pin(self, dispatch_id: str) -> int: ...
     def unpin(self, dispatch_id: str) -> bool: ...
     def pinned(self) -> Sequence[str]: ...
@@ -235,6 +237,11 @@ class Local:
         from cas_engine.collection import gc
 
         return gc(how.max_size, how.older_than, how.keep_last, how.dry_run, store=self.store)
+
+    def usage(self, keep_last: int) -> Usage:
+        from cas_engine.usage import usage
+
+        return usage(keep_last, store=self.store)
 
     def pin(self, dispatch_id: str) -> int:
         from cas_engine.pins import pin

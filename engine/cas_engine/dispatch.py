@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cas_engine import ledger, running
+from cas_engine.budget import budget
 from cas_engine.electron import Electron
 from cas_engine.errors import BadOption
 from cas_engine.events import Observer
@@ -188,10 +189,11 @@ def _started(
     observer: Observer | None,
     audit: float,
 ) -> str:
+    limit = budget()
     while True:
         ready = prepared()
         try:
-            return running.start(store, ready, executor, observer, audit)
+            return running.start(store, ready, executor, observer, audit, limit)
         except (BlobMissing, RowMissing):
             # What answers it was removed, or evicted, since it was looked at: then it does not answer it any more.
             if isinstance(ready, Prepared):

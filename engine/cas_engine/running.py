@@ -15,7 +15,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cas_engine import codec, executors, files, ledger, outcome, verification
+from cas_engine import budget, codec, executors, files, ledger, outcome, verification
 from cas_engine import manifest as manifests
 from cas_engine.answers import epoch, latest_key
 from cas_engine.bindings import Const, follow, refs_in
@@ -96,10 +96,12 @@ def start(
     executor: ExecutorChoice,
     observer: Observer | None,
     audit: float = 0.0,
+    limit: int | None = None,
 ) -> str:
     """Write a dispatch down and evaluate it in the background; its id. What is answered already is done at once.
 
-    `audit` is the share of its hits that is run again and compared once it is done.
+    `audit` is the share of its hits that is run again and compared once it is done. `limit` is what the store may hold:
+    when all is done and told, results are evicted until it is no more.
     """
     if isinstance(prepared, Answered):
         entry = _answer(store, prepared, observer)
@@ -117,6 +119,9 @@ def start(
                 _audit(running, audit, observer)
         finally:
             unregister(running)
+        if limit is not None and isinstance(prepared, Prepared):
+            with suppress(CasRunError):  # nobody asked for it: the next dispatch tries again
+                budget.keep_within(store, limit)
 
     # Not a daemon: a script that ends while a dispatch runs waits for it.
     _hook_exit()

@@ -7,6 +7,7 @@ The file is INI, in the platform's folder for configuration (CAS_RUN_CONFIG name
     audit = 1%
     verify = boot
     compress = zstd
+    max-size = 20GB
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from pathlib import Path
 
 from cas_engine.errors import BadOption
 
-NAMES = ("store", "audit", "verify", "compress")
+NAMES = ("store", "audit", "verify", "compress", "max-size")
 _SECTION = "cas-run"
 
 
 def setting(name: str) -> str | None:
     """CAS_RUN_<NAME>, else what the config file says, else None. Raises BadOption for a file that cannot be read."""
-    from_environment = os.environ.get(f"CAS_RUN_{name.upper()}")
+    from_environment = os.environ.get(f"CAS_RUN_{name.upper().replace('-', '_')}")
     return from_environment or _read(config_path()).get(name)
 
 

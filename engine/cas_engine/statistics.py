@@ -8,7 +8,11 @@ from typing import Any
 from cas_engine import ledger
 from cas_engine.acceptance import Acceptance, acceptances
 from cas_engine.location import StoreChoice, open_store
+from cas_engine.survey import survey_of
+from cas_engine.usage import ElectronUse, electrons_in
 from cas_engine.verification import Trust, trust
+
+_BIGGEST = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +25,24 @@ class LatticeTotals:
     ran: int
     ran_s: float
     saved_s: float
+    hit_rate: float  # of the nodes that came to a result
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """A store, summed up."""
+    """A store, summed up.
+
+    `entries` are recorded results, `evicted` those of them whose values are not there any more. `logical_bytes` is what
+    they would take were each stored by itself; `bytes` is what all blobs do take.
+    """
 
     dispatches: int
+    entries: int
+    evicted: int
+    blobs: int
+    bytes: int
+    logical_bytes: int
+    electrons: tuple[ElectronUse, ...]  # those whose results take most
     lattices: tuple[LatticeTotals, ...]
     trust: tuple[Trust, ...]
     acceptances: tuple[Acceptance, ...]
@@ -40,15 +55,25 @@ class Statistics:
 def statistics(*, store: StoreChoice = None) -> Statistics:
     """Sum up a store: what was saved by which lattice, most first."""
     opened = open_store(store)
+    survey = survey_of(opened, 1)
     totals: dict[str, list[float]] = {}
     for entry in ledger.newest_first(opened):
         sums = totals.setdefault(entry.lattice, [0.0] * 5)
         found = (1, *(entry.totals.get(name, 0) for name in ("hits", "ran", "ran_s", "saved_s")))
         for i, amount in enumerate(found):
             sums[i] += amount
-    lattices = [LatticeTotals(name, int(n), int(h), int(r), rs, ss) for name, (n, h, r, rs, ss) in totals.items()]
+    lattices = [
+        LatticeTotals(name, int(n), int(h), int(r), rs, ss, h / (h + r) if h + r else 0.0)
+        for name, (n, h, r, rs, ss) in totals.items()
+    ]
     return Statistics(
         dispatches=sum(one.dispatches for one in lattices),
+        entries=survey.entries,
+        evicted=survey.tombstones,
+        blobs=len(survey.size),
+        bytes=survey.bytes,
+        logical_bytes=survey.logical,
+        electrons=electrons_in(survey)[:_BIGGEST],
         lattices=tuple(sorted(lattices, key=lambda one: -one.saved_s)),
         trust=tuple(trust(store=opened)),
         acceptances=tuple(acceptances(store=opened)),

@@ -245,7 +245,7 @@ def _read_records(store: Store, survey: Survey) -> None:
             if table is Table.RECORDS:
                 survey.entries += 1
                 survey.tombstones += at is None
-                survey.logical += head.size
+                survey.logical += 0 if at is None else head.size
             if at is None:
                 continue
             survey.named[at] = 1

@@ -50,6 +50,7 @@ class Store:
         self.path: Path = layout.root
         self.id: bytes = opened.id
         self.damage: list[Damage] = []
+        self._published = 0
         self._layout = layout
         self._map_size = map_size
         self._database = opened.database
@@ -222,6 +223,7 @@ class Store:
                     transaction.put(write.key, seal.close(write.key, write.value), db=handle)
 
         self._database.write(job)
+        self._published += sum(blob.size for blob in blobs)
 
     def _check(self, transaction: lmdb.Transaction[bytes], needs: Sequence[Need | NeedRow]) -> None:
         for need in needs:
@@ -273,6 +275,16 @@ class Store:
     def find_missing(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those of the digests that no blob here has."""
         return self._blobs.find_missing(digests)
+
+    @property
+    def database_bytes(self) -> int:
+        """What the file with all rows takes, small blobs among them, with the room that is free in it."""
+        return (self._layout.durable / "data.mdb").stat().st_size
+
+    def take_published(self) -> int:
+        """The bytes of all blobs that this process has published since this was last asked, new or not."""
+        came, self._published = self._published, 0
+        return came
 
     def blob_sizes(self) -> Iterator[tuple[Digest, int]]:
         """The blobs that are there, in order, with the bytes that each takes on the disk."""
