@@ -41,14 +41,15 @@ FORKER = """
     pending = store.submit([Put(Table.META, b"parent", b"1")])
 
     def child(number):
-        signal.alarm(30)
+        signal.alarm(15)
         if deed == "exec":
             os.execv(sys.executable, [sys.executable, "-c", "import sys"])
         if deed == "use":
             with snapshot:
                 assert snapshot.get(Table.RECORDS, b"0001") == b"v" * 100
             assert store.owner != owner and store.is_alive(owner) and store.is_alive(store.owner)
-            store.commit([Put(Table.META, b"child%d" % number, b"1")])
+            own = store.prepare([b"child%d" % number * 20_000])
+            store.commit([Put(Table.META, b"child%d" % number, b"1"), PutBlob(own)])
             assert store.get(Table.META, b"child%d" % number) == b"1"
             assert store.get_blob(large.digest) == b"large" * 50_000
             assert store.claim([b"parents", b"child%d" % number], b"c" * 16) == [b"p" * 16, None]
@@ -119,6 +120,42 @@ def test_a_child_does_not_keep_its_dead_parent_alive(store: Store, start: Any) -
         assert store.claim([b"key"], b"q" * 16) == [None]
     finally:
         os.kill(int(child), 9)
+
+
+@pytest.mark.promise("forks")
+def test_a_program_that_it_started_does_not_keep_its_dead_parent_alive(store: Store, start: Any) -> None:
+    process = start("""
+        import subprocess
+        store = Store.open(sys.argv[1])
+        store.claim([b"key"], b"p" * 16)
+        program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
+        print(store.owner.hex(), program.pid, flush=True)
+        time.sleep(60)
+    """)
+    name, program = process.stdout.readline().split()
+    try:
+        process.kill()
+        process.wait()
+        assert not store.is_alive(bytes.fromhex(name))
+    finally:
+        os.kill(int(program), 9)
+
+
+@pytest.mark.promise("forks")
+def test_a_child_leaves_its_parents_files_alone(run: Any) -> None:
+    run("""
+        import warnings
+        warnings.simplefilter("ignore")
+        store = Store.open(sys.argv[1])
+        blob = store.prepare([b"x" * 100_000])
+        pid = os.fork()
+        if pid == 0:
+            del blob
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        store.commit([PutBlob(blob)])
+        assert store.get_blob(blob.digest) == b"x" * 100_000
+    """)
 
 
 def test_a_forked_child_reads_what_its_parent_has_only_submitted(run: Any) -> None:

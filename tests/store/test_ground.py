@@ -118,6 +118,24 @@ def test_lost_rows_are_damage_not_a_fresh_store(closed: Path, tmp_path: Path, ru
 
 
 @pytest.mark.promise("ground")
+def test_a_file_that_was_cut_off_is_not_opened_again(run: Any) -> None:
+    """By the object that had it open before, whose own process would die of a signal."""
+    run("""
+        store = Store.open(sys.argv[1])
+        store.commit([Put(Table.RECORDS, b"%d" % n, bytes(5000)) for n in range(200)])
+        store.close()
+        file = store.path / "durable" / "data.mdb"
+        os.truncate(file, file.stat().st_size // 2)
+        try:
+            store.get(Table.RECORDS, b"100")
+        except StoreDamaged as error:
+            assert "cut off" in str(error), error
+        else:
+            raise SystemExit("was opened")
+    """)
+
+
+@pytest.mark.promise("ground")
 def test_the_rows_of_another_store_are_refused(closed: Path, tmp_path: Path, run: Any) -> None:
     run("Store.open(sys.argv[2])", tmp_path / "other")
     shutil.copy(tmp_path / "other" / "durable" / "data.mdb", closed / "durable" / "data.mdb")

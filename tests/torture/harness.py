@@ -33,10 +33,12 @@ from cas_store import Store, StoreError
 
 _TOGETHER = 100  # images from one run of the workload
 _PER_STORE = 12  # kills that one store outlives
-_STORE = "new/folders/store"
+_PLACES = ("store", "new/folders/store")  # of the store
+_NAMING = ("rename", "link", "linkat", "mkdir")  # looked after more often: what follows is the delicate part
 _BATCHES = (2, 20, 48)  # few: then most of what is seen is how a store is founded
 _AMONG = ("write", "pwrite64", "writev", "pwritev", "fsync", "fdatasync", "rename", "open", "openat", "mkdir", "link",
           "linkat", "ftruncate")  # fmt: skip
+_ALONE = ("fsync", "fdatasync"), ("rename", "link", "linkat"), ("pwrite64",), ("open", "openat")
 
 
 class Broken(Exception):
@@ -136,10 +138,12 @@ class PowerCuts:
     bad: int = 0
     left: int = 0  # of this run
     share: float = 0.0  # of the moments of this run
+    place: str = ""
 
     def perform(self, count: int, sizes: Sequence[int]) -> None:
         for turn in range((count + _TOGETHER - 1) // _TOGETHER):
             batches = sizes[turn % len(sizes)]
+            self.place = _PLACES[turn % 2]
             # How often there is something new to see, from a run of which no image is made.
             self.left, moments = 0, self.run(batches)[2]
             self.left = min(_TOGETHER, count - self.made)
@@ -156,7 +160,7 @@ class PowerCuts:
 
         def job() -> None:
             descriptor = os.open(acks, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            store = Store.open(run / _STORE)
+            store = Store.open(run / self.place)
             workload.write(store, range(batches), workload.acknowledge_to(descriptor))
             store.close()
 
@@ -169,8 +173,9 @@ class PowerCuts:
         def leaving(call: Call, outcome: int) -> None:
             if disk.covers(call.path):
                 disk.leaving(call, outcome)
-                moments["seen"] += 1
-                if self.left and self.dice.random() < self.share:
+                weight = 5 if call.name in _NAMING else 1
+                moments["seen"] += weight
+                if self.left and self.dice.random() < weight * self.share:
                     self.look(disk, told)
 
         status = tracer.watch(job, entering, leaving)
@@ -184,7 +189,7 @@ class PowerCuts:
         image = self.folder / "image"
         image.mkdir()
         disk.image(self.dice, image)
-        status = in_a_child(lambda: _found_in_order(image, told), silent=self.silent)
+        status = in_a_child(lambda: _found_in_order(image / self.place, told), silent=self.silent)
         shutil.rmtree(image)
         self.bad += bool(status)
         if status and not self.silent:
@@ -198,10 +203,10 @@ def power(folder: Path, rounds: int, dice: random.Random, *, sizes: Sequence[int
     return {"images": cuts.made, "bad": cuts.bad}
 
 
-def _found_in_order(image: Path, told: set[int]) -> None:
+def _found_in_order(path: Path, told: set[int]) -> None:
     for left in ("scratch", "live"):  # of another boot, and nobody's
-        shutil.rmtree(image / _STORE / left, ignore_errors=True)
-    store = Store.open(image / _STORE)
+        shutil.rmtree(path / left, ignore_errors=True)
+    store = Store.open(path)
     workload.check(store, told)
     workload.use_again(store, 1_000)
 
@@ -234,7 +239,7 @@ class Fault:
         return self.code
 
 
-def faults(folder: Path, rounds: int, dice: random.Random) -> dict[str, object]:
+def faults(folder: Path, rounds: int, dice: random.Random, calls: Sequence[str] = ()) -> dict[str, object]:
     """Each round some calls in a row fail, from a random one on. What was said to be done is done; then it goes on."""
     acks, phase = folder / "acks", folder / "phase"
     acks.touch()
@@ -264,6 +269,7 @@ def faults(folder: Path, rounds: int, dice: random.Random) -> dict[str, object]:
             store.commit([])
         os.open(phase, os.O_RDONLY)  # the fault is over from here on
         # Without a restart: the same object, in the same process.
+        assert store.claim([b"after%d" % turn], b"h" * 16) == [None]
         workload.write(store, range(turn * 100 + 30, turn * 100 + 40), acknowledge)
         written = {int(word) for word in acks.read_text().split()}
         workload.check(store, written | set(range(turn * 100 + 30, turn * 100 + 40)))
@@ -275,8 +281,8 @@ def faults(folder: Path, rounds: int, dice: random.Random) -> dict[str, object]:
             acks.write_bytes(b"")
             told.clear()
         code = dice.choice([errno.ENOSPC, errno.EIO, errno.EDQUOT])
-        kinds = dice.choice([_AMONG, _AMONG, ("fsync", "fdatasync"), ("rename", "link"), ("open", "openat")])
-        begin, length = dice.randrange(40 if kinds is not _AMONG else 150), dice.choice([1, 1, 2, 5, 1000])
+        kinds = dice.choice([calls] if calls else [_AMONG, _AMONG, *_ALONE])
+        begin, length = dice.randrange(150 if kinds is _AMONG else 40), dice.choice([1, 1, 2, 5, 1000])
         fault = Fault(folder / "store", phase, code, kinds, range(begin, begin + length))
         status = tracer.watch(partial(job, turn), fault)
         places.update(fault.met)
@@ -307,6 +313,7 @@ def main() -> int:
     parser.add_argument("seed", type=int)
     parser.add_argument("--control", action="store_true", help="losses are expected, and counted")
     parser.add_argument("--batches", type=int, action="append", help="how much is done before a power cut")
+    parser.add_argument("--calls", type=lambda text: text.split(","), help="which of the system's calls fail")
     given = parser.parse_args()
     dice = random.Random(given.seed)
     why_not = "" if given.how == "kill" else tracer.is_possible()
@@ -319,7 +326,7 @@ def main() -> int:
         elif given.how == "power":
             figures = power(folder, given.rounds, dice, sizes=given.batches or _BATCHES, control=given.control)
         else:
-            figures = faults(folder, given.rounds, dice)
+            figures = faults(folder, given.rounds, dice, given.calls or ())
     print(json.dumps(figures))
     return 0
 

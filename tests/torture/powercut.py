@@ -169,7 +169,8 @@ class Disk:
         """Write one of the possible outcomes."""
         sector = dice.choice(SECTORS)
         # Nothing of what was unsynced, all of it, and what lies between; names and bytes each for themselves.
-        of_bytes, of_names = (dice.choice([0, 0, 0.1, 0.5, 0.8, 0.95, 1]) for _ in range(2))
+        of_bytes = dice.choice([0, 0, 0.1, 0.5, 0.8, 0.95, 1])
+        of_names = dice.choice([0, 0.5, 0.8, 0.9, 0.95, 1])
         names = dict(self.certain)
         names.update((path, became) for path, became in self.pending if dice.random() < of_names)
         cuts: dict[int, bytes] = {}
