@@ -239,6 +239,18 @@ def test_a_sweep_that_was_taken_for_dead_takes_nothing_more(store: Store, run: C
 
 
 @pytest.mark.promise("gc")
+def test_what_is_published_again_while_a_sweep_tells_what_went_stays(store: Store) -> None:
+    digests = [stored(store, content) for content in (b"one", b"two" * LARGE, b"three")]
+    with store.barrier() as barrier:
+        going = store.take(barrier, [Victim(digest, evicted=False) for digest in digests])
+        next(going)
+        for content in (b"one", b"two" * LARGE, b"three"):
+            stored(store, content)
+        list(going)
+    assert store.find_missing(digests) == set()
+
+
+@pytest.mark.promise("gc")
 def test_killed_anywhere_and_run_again_it_comes_to_the_same_end(
     store: Store, start: Start, rounds: Callable[..., int]
 ) -> None:
