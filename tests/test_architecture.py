@@ -33,9 +33,10 @@ READING_ORDER = {
         "cas_store": """
             errors digest tables layout rows
             pages faults forks ground datafile tenancy views database owners
-            opening salvage quarantine scratch stamps compression snapshot
+            opening quarantine scratch stamps compression snapshot
             largefiles threads blobs writes
             transit backup committer sweeping store bundle
+            salvage checkup mending
         """,
         "cas_engine": """
             errors contexts signatures omission options values files bindings graph handles tracing electron lattice
@@ -47,7 +48,7 @@ READING_ORDER = {
             answers references inputs replacement preparation limits pins survey collection usage budget
             seeding ownership worker executors events setting telling calls evaluation sublattice result verification
             running dispatch planning amounts history comparison explanation acceptance statistics
-            bundling bundled unbundling
+            bundling bundled unbundling doctor
         """,
         "cas_run": """
             phrases ids table exits terminal conversion tracebacks

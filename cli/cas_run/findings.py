@@ -6,13 +6,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from cas_run.ids import short_id
-from cas_run.phrases import count, duration, seconds
+from cas_run.phrases import byte_count, count, duration, seconds
 from cas_run.report import alike
 from cas_run.table import Column, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cas_engine.doctor import Diagnosis
     from cas_engine.history import Diff, NodeDiff
     from cas_engine.result import Result
     from cas_engine.verification import Verification
@@ -123,3 +124,33 @@ _COMPARED_STYLE = {
     "only in b": "green",
     "missing": "bold red",
 }
+
+
+def diagnosis_lines(found: Diagnosis, out: Stream, *, each: bool) -> list[str]:
+    """What is wrong with a store, what was done about it, what lies in quarantine; and the sum."""
+    lines: list[str] = []
+    for group in alike(found.findings, lambda one: (one.kind, one.why, one.then)):
+        kind = out.paint(group[0].kind.value, "bold red")
+        lines += [f"{kind}  {one.what}: {one.why}" for one in (group if each else group[:1])]
+        if len(group) > 1 and not each:
+            lines.append(f"  and {count(len(group) - 1, 'more', 'more')}")
+        lines.append(f"  -> {group[0].then}")
+    done = out.paint("mended", "green")
+    lines += [f"{done}  {text}" for text in (found.mended if each else found.mended[:MOST_ROWS])]
+    if len(found.mended) > MOST_ROWS and not each:
+        lines.append(f"  and {len(found.mended) - MOST_ROWS:,} more")
+    for kept in found.quarantine if each else found.quarantine[:MOST_NAMES]:
+        needed = f", needed by {', '.join(kept.needed_by)}" if kept.needed_by else ""
+        lines.append(f"{out.paint('quarantine', 'dim')}  {kept.what}{needed}")
+    if len(found.quarantine) > MOST_NAMES and not each:
+        lines.append(f"  and {len(found.quarantine) - MOST_NAMES:,} more")
+    looked = f"{count(found.rows, 'row')}, {count(found.blobs, 'blob')} ({byte_count(found.bytes_read)}) and "
+    looked += f"{count(found.dispatches, 'dispatch', 'dispatches')} in {duration(found.seconds)}"
+    wrong = count(len(found.findings), "finding")
+    left = f"{wrong} left" if found.mended else wrong
+    if not found.findings:
+        left = "all in order now" if found.mended else "all in order"
+    lines += [*([""] if lines else []), f"{looked}: {left}"]
+    if found.findings and not found.mended:
+        lines.append("-> `cas-run doctor --repair` puts in order what can be")
+    return lines

@@ -112,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         status = _run(words, session)
+        session.tell_damage()
         session.terminal.out.write("")
     except ReaderGone:
         session.terminal.drop_out()

@@ -10,6 +10,9 @@ from cas_run.terminal import Terminal
 
 if TYPE_CHECKING:
     from cas_run.backend import Backend
+    from cas_store.store import Store
+
+_TOLD = 3  # damaged things, one by one
 
 
 @dataclass
@@ -20,6 +23,7 @@ class Session:
     store: str | None = None
     verbosity: int = 0
     terminal: Terminal = field(default_factory=Terminal)
+    opened: list[Store] = field(default_factory=list)
 
     @property
     def quiet(self) -> bool:
@@ -37,7 +41,20 @@ class Session:
         self.terminal.divert()
         from cas_run.backend import Local
 
-        return Local(self.store, create=create)
+        backend = Local(self.store, create=create)
+        self.opened.append(backend.store)
+        return backend
+
+    def tell_damage(self) -> None:
+        """What was found damaged on the way: never used, but whoever keeps the machine has to know, also with -q."""
+        err = self.terminal.err
+        for store in self.opened:
+            for one in store.damage[:_TOLD]:
+                err.line(f"{err.paint('damaged: ', 'bold yellow')}{one.table} {one.key.hex()[:32]}: {one.why}")
+            if len(store.damage) > _TOLD:
+                err.line(f"damaged: {len(store.damage) - _TOLD:,} things more")
+            if store.damage:
+                err.line("  -> it was not used, and is kept in the store's quarantine; see `cas-run doctor`")
 
     def answer(self, answer: object) -> None:
         """The one JSON object on stdout."""

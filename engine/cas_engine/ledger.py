@@ -67,7 +67,7 @@ class Entry:
 
 def put(entry: Entry) -> list[Write]:
     """The writes that enter or renew a dispatch."""
-    return [Put(Table.DISPATCHES, bytes.fromhex(entry.id), dumps(entry)), Put(Table.TIMELINE, _when(entry), b"")]
+    return [Put(Table.DISPATCHES, bytes.fromhex(entry.id), dumps(entry)), Put(Table.TIMELINE, timeline_key(entry), b"")]
 
 
 def dumps(entry: Entry) -> bytes:
@@ -84,7 +84,7 @@ def loads(row: bytes) -> Entry:
 
 def delete(entry: Entry) -> list[Write]:
     """The writes that take a dispatch out of the table."""
-    return [Delete(Table.DISPATCHES, bytes.fromhex(entry.id)), Delete(Table.TIMELINE, _when(entry))]
+    return [Delete(Table.DISPATCHES, bytes.fromhex(entry.id)), Delete(Table.TIMELINE, timeline_key(entry))]
 
 
 def get(store: Store, dispatch_id: str) -> Entry:
@@ -105,6 +105,16 @@ def newest_first(store: Store, *, inner: bool = False) -> Iterator[Entry]:
             entry = loads(row)
             if inner or not entry.outer:
                 yield _truthful(store, entry)
+
+
+def every(store: Store) -> Iterator[Entry]:
+    """All dispatches, by id: also those that are not in the order of time."""
+    with store.snapshot() as snapshot:
+        keys = [key for key, _ in snapshot.scan(Table.DISPATCHES)]
+    for key in keys:
+        row = store.get(Table.DISPATCHES, key)
+        if row is not None:
+            yield _truthful(store, loads(row))
 
 
 def resolve(store: Store, text: str) -> str:
@@ -139,5 +149,6 @@ def _truthful(store: Store, entry: Entry) -> Entry:
     return entry
 
 
-def _when(entry: Entry) -> bytes:
+def timeline_key(entry: Entry) -> bytes:
+    """Where it stands in the order of time."""
     return struct.pack(">Q", int(entry.started * 1e6)) + bytes.fromhex(entry.id)

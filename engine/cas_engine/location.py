@@ -20,12 +20,18 @@ def open_store(given: StoreChoice = None, *, create: bool = True) -> Store:
     """
     if isinstance(given, Store):
         return given
-    path = given or setting("store") or default_path()
     verify = Verify(choice("verify", [each.value for each in (Verify.BOOT, Verify.PROCESS, Verify.ALWAYS)]))
     compress = choice("compress", ["no", "zstd"]) == "zstd"
-    store = Store.open(Path(path).expanduser(), create=create)
+    store = Store.open(path_of(given), create=create)
     store.verify, store.compress = verify, compress
     return store
+
+
+def path_of(given: StoreChoice = None) -> Path:
+    """The folder that :func:`open_store` would open."""
+    if isinstance(given, Store):
+        return given.path
+    return Path(given or setting("store") or default_path()).expanduser()
 
 
 def default_path() -> Path:

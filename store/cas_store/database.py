@@ -19,10 +19,11 @@ from typing import TypeVar
 import lmdb
 
 from cas_store import forks
-from cas_store.datafile import check_data_file, check_trees, damaged, faults_of, leave_stamp
+from cas_store.datafile import check_data_file, check_trees, damaged, discard_damaged, faults_of, leave_stamp
 from cas_store.errors import StoreDamaged, StoreError, StoreFull, StoreReplaced
 from cas_store.faults import translate
 from cas_store.layout import sync_folder
+from cas_store.pages import DataFile, Walk
 from cas_store.tenancy import Tenancy, alone
 from cas_store.views import View
 
@@ -120,6 +121,30 @@ class Database:
         """For views: LMDB could not make sense of its file."""
         self._suspect = True
         return damaged(self._file, f"{error} while reading")
+
+    @contextmanager
+    def walk(self) -> Iterator[Walk]:
+        """All pages of one moment, read past LMDB, which keeps them from being reused for so long."""
+        view = self.view()
+        try:
+            while True:
+                view.has(self._names[0], b"\x00")  # begins it
+                with view.lock, self._reading() as descriptor:
+                    meta = next((m for m in DataFile(descriptor).metas() if m.transaction == view.number()), None)
+                    if meta is not None:
+                        yield Walk(DataFile(descriptor), meta, leaves=True)
+                        return
+                    view.end()  # it had to move, or two commits came in between
+        finally:
+            view.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[int]:
+        descriptor = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     # --- writing
 
@@ -331,8 +356,7 @@ class Database:
     def _open(self) -> lmdb.Environment:
         """Caller holds the writer's lock."""
         try:
-            if self._lasting:
-                self._enter()
+            self._enter()
             if self._inode is not None:
                 self.check_place()
             env = self._environment()
@@ -359,8 +383,11 @@ class Database:
     def _enter(self) -> None:
         """Look at the file before LMDB does: its headers always, its trees unless others have it open already."""
         is_alone = self._tenancy.enter()
-        if check_data_file(self._file) and is_alone:
-            check_trees(self._file)
+        if self._lasting:
+            if check_data_file(self._file) and is_alone:
+                check_trees(self._file)
+        elif is_alone:
+            discard_damaged(self._file)
         self._tenancy.share()
 
     def _environment(self) -> lmdb.Environment:

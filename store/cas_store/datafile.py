@@ -17,7 +17,7 @@ from cas_store.tables import Table
 _LEAVES_BELOW = 1 << 15  # pages; in larger files only those that lead to others are read
 _SUSPECT = b"suspect\n"
 _SAME_TICK_NS = 20_000_000  # a change so soon after another may leave the file with the same time
-_TABLES = {table.value.encode() for table in Table}
+_TABLES = frozenset(table.value.encode() for table in Table)
 
 
 def check_data_file(path: Path) -> bool:
@@ -64,7 +64,17 @@ def check_trees(path: Path) -> None:
     leave_stamp(path)
 
 
-def faults_of(path: Path, *, thorough: bool) -> list[str]:
+def discard_damaged(path: Path) -> None:
+    """Remove a file that need not last, unless it is in order. Only for who has it alone."""
+    try:
+        is_whole = not check_data_file(path) or not faults_of(path, thorough=False, tables=frozenset())
+    except StoreDamaged:
+        is_whole = False
+    if not is_whole:
+        path.unlink(missing_ok=True)
+
+
+def faults_of(path: Path, *, thorough: bool, tables: frozenset[bytes] = _TABLES) -> list[str]:
     """What is wrong with the structure. Thorough: the leaves are read also where they are many."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -74,14 +84,14 @@ def faults_of(path: Path, *, thorough: bool) -> list[str]:
             pass
     finally:
         os.close(descriptor)
-    return [*map(str, walk.faults), *misnamed(walk)]
+    return [*map(str, walk.faults), *misnamed(walk, tables)]
 
 
-def misnamed(walk: Walk) -> list[str]:
+def misnamed(walk: Walk, tables: frozenset[bytes] = _TABLES) -> list[str]:
     """A table of ours that is missing beside one that is not ours: its name was hit. New ones are just missing."""
-    if not set(walk.tables) - _TABLES:
+    if not walk.tables.keys() - tables:
         return []
-    return [f"the table {name.decode()} is missing" for name in sorted(_TABLES - set(walk.tables))]
+    return [f"the table {name.decode()} is missing" for name in sorted(tables - walk.tables.keys())]
 
 
 def leave_stamp(path: Path, *, suspect: bool = False) -> None:

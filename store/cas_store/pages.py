@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from cas_store.tables import KEY_LIMIT
+
 _ORDER = "="
 _PAGE = struct.Struct(f"{_ORDER}QHHHH")  # number, padding, flags, end of the pointers, start of the nodes
 _NODE = struct.Struct(f"{_ORDER}HHHH")  # size or page: low, high; flags, or page: highest; size of the key
@@ -318,7 +320,7 @@ class Walk:
                     yield key, row, flags & ~_BIG, pages
                 continue
             used += (8 + length + size + 1) & ~1
-            if start + size > page_size or not length:
+            if start + size > page_size or not 0 < length <= KEY_LIMIT:
                 self._note(number, "a row goes on beyond its end, or has no key")
                 continue
             yield key, page[start : start + size], flags, 0

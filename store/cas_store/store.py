@@ -21,9 +21,10 @@ from cas_store.database import MAP_SIZE
 from cas_store.digest import Digest
 from cas_store.errors import BlobEvicted, BlobMissing, RowMissing, StoreError
 from cas_store.faults import translate
-from cas_store.largefiles import Files
+from cas_store.largefiles import MARKER, Files
 from cas_store.opening import Opened, open_folder
 from cas_store.owners import Owners
+from cas_store.pages import Walk
 from cas_store.quarantine import Damage, Quarantine
 from cas_store.rows import Seal
 from cas_store.scratch import Scratch
@@ -156,6 +157,10 @@ class Store:
         if value is None:
             self._quarantine.row(table.value, key, seal)
         return value
+
+    def walk(self) -> AbstractContextManager[Walk]:
+        """All pages of one moment, for who checks them. See pages.py."""
+        return self._database.walk()
 
     # --- writing
 
@@ -293,6 +298,10 @@ class Store:
     def inventory(self) -> Iterator[tuple[Digest, int, tuple[Digest, ...]]]:
         """As `blob_sizes`; of a blob in parts also what it is made of, which are blobs of their own."""
         return self._blobs.inventory()
+
+    def put_aside(self, digest: Digest, identity: tuple[int, int], told: bytes) -> None:
+        """Take a large blob into quarantine, if its file (device, inode) and its row are as they were found."""
+        self._quarantine.file(digest, identity, digest + MARKER, told)
 
     def stray_blobs(self) -> Iterator[Digest]:
         """Files of blobs whose writer was killed before it could enter them."""

@@ -146,6 +146,10 @@ class View:
             self.end()
         self._database.forget(self)
 
+    def number(self) -> int | None:
+        """The last transaction that it sees, None if it has not begun. Caller holds the lock."""
+        return None if self._transaction is None else self._transaction.id()
+
     def end(self) -> None:
         """End the transaction only. Caller holds the lock."""
         transaction, self._transaction = self._transaction, None
