@@ -199,6 +199,72 @@ if __name__ == "__main__":
     run("import subprocess; sys.exit(subprocess.call([sys.executable, sys.argv[2], sys.argv[1]]))", program)
 
 
+STARTER = """
+import os, signal, sys, threading
+from itertools import product
+from multiprocessing import get_context
+from cas_store import Put, PutBlob, Store, Table
+
+def child(store, deed, name):
+    if deed == "exec":
+        os.execv(sys.executable, [sys.executable, "-c", "import sys"])
+    assert store.get(Table.RECORDS, b"base") == b"1"
+    if deed == "use":
+        blob = store.prepare([name * 20_000])
+        store.commit([Put(Table.META, name, b"1"), PutBlob(blob)])
+        assert store.get_blob(blob.digest) == name * 20_000
+    if deed == "close":
+        store.close()
+    if deed == "die":
+        with store.snapshot() as snap:
+            snap.get(Table.RECORDS, b"base")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+def keep(job):
+    while not stop:
+        job()
+
+def read():
+    with store.snapshot() as snap:
+        assert dict(snap.scan(Table.RECORDS))[b"base"] == b"1"
+
+def write():
+    store.commit([Put(Table.NODES, os.urandom(8), bytes(1000))])
+
+if __name__ == "__main__":
+    store = Store.open(sys.argv[1])
+    store.commit([Put(Table.RECORDS, b"base", b"1")])
+    context = get_context(sys.argv[2])
+    for moment, deeds in {"idle": (), "reading": (read,), "writing": (write,)}.items():
+        stop = False
+        threads = [threading.Thread(target=keep, args=(job,)) for job in deeds]
+        for thread in threads:
+            thread.start()
+        children = {deed: context.Process(target=child, args=(store, deed, f"{moment} {deed}".encode()))
+                    for deed in ("use", "close", "exec", "die")}
+        for process in children.values():
+            process.start()
+        for deed, process in children.items():
+            process.join(60)
+            assert process.exitcode == (-9 if deed == "die" else 0), (moment, deed, process.exitcode)
+        stop = True
+        for thread in threads:
+            thread.join()
+        assert store.get(Table.META, f"{moment} use".encode()) == b"1"
+    store._database._env.reader_check()
+    assert len(store._database._env.readers().splitlines()) == 1, store._database._env.readers()
+"""
+
+
+@pytest.mark.promise("forks")
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_process_started_at_any_moment_hurts_nobody(tmp_path: Path, run: Any, method: str) -> None:
+    """Idle, while reading and while writing; it uses the store, closes it, becomes another program, or dies."""
+    program = tmp_path / "starter.py"
+    program.write_text(STARTER)
+    run("os.execv(sys.executable, [sys.executable, *sys.argv[2:]])", program, tmp_path / "store", method)
+
+
 @pytest.mark.promise("forks")
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_what_a_pools_process_submitted_last_is_durable_when_it_ends(tmp_path: Path, run: Any, method: str) -> None:
