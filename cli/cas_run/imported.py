@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from cas_run.ids import short_id
-from cas_run.phrases import byte_count, count, shorten
+from cas_run.phrases import count, shorten, size
 
 if TYPE_CHECKING:
     from cas_engine.unbundling import Bundle
@@ -47,7 +47,7 @@ def bundle_lines(found: Bundle, out: Stream, *, each: bool) -> list[str]:
     lines += [f"accepted as unchanged: {_plain(one.electron)}, by {_plain(one.who)}" for one in found.accepted]
     lines.append(
         f"{count(len(found.dispatches), 'dispatch', 'dispatches')}, {count(found.records, 'record')} "
-        f"({found.new_records:,} new), {count(found.blobs, 'blob')}, {byte_count(found.size)}: "
+        f"({found.new_records:,} new), {count(found.blobs, 'blob')}, {size(found.size)}: "
         + ("imported" if found.imported else "intact")
     )
     if found.kept:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ class _Target:
             folder.mkdir(mode=0o700, exist_ok=True)
         for left in (*self._to.tmp.iterdir(), *filter(_is_left, self._to.root.iterdir())):
             left.unlink()
-        self._total = sum(path.stat().st_size for path in _files(self._source.blobs))
+        self._total = _size_of(_files(self._source.blobs))
         self._copy_blobs()
         rows, named, missing = self._copy_rows(copy_rows)
         self._mark([*transactions[-1:], last_transaction(rows)])
@@ -92,7 +92,7 @@ class _Target:
             write_durably(self._to.identity, identity_text(self._id))
         removed = self._remove_others(named)
         kept = (self._kept - self._copied) & {digest.hex() for digest in named}
-        size = sum(path.stat().st_size for path in (self._to.durable / "data.mdb", *_files(self._to.blobs)))
+        size = _size_of([self._to.durable / "data.mdb", *_files(self._to.blobs)])
         return Backup(str(self._to.root), len(self._copied), len(kept), removed, len(missing), size)
 
     def _check_earlier(self) -> list[int]:
@@ -214,6 +214,14 @@ def _files(blobs: Path) -> Iterator[Path]:
     for folder in sorted(blobs.iterdir()):
         if folder.is_dir():
             yield from (path for path in sorted(folder.iterdir()) if len(path.name) == 2 * DIGEST_SIZE)
+
+
+def _size_of(paths: Iterable[Path]) -> int:
+    size = 0
+    for path in paths:
+        with suppress(FileNotFoundError):  # collected since it was listed
+            size += path.stat().st_size
+    return size
 
 
 def _large_blobs(path: Path) -> set[bytes]:

@@ -21,16 +21,26 @@ if TYPE_CHECKING:
 
 LARGE = 100_000
 
-# Writes records, each with its blob in the same commit, until it is killed; now and then one is removed with its blob.
+# Writes records, each with its blob in the same commit, and removes old ones with theirs, until it is killed.
 WRITER = """
+from cas_store.sweeping import Victim
 store = Store.open(sys.argv[1])
-n = 0
+made = []
 print("begun", flush=True)
 while True:
-    content = b"%d:%d." % (os.getpid(), n) + os.urandom(100_000 if n % 3 else 100)
-    blob = store.prepare([content])
-    store.commit([PutBlob(blob), Put(Table.RECORDS, b"%d-%d" % (os.getpid(), n), blob.digest)])
-    n += 1
+    n = len(made)
+    blob = store.prepare([b"%d:%d." % (os.getpid(), n) + os.urandom(100_000 if n % 3 else 100)])
+    key = b"%d-%d" % (os.getpid(), n)
+    store.commit([PutBlob(blob), Put(Table.RECORDS, key, blob.digest)])
+    made.append((key, blob.digest))
+    if n % 4 == 3:
+        key, digest = made[n - 2]
+        store.commit([Delete(Table.RECORDS, key)])
+        try:
+            with store.barrier() as barrier:
+                list(store.take(barrier, [Victim(digest, False)]))
+        except SweepUnderWay:
+            pass
 """
 COMPACTS = """
 store = Store.open(sys.argv[1])
@@ -118,19 +128,17 @@ def test_a_second_backup_copies_what_is_new_and_drops_what_is_gone(store: Store,
     assert store.back_up(tmp_path / "backup").copied == 0
 
 
-def test_beside_writers_every_record_in_a_backup_has_its_blob(
+@pytest.mark.promise("bundle")
+def test_beside_writers_and_sweeps_every_record_in_a_backup_has_its_blob(
     store: Store, start: Start, tmp_path: Path, rounds: Rounds
 ) -> None:
     writers = [begun(start, WRITER) for _ in range(2)]
-    seen: set[bytes] = set()
-    for _ in range(rounds(3, full=50)):
-        store.back_up(tmp_path / "backup")
-        found = records_in(tmp_path / "backup").keys()
-        assert found > seen or len(found) == len(seen)
-        seen = set(found)
+    for _ in range(rounds(4, full=60)):
+        assert store.back_up(tmp_path / "backup").missing == 0
+        assert records_in(tmp_path / "backup")
     for writer in writers:
+        assert writer.poll() is None
         writer.kill()
-    assert seen
 
 
 @pytest.mark.promise("bundle")

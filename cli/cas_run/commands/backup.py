@@ -9,7 +9,7 @@ import click
 from cas_run import completing
 from cas_run.command import command
 from cas_run.exits import Exit
-from cas_run.phrases import byte_count, count
+from cas_run.phrases import count, size
 from cas_run.share import share_done
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def backup(session: Session, folder: str) -> int:
         session.answer(found)
     else:
         session.note(
-            f"backed up {byte_count(found['size'])} in {found['path']}: {count(found['copied'], 'large blob')} copied, "
+            f"backed up {size(found['size'])} in {found['path']}: {count(found['copied'], 'large blob')} copied, "
             f"{found['kept']:,} there already, {found['removed']:,} removed"
         )
     if not found["missing"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cas_run.command import command
-from cas_run.phrases import byte_count
+from cas_run.phrases import size
 
 if TYPE_CHECKING:
     from cas_run.session import Session
@@ -27,4 +27,4 @@ def compact(session: Session) -> None:
     if session.as_json:
         session.answer({"before": before, "after": after})
     else:
-        session.note(f"{byte_count(before)} before, {byte_count(after)} now")
+        session.note(f"{size(before)} before, {size(after)} now")

@@ -8,7 +8,7 @@ import click
 
 from cas_run import completing
 from cas_run.command import command
-from cas_run.phrases import byte_count, count
+from cas_run.phrases import count, size
 from cas_run.share import share_done
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def export(session: Session, dispatch_ids: tuple[str, ...], file: str) -> None:
         session.answer({"file": file, **found.to_json()})
         return
     said = f"{count(len(found.dispatches), 'dispatch', 'dispatches')}, {count(found.blobs, 'blob')}"
-    session.note(f"exported {said}, {byte_count(found.size)}")
+    session.note(f"exported {said}, {size(found.size)}")
     if found.evicted:
         was = count(found.evicted, "result")
         session.note(f"{was} had been evicted, and will be computed again where needed")
