@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from cas_run.ids import short_id
-from cas_run.phrases import byte_count, count, duration, seconds
+from cas_run.phrases import count, duration, seconds, size
 from cas_run.report import alike
 from cas_run.table import Column, lines_of
 
@@ -144,7 +144,7 @@ def diagnosis_lines(found: Diagnosis, out: Stream, *, each: bool) -> list[str]:
         lines.append(f"{out.paint('quarantine', 'dim')}  {kept.what}{needed}")
     if len(found.quarantine) > MOST_NAMES and not each:
         lines.append(f"  and {len(found.quarantine) - MOST_NAMES:,} more")
-    looked = f"{count(found.rows, 'row')}, {count(found.blobs, 'blob')} ({byte_count(found.bytes_read)}) and "
+    looked = f"{count(found.rows, 'row')}, {count(found.blobs, 'blob')} ({size(found.bytes_read)}) and "
     looked += f"{count(found.dispatches, 'dispatch', 'dispatches')} in {duration(found.seconds)}"
     wrong = count(len(found.findings), "finding")
     left = f"{wrong} left" if found.mended else wrong
