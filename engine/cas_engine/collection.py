@@ -190,7 +190,7 @@ def _idle_rows(store: Store, survey: Survey) -> Iterator[OldRow]:
     with store.snapshot() as snapshot:
         for table in (Table.RECORDS, Table.CONTENTS):
             for key, row in snapshot.scan(table):
-                if is_idle(records.head(row).blob):
+                if is_idle(records.blob_in(row)):
                     yield OldRow(table, key, row)
         for key, row in snapshot.scan(Table.CAPSULES):
             if is_idle(row):

@@ -80,6 +80,11 @@ def head(row: bytes) -> Head:
     return Head._make(_HEAD.unpack_from(row))
 
 
+def blob_in(row: bytes) -> Digest:
+    """The blob that the record in a row names."""
+    return row[16:32]
+
+
 def electron_in(row: bytes) -> str:
     """The electron that the record in a row names."""
     begin = _HEAD.size + len(_FIRST)

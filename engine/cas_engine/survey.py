@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 from array import array
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -238,29 +237,27 @@ class _History:
 
 
 def _read_records(store: Store, survey: Survey) -> None:
+    place, named, electron = survey.place, survey.named, survey.electron
     place_of: dict[str, int] = {}
-    for table in (Table.RECORDS, Table.CONTENTS):
-        for head, row in _heads(store, table):
-            at = survey.place.get(head.blob)
-            if table is Table.RECORDS:
-                survey.entries += 1
-                survey.tombstones += at is None
-                survey.logical += 0 if at is None else head.size
-            if at is None:
-                continue
-            survey.named[at] = 1
-            survey.kind[at] = max(survey.kind[at], Kind.RESULTS)
-            survey.seconds[at] = max(survey.seconds[at], head.seconds)
-            survey.last[at] = max(survey.last[at], head.created)
-            if head.is_sample and survey.unread:
-                survey.keep[at] = Keep.ALWAYS  # it may be one of theirs
-            if survey.electron[at] == _NOBODY:
-                name = records.electron_in(row)
-                survey.electron[at] = place_of.setdefault(name, len(place_of))
-    survey.electrons = list(place_of)
-
-
-def _heads(store: Store, table: Table) -> Iterator[tuple[records.Head, bytes]]:
     with store.snapshot() as snapshot:
-        for _, row in snapshot.scan(table):
-            yield records.head(row), row
+        for table in (Table.RECORDS, Table.CONTENTS):
+            is_record = table is Table.RECORDS
+            for _, row in snapshot.scan(table):
+                survey.entries += is_record
+                at = place.get(records.blob_in(row))
+                if at is None:
+                    survey.tombstones += is_record
+                    continue
+                if not is_record and named[at] and electron[at] != _NOBODY:
+                    continue  # seen as the record of a key already
+                head = records.head(row)
+                named[at] = 1
+                survey.logical += head.size if is_record else 0
+                survey.kind[at] = max(survey.kind[at], Kind.RESULTS)
+                survey.seconds[at] = max(survey.seconds[at], head.seconds)
+                survey.last[at] = max(survey.last[at], head.created)
+                if head.is_sample and survey.unread:
+                    survey.keep[at] = Keep.ALWAYS  # it may be one of theirs
+                if electron[at] == _NOBODY:
+                    electron[at] = place_of.setdefault(records.electron_in(row), len(place_of))
+    survey.electrons = list(place_of)

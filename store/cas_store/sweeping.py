@@ -36,7 +36,8 @@ T = TypeVar("T")
 
 _BARRIER = b"barrier"
 _ID = 16
-_BATCH = 512  # at most in one transaction: others wait for it
+_BATCH = 512  # blobs at most in one transaction: others wait for it, and some are files
+_ROWS = 8192  # the same of rows, which take microseconds
 _POLL_S = 0.05
 
 
@@ -127,7 +128,7 @@ class Sweeper:
 
     def take(self, barrier: bytes, victims: Iterable[Victim]) -> Iterator[tuple[Digest, int]]:
         """Take blobs away; gives each that went, with the bytes it freed. What was named or held meanwhile stays."""
-        for batch in _batches(victims):
+        for batch in _batches(victims, _BATCH):
             evicted = [one.digest for one in batch if one.evicted]
             if evicted:
                 self._database.write(lambda transaction, some=evicted: self._mark(transaction, some), "evicting")  # type: ignore[misc]
@@ -139,7 +140,7 @@ class Sweeper:
     def take_rows(self, barrier: bytes, rows: Iterable[OldRow]) -> int:
         """Take rows away that are as they were; how many went."""
         count = 0
-        for batch in _batches(rows):
+        for batch in _batches(rows, _ROWS):
             count += self._database.write(
                 lambda transaction, some=batch: self._remove_rows(transaction, barrier, some),  # type: ignore[misc]
                 "taking away what is not needed",
@@ -184,7 +185,7 @@ class Sweeper:
             raise SweepUnderWay(msg)
 
 
-def _batches(things: Iterable[T]) -> Iterator[list[T]]:
+def _batches(things: Iterable[T], count: int) -> Iterator[list[T]]:
     iterator = iter(things)
-    while batch := list(islice(iterator, _BATCH)):
+    while batch := list(islice(iterator, count)):
         yield batch
