@@ -186,6 +186,10 @@ def call_arguments(template: Template) -> tuple[list[Binding], dict[str, Binding
 # Templates as JSON, for manifests -----------------------------------------------------------------------------
 
 
+# In the JSON of each binding with a constant that is a blob; in a text the quotes would be escaped.
+BLOB_IN_JSON = b'["b"'
+
+
 def to_json(binding: Binding) -> list[Any]:
     """A binding as a JSON value, short: manifests hold many."""
     if isinstance(binding, Const):

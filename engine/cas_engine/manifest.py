@@ -6,7 +6,7 @@ import json
 import struct
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +119,15 @@ class _Templates(Sequence[Template]):
         if found is None:
             found = self._decoded[index] = bindings.template_from_json(json.loads(self._lines[index]))
         return found
+
+    def naming_blobs(self) -> Iterator[Template]:
+        return (self[index] for index, line in enumerate(self._lines) if bindings.BLOB_IN_JSON in line)
+
+
+def templates_naming_blobs(graph: Graph) -> Iterable[Template]:
+    """All templates that have a constant which is a blob, and some others; few of a recorded graph are decoded."""
+    templates = graph.templates
+    return templates.naming_blobs() if isinstance(templates, _Templates) else templates
 
 
 def _row_to_json(row: Row) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cas_engine.answers import load_manifest
-from cas_engine.bindings import Binding, Const, consts_in
+from cas_engine.bindings import Binding, consts_in
 from cas_engine.kept import outcomes_of
 from cas_engine.ledger import Entry
-from cas_engine.manifest import Manifest
+from cas_engine.manifest import Manifest, templates_naming_blobs
 from cas_engine.outcome import NO_DIGEST, NodeOutcome
 from cas_store.digest import Digest
 from cas_store.store import Store
@@ -63,7 +63,7 @@ def named_in(entry: Entry, manifest: Manifest, settled: Sequence[NodeOutcome]) -
     return Named(
         history=frozenset(bytes.fromhex(blob) for blob in (entry.manifest, entry.outcome) if blob),
         code=frozenset(_code_of(manifest)),
-        inputs=frozenset(const.blob for const in _consts(manifest) if const.blob is not None),
+        inputs=frozenset(_constants_of(manifest)),
         results=tuple(node for node in settled if node.blob != NO_DIGEST),
         inner=tuple({node.extra["dispatch"]: None for node in settled if "dispatch" in node.extra}),
     )
@@ -71,20 +71,21 @@ def named_in(entry: Entry, manifest: Manifest, settled: Sequence[NodeOutcome]) -
 
 def blobs_of(manifest: Manifest) -> set[Digest]:
     """The recorded code and the constants that a manifest names."""
-    return {*_code_of(manifest), *(const.blob for const in _consts(manifest) if const.blob is not None)}
+    return {*_code_of(manifest), *_constants_of(manifest)}
 
 
 def _code_of(manifest: Manifest) -> Iterator[Digest]:
     return (row.capsule for row in (manifest.lattice, *manifest.graph.rows, *manifest.replaced))
 
 
-def _consts(manifest: Manifest) -> Iterator[Const]:
-    yield from _consts_of(binding for _, binding in manifest.inputs.params)
-    yield from _consts_of([manifest.graph.output])
-    for template in manifest.graph.templates:
-        yield from _consts_of(binding for _, binding in template.params)
+def _constants_of(manifest: Manifest) -> Iterator[Digest]:
+    graph = manifest.graph
+    yield from _blobs_in(binding for _, binding in manifest.inputs.params)
+    yield from _blobs_in([graph.output])
+    for template in templates_naming_blobs(graph):
+        yield from _blobs_in(binding for _, binding in template.params)
 
 
-def _consts_of(bindings: Iterable[Binding]) -> Iterator[Const]:
+def _blobs_in(bindings: Iterable[Binding]) -> Iterator[Digest]:
     for binding in bindings:
-        yield from consts_in(binding)
+        yield from (const.blob for const in consts_in(binding) if const.blob is not None)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import cas_run as ct
 from cas_engine import ledger
+from cas_engine.bindings import consts_in
 from cas_engine.references import named_by
 from cas_store import Store
 
@@ -35,6 +37,41 @@ nested = ct.electron(inner)
 @ct.lattice
 def outer(x: list[int]) -> tuple[float, list[int]]:
     return nested(x), grow(x)
+
+
+@dataclass
+class Pair:
+    first: Any
+    second: Any
+
+
+@ct.electron
+def first_of(x: Any, b: Any = None) -> Any:
+    return x
+
+
+BIG = [list(range(start, start + 2000)) for start in range(5)]
+
+
+@ct.lattice
+def with_constants() -> Any:
+    node = first_of({"k": 1})
+    first_of('["b", "a text"]', b="b")
+    first_of(BIG[0], b=["b"])
+    first_of([node, BIG[1], "small"])
+    first_of({"deep": (node, {"er": BIG[2]})})
+    first_of(Pair(node, BIG[3]))
+    return first_of(node["k"], b=BIG[4])
+
+
+def test_constants_that_are_blobs_are_found_wherever_they_stand(mark: Callable[[str], None]) -> None:
+    done = ct.dispatch_sync(with_constants)()
+    store = Store.open(os.environ["CAS_RUN_STORE"])
+    named = named_by(store, ledger.get(store, done.dispatch_id))
+    bindings = [binding for template in done.manifest.graph.templates for _, binding in template.params]
+    found = {const.blob for binding in bindings for const in consts_in(binding)} - {None}
+    assert len(found) >= len(BIG)
+    assert found <= named.inputs
 
 
 def test_inputs_code_manifest_outcome_and_samples_last_and_results_need_not(mark: Callable[[str], None]) -> None:
