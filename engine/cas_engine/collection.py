@@ -62,7 +62,7 @@ def decide(survey: Survey, limits: Limits, now: float) -> Sweep:
         named, uses = survey.named, survey.uses[:]
         may_go = [at for at in range(len(size)) if named[at] and kind[at] == Kind.RESULTS and keep[at] == Keep.MAY_GO]
         if left > enough:
-            may_go.sort(key=lambda at: (worth(at), last[at]))
+            may_go.sort(key=worth)
         for at in may_go:
             if last[at] < oldest or left > enough:
                 # A part that another has too, or that is a result itself, goes with the last of them.

@@ -86,7 +86,8 @@ class Survey:
 
     def with_parts(self, at: int) -> int:
         """The bytes that a blob takes with all it is made of."""
-        return self.size[at] + sum(self.size[member] for member in self.members.get(at, ()))
+        members = self.members.get(at)
+        return self.size[at] + (sum(self.size[member] for member in members) if members else 0)
 
     def is_remembered(self, at: int) -> bool:
         """Whether a dispatch of the history names a blob as a whole."""
