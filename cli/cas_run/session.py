@@ -42,7 +42,8 @@ class Session:
         from cas_run.backend import Local
 
         backend = Local(self.store, create=create)
-        self.opened.append(backend.store)
+        if backend.store not in self.opened:
+            self.opened.append(backend.store)
         return backend
 
     def tell_damage(self) -> None:

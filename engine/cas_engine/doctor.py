@@ -17,8 +17,10 @@ from cas_engine import ledger, records
 from cas_engine.errors import CapsuleError, UnknownDispatch
 from cas_engine.ledger import Entry, Status
 from cas_engine.location import StoreChoice, path_of
+from cas_engine.records import Record
 from cas_engine.references import named_by
 from cas_store.checkup import Checkup, Finding, Kind, check_is_there, examine
+from cas_store.digest import Digest
 from cas_store.errors import BlobDamaged, BlobMissing
 from cas_store.mending import enter_strays, make_readable, mend
 from cas_store.store import Store
@@ -195,17 +197,33 @@ def _records(store: Store) -> Iterator[Finding]:
 
 
 def _results(store: Store, table: Table, rows: dict[bytes, bytes]) -> Iterator[Finding]:
-    missing = store.find_missing({records.head(row).blob for row in rows.values()})
-    if not missing:
-        return
-    for key, row in rows.items():
-        blob = records.head(row).blob
-        if blob not in missing or store.is_evicted(blob):
+    blobs = {key: _blob_in(row) for key, row in rows.items()}
+    missing = store.find_missing({blob for blob in blobs.values() if blob is not None})
+    for key, blob in blobs.items():
+        if blob is not None and (blob not in missing or store.is_evicted(blob)):
             continue
-        record = records.loads(row)
+        record = _record_in(rows[key])
+        if record is None or blob is None:
+            what = f"{table.value} {key.hex()}"
+            yield Finding(Kind.RESULT, what, "it is no record", "`--repair` removes it", table.value, key)
+            continue
         what = f"result {blob.hex()[:12]} of {record.electron or 'an electron'}"
         then = "drawn anew when it is needed" if record.is_sample else "computed again when it is needed"
         yield Finding(Kind.RESULT, what, f"it is not there, though {table.value} has it", then, table.value, key)
+
+
+def _blob_in(row: bytes) -> Digest | None:
+    try:
+        return records.head(row).blob
+    except struct.error:
+        return None
+
+
+def _record_in(row: bytes) -> Record | None:
+    try:
+        return records.loads(row)
+    except (struct.error, ValueError, KeyError, TypeError):
+        return None
 
 
 def _mend(store: Store, lost: list[Finding]) -> list[str]:
@@ -220,13 +238,13 @@ def _mend(store: Store, lost: list[Finding]) -> list[str]:
             row = store.get(Table(each.table), each.key)
             if row is None:
                 continue
-            record = records.loads(row)
-            if record.is_sample:
+            record = _record_in(row)
+            if record is None or record.is_sample:
                 # Not as one that was taken away: a sample does not come back, and must not be taken for another.
                 writes.append(Delete(Table(each.table), each.key))
             else:
                 writes.append(Put(Table.EVICTED, record.blob, struct.pack("<d", time.time())))
-            done.append(f"{each.what}: noted as gone; {each.then}")
+            done.append(f"{each.what}: {'removed' if record is None else f'noted as gone; {each.then}'}")
     for start in range(0, len(writes), _AT_ONCE):
         store.commit(writes[start : start + _AT_ONCE])
     return list(dict.fromkeys(done))

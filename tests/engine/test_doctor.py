@@ -129,6 +129,13 @@ def test_a_dispatch_that_has_lost_its_code_is_named_until_it_is_forgotten(filled
     assert doctor(store=filled).findings == ()
 
 
+def test_what_is_no_record_is_told_and_removed(filled: Store) -> None:
+    filled.commit([Put(Table.RECORDS, b"k" * 16, b"short"), Put(Table.CONTENTS, b"k" * 16, b"x" * 200)])
+    assert kinds(doctor(store=filled)) == ["result"]
+    assert doctor(store=filled, repair=True).findings == ()
+    assert result(filled) == LARGE
+
+
 def hit_pages(folder: Path) -> None:
     """Every second page but the headers."""
     file = folder / "durable" / "data.mdb"
