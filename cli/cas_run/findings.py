@@ -151,6 +151,6 @@ def diagnosis_lines(found: Diagnosis, out: Stream, *, each: bool) -> list[str]:
     if not found.findings:
         left = "all in order now" if found.mended else "all in order"
     lines += [*([""] if lines else []), f"{looked}: {left}"]
-    if found.findings and not found.mended:
+    if any(each.kind.value != "history" for each in found.findings) and not found.mended:
         lines.append("-> `cas-run doctor --repair` puts in order what can be")
     return lines

@@ -170,6 +170,23 @@ def test_a_row_of_another_table_or_store_is_rejected(store: Store, tmp_path: Pat
         assert other.get(Table.RECORDS, b"a") is None
 
 
+@pytest.mark.promise("swap")
+def test_no_row_passes_in_the_place_of_another(store: Store, tmp_path: Path) -> None:
+    keys = [b"a", b"b", b"ab", b"a" * 16, b"a" * 17]
+    for table in Table:
+        store.commit([Put(table, key, b"value of " + key) for key in keys])
+    with store.walk() as walk:
+        rows = [(name.decode(), key, row) for name, key, row in walk.run()]
+    assert len(rows) > len(Table) * len(keys)
+    other = Store.open(tmp_path / "other")
+    for place, key, _ in rows:
+        for own in (store, other):
+            seal = Seal(own.id, place)
+            passing = [(name, at) for name, at, row in rows if seal.open(key, row) is not None]
+            assert passing == ([(place, key)] if own is store else [])
+    other.close()
+
+
 def test_where_the_key_ends_and_the_value_begins_counts() -> None:
     seal = Seal(b"i" * 16, "records")
     assert seal.open(b"a", seal.close(b"a", b"bc")) == b"bc"
