@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import statistics
@@ -57,7 +58,7 @@ def spread(seconds: Sequence[float]) -> tuple[float, float, float]:
 def spread_of(seconds: Sequence[float]) -> tuple[float, float, float, float]:
     """Median, p90, p99 and maximum, for what was done often enough."""
     ordered = sorted(seconds)
-    p90, p99 = (ordered[int(share * (len(ordered) - 1))] for share in (0.9, 0.99))
+    p90, p99 = (ordered[math.ceil(share * len(ordered)) - 1] for share in (0.9, 0.99))
     return statistics.median(ordered), p90, p99, ordered[-1]
 
 

@@ -57,10 +57,10 @@ def command(
     for _ in range(rounds):
         limit.append(ask(OPENER, alone, where)[0])
         start = time.perf_counter()
-        command = [sys.executable, "-m", "cas_run.main", *words, "--store", str(where)]
+        command = [sys.executable, "-m", "cas_run", *words, "--store", str(where)]
         ended = subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings())
         taken.append(time.perf_counter() - start)
-        if ended.returncode:
+        if ended.returncode or not ended.stdout:
             raise RuntimeError(f"cas-run {name} ended with {ended.returncode}: {ended.stderr}")
     what = f"cas-run {name}, {count:,} records"
     return [figure(what, "s", 1.0, taken, statistics.median(limit), limit_is)]
