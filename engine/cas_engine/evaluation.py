@@ -91,12 +91,28 @@ class Evaluation:
                 elif isinstance(decision, Same) and (record := board.records[decision.first]) is not None:
                     self._take_hit(node, decision.key, record, f"same call as {board.labels[decision.first]}")
         if self._journal.evicted:
-            # What hangs on them may come out the same: those that others need wait until somebody really does.
-            self._reopen(self._evicted_among(sorted(set(self._graph.output_parents))))
+            self._reopen_what_is_needed()
         self._teller.planned(self._board.outcomes)
         board.open()
         if board.unsettled:
             self._journal.hold()
+
+    def _reopen_what_is_needed(self) -> None:
+        """Compute evicted results again that are returned, or that a call needs which is certain to run.
+
+        Others wait: what is above such a call may come out the same, and then it does not run.
+        """
+        self._reopen(self._evicted_among(sorted(set(self._graph.output_parents))))
+        for node in reversed(range(len(self._graph))):
+            decision = self._decisions[node]
+            if not isinstance(decision, Miss) or self._board.outcomes[node] is not None:
+                continue
+            above = sorted(set(self._graph.parents_of(node)))
+            if not (gone := self._evicted_among(above)):
+                continue
+            settled = all(self._board.records[parent] is not None for parent in above)
+            if decision.forced is not None or (settled and not self._take_by_content(node, decision)):
+                self._reopen(gone)
 
     def _loop(self) -> None:
         board = self._board

@@ -13,6 +13,7 @@ import pytest
 
 import cas_run as ct
 from cas_engine.errors import BadOption, ResultEvicted
+from cas_engine.events import Planned
 from cas_store import Store, Victim
 
 Mark = Callable[[str], None]
@@ -111,8 +112,10 @@ def test_what_hangs_on_an_evicted_result_stays_a_hit(flow: Any, ran: Ran) -> Non
     # In a graph that is not answered as a whole, too.
     plan = ct.plan(first.dispatch_id)(of=2)
     assert decisions(plan) == {"load": "miss", "clean": "miss", "size": "miss"}
-    other = again(first.dispatch_id)(of=2)
+    told: list[Any] = []
+    other = ct.get_result(ct.redispatch(first.dispatch_id, observer=told.append)(of=2), wait=True)
     assert (other.result, ran()) == (2 * (LARGE + 1), ["clean", "load", "size"])
+    assert [(one.total, one.hits) for one in told if isinstance(one, Planned)] == [(3, 0)]
 
 
 def test_only_what_a_call_needs_is_computed_again(flow: Any, ran: Ran) -> None:
