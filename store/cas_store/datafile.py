@@ -56,7 +56,7 @@ def check_trees(path: Path) -> None:
     said = b""
     with suppress(FileNotFoundError):
         said = stamp.read_bytes()
-        if said == _stamp_of(path) and stamp.stat().st_mtime_ns - path.stat().st_mtime_ns > _SAME_TICK_NS:
+        if said == _stamp_of(path) and stamp.stat().st_mtime_ns - path.stat().st_ctime_ns > _SAME_TICK_NS:
             return
     faults = faults_of(path, thorough=said == _SUSPECT)
     if faults:
@@ -121,7 +121,8 @@ def _stamp_of(path: Path) -> bytes:
         transactions = [meta.transaction for meta in file.metas()]
     finally:
         os.close(descriptor)
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {transactions}\n".encode()
+    # The time of change too: the other one can be set back, by whoever restores it.
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino} {transactions}\n".encode()
 
 
 def _headers(path: Path, descriptor: int) -> tuple[Meta, DataFile]:
