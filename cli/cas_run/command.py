@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from cas_run.exits import Exit
 from cas_run.session import Session
 
 if TYPE_CHECKING:
@@ -14,14 +15,24 @@ if TYPE_CHECKING:
 
 
 class Command(click.Command):
-    """One subcommand. `examples` are printed as they stand; the shared options come last."""
+    """One subcommand. `examples` are printed as they stand; the shared options come last.
 
-    def __init__(self, *args: Any, section: str, examples: str = "", **attrs: Any) -> None:
+    `missing` is the status when a dispatch or node is not there: commands that tend the store have that of the store.
+    """
+
+    def __init__(
+        self, *args: Any, section: str, examples: str = "", missing: Exit = Exit.NOT_FOUND, **attrs: Any
+    ) -> None:
         super().__init__(*args, **attrs)
+        self.missing = missing
         self.section = section
         self.examples = examples
         self.own_params = list(self.params)
         self.params.extend(shared_options())
+
+    def invoke(self, ctx: click.Context) -> Any:
+        _session(ctx).missing = self.missing
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_options(ctx, formatter, "Options", self.own_params)

@@ -162,6 +162,8 @@ def _explain(error: Exception, session: Session) -> int:
 
     if isinstance(error, CasRunError):
         status = exit_of(error)
+        if status is Exit.NOT_FOUND:
+            status = session.missing
         _show_traceback(error, session, at=2)
         return _fail(session, type(error).__name__, str(error), status)
     from cas_run.tracebacks import is_users, users_traceback

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cas_run.exits import Exit
 from cas_run.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Session:
     verbosity: int = 0
     terminal: Terminal = field(default_factory=Terminal)
     opened: list[Store] = field(default_factory=list)
+    missing: Exit = Exit.NOT_FOUND  # what the command ends with when a dispatch or node is not there
 
     @property
     def quiet(self) -> bool:

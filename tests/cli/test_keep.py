@@ -92,8 +92,8 @@ def test_what_is_asked_for_wrongly_changes_nothing(keep: Space) -> None:
         (("gc", "--max-size", "20 zebras"), 2),
         (("gc", "--older-than", "30"), 2),
         (("gc", "--keep-last", "-1"), 2),
-        (("pin", "ffffffff"), 4),
-        (("unpin", "ffffffff"), 4),
+        (("pin", "ffffffff"), 3),
+        (("unpin", "ffffffff"), 3),
         (("du", "--store", "nowhere"), 3),
     ):
         assert refused(keep, status, *words)["advice"]

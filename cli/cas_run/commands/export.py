@@ -8,6 +8,7 @@ import click
 
 from cas_run import completing
 from cas_run.command import command
+from cas_run.exits import Exit
 from cas_run.phrases import count, size
 from cas_run.share import share_done
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 @command(
     "Keep",
+    missing=Exit.STORE,
     examples="""
 cas-run export @last svm.bundle
 cas-run export 9f3a 07c1 both.bundle
@@ -31,18 +33,12 @@ def export(session: Session, dispatch_ids: tuple[str, ...], file: str) -> None:
     The same dispatch gives the same bytes from whatever store. FILE is `-` for stdout; a file that is no bundle is
     not written over.
     """
-    from cas_engine.errors import NotFound
-    from cas_store.errors import BundleError
-
     out = session.terminal.out
     if file == "-" and (session.as_json or out.tty):
         raise click.UsageError("a bundle is not for a terminal, nor beside --json\n  -> name a file, or a pipe")
     backend = session.backend()
     with share_done(session, "exporting") as told:
-        try:
-            found = backend.export(dispatch_ids, session.terminal.binary() if file == "-" else file, told)
-        except NotFound as error:
-            raise BundleError(str(error)) from error
+        found = backend.export(dispatch_ids, session.terminal.binary() if file == "-" else file, told)
     if session.as_json:
         session.answer({"file": file, **found.to_json()})
         return

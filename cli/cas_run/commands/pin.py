@@ -8,6 +8,7 @@ import click
 
 from cas_run import completing
 from cas_run.command import command
+from cas_run.exits import Exit
 from cas_run.phrases import count
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 @command(
     "Keep",
+    missing=Exit.STORE,
     examples="""
 cas-run pin 9f3a
 cas-run pin                    which are pinned
