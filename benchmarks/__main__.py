@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+from benchmarks import comparison
 from benchmarks.harness import Options, Report, machine
 
 BENCHMARKS = {  # name: the module whose `run(options)` gives a Report; imported only when it is run
@@ -30,10 +31,12 @@ def main() -> int:
         help="the peers too: all that benchmarks/peers/setup made, or some: joblib,redun",
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write what was found")
+    parser.add_argument("--compare", metavar="FILE", type=Path, help="show what --json wrote earlier beside it")
     parser.add_argument("--lanes", type=int, default=2, help="projects of the corpus side by side (default 2)")
     parser.add_argument("--seconds", type=float, default=300.0, help="the most that one peer may take (default 300)")
     asked = parser.parse_args()
     options = Options(quick=asked.quick, peers=asked.peers, lanes=asked.lanes, seconds_each=asked.seconds)
+    earlier = json.loads(asked.compare.read_text(encoding="utf-8")) if asked.compare else None
     here = machine()
     print(", ".join(f"{name} {value}" for name, value in here.items()))
     found = {}
@@ -45,6 +48,9 @@ def main() -> int:
         if asked.json:  # after each, so that an interrupted run leaves what it has
             text = json.dumps({"machine": here, "benchmarks": found}, indent=1)
             asked.json.write_text(text + "\n", encoding="utf-8")
+    if earlier is not None:
+        print(f"\n== beside {asked.compare}, of {earlier['machine']['date']}")
+        print(comparison.text_of(earlier, here, found), flush=True)
     return 0
 
 

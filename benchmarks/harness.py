@@ -43,10 +43,31 @@ class Figure:
     p90: float | None = None
     most: float | None = None
     p99: float | None = None
+    nodes: int | None = None  # of the graph: lines that differ in nothing else are one curve of a chart
+
+    @property
+    def name(self) -> str:
+        return self.what if self.nodes is None else f"{self.what}, {self.nodes:,} nodes"
 
     @property
     def ratio(self) -> float | None:
         return self.ours / self.limit if self.limit else None
+
+
+def measured(
+    what: str,
+    unit: str,
+    taken: Sequence[float],
+    scale: float = 1.0,
+    limit: Sequence[float] = (),
+    limit_is: str = "",
+    reach: str = "",
+    nodes: int | None = None,
+) -> Figure:
+    """The figure for what was taken some times, beside the median of what the limit took in the same rounds."""
+    median, p90, p99, most = (scale * each for each in spread_of(taken))
+    least = scale * statistics.median(limit) if limit else None
+    return Figure(what, unit, median, least, limit_is, reach, p90, most, p99, nodes)
 
 
 def spread(seconds: Sequence[float]) -> tuple[float, float, float]:
@@ -79,7 +100,7 @@ def table_of(figures: Sequence[Figure]) -> str:
             f"{shown(each):>10}" for each in (figure.limit, figure.ours, figure.p90, figure.p99, figure.most)
         )
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
-        lines.append(f"{figure.what + ', ' + figure.unit:<58}{columns}{ratio:>7}  {figure.reach}")
+        lines.append(f"{figure.name + ', ' + figure.unit:<58}{columns}{ratio:>7}  {figure.reach}")
     limits: dict[str, list[str]] = {}
     for figure in figures:
         if figure.limit_is:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from benchmarks.harness import Figure, Options, spread_of
 from benchmarks.identity.peers import ENVIRONMENTS, Contender
-from benchmarks.store.processes import ask, folder
+from benchmarks.processes import ask, folder, turned
 
 PEERS = {"joblib": ("joblib", "joblib, mapped"), "diskcache": ("diskcache",), "redun": ("redun",)}
-SCRIPT = "contender.py"
+SCRIPT = Path(__file__).with_name("contender.py")
 WRITTEN = "one write and one fsync of a plain file"
 MAPPED = "a private map of a plain file that nobody verifies, and a look at each page"
 DURABLE = ("cas-run", "file, read", "file, mapped")
@@ -51,12 +51,6 @@ def contenders(peers: str) -> tuple[dict[str, Path], list[str]]:
             notes.append(f"{peer} {one.version}")
             found |= dict.fromkeys(PEERS[peer], one.python)
     return found, notes
-
-
-def turned(names: list[str], by: int) -> list[str]:
-    """Another begins in each round: whoever comes after a peer that syncs nothing must not pay for it always."""
-    by %= len(names)
-    return names[by:] + names[:by]
 
 
 def play(name: str, python: Path, size: int, taken: Taken) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from pathlib import Path
 
 from benchmarks.harness import Figure, Options, spread_of
-from benchmarks.store.processes import ask_at_once, folder
+from benchmarks.processes import ask_at_once, folder
 
+WRITER = Path(__file__).with_name("writer.py")
 SHAPES = (("1 writer", 1, 1), ("8 threads", 1, 8), ("8 processes", 8, 1))
 GROUP = 1000
 LIMIT = "LMDB alone with as many writers: each record's rows in a transaction of their own, synced"
@@ -22,7 +24,7 @@ def measure(options: Options) -> tuple[list[Figure], list[str]]:
         for number in range(rounds):
             for kind in ("raw", "ours") if number % 2 else ("ours", "raw"):
                 with folder() as made:
-                    taken = ask_at_once("writer.py", [kind, made / "store", threads, seconds, 1], processes)
+                    taken = ask_at_once(WRITER, [kind, made / "store", threads, seconds, 1], processes)
                 # Each thread ends a little late, with its last record: as long as its own records took.
                 rates[kind].append(sum(len(each) / (sum(each) / threads) for each in taken))
                 waits[kind] += [wait for each in taken for wait in each]
@@ -31,7 +33,7 @@ def measure(options: Options) -> tuple[list[Figure], list[str]]:
     for number in range(rounds):
         for kind in ("raw", "ours") if number % 2 else ("ours", "raw"):
             with folder() as made:
-                [[took, count]] = ask_at_once("writer.py", [kind, made / "store", 1, seconds, GROUP], 1)
+                [[took, count]] = ask_at_once(WRITER, [kind, made / "store", 1, seconds, GROUP], 1)
             many[kind].append(count / took)
     figures.append(rate("durable records, nobody waits for each", many, "≥ 0.3", LIMIT_OF_MANY))
     return figures, ["a record: a blob of 15 bytes, its record, and the record by content. Wall clock."]

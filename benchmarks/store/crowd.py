@@ -10,9 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.harness import Figure, Options, spread_of
-from benchmarks.store.processes import ask, folder, surroundings
+from benchmarks.processes import ask, folder, surroundings
 
-OPENER = "opener.py"
+OPENER = Path(__file__).with_name("opener.py")
+FILLED = Path(__file__).with_name("filled.py")
 OPENED = "LMDB alone opens the same file and reads one row of it"
 COMMANDS = {  # what is measured: the command's words, what LMDB alone does beside it, in words
     "gc --dry-run": (["gc", "--dry-run"], "scan", "LMDB alone goes over all rows"),
@@ -24,8 +25,8 @@ def measure(options: Options) -> tuple[list[Figure], list[str]]:
     count, times, rounds = (50_000, 9, 2) if options.quick else (1_000_000, 31, 3)
     with folder() as made:
         few, many = made / "few", made / "many"
-        ask("filled.py", few, 1000)
-        seconds = ask("filled.py", many, count)
+        ask(FILLED, few, 1000)
+        seconds = ask(FILLED, many, count)
         notes = [f"a store of {count:,} records in {count // 1000:,} dispatches, made in {seconds:.0f} s"]
         found = opening(few, many, count, times)
         for name, (words, alone, limit_is) in COMMANDS.items():

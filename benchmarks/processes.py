@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-HERE = Path(__file__).parent
+NOTHING: Mapping[str, str] = {}
 
 
 @contextmanager
@@ -22,18 +22,31 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-def ask(script: str, *words: object, python: str | Path = sys.executable) -> Any:
-    """What a script of this folder answers, run in a process of its own; its last line counts. Raises RuntimeError."""
-    command = [str(python), str(HERE / script), *map(str, words)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings())
+def ask(
+    script: Path,
+    *words: object,
+    python: str | Path = sys.executable,
+    also: Mapping[str, str] = NOTHING,
+    seconds: float | None = None,
+) -> Any:
+    """What a script answers, run in a process of its own; its last line counts. Raises RuntimeError.
+
+    `also`: environment variables besides. Who takes longer than `seconds` is stopped, which raises RuntimeError too.
+    """
+    command = [str(python), str(script), *map(str, words)]
+    environment = {**surroundings(), **also}
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{script.name} {' '.join(map(str, words))} took more than {seconds:.0f} s") from None
     if ended.returncode:
         raise RuntimeError(f"{' '.join(command)} failed: {ended.stderr.strip().rpartition(chr(10))[2]}")
     return json.loads(ended.stdout.splitlines()[-1])
 
 
-def ask_at_once(script: str, words: Sequence[object], processes: int) -> list[Any]:
+def ask_at_once(script: Path, words: Sequence[object], processes: int) -> list[Any]:
     """The same of several processes, which begin together: each says that it is ready, and waits for a line."""
-    command = [sys.executable, str(HERE / script), *map(str, words)]
+    command = [sys.executable, str(script), *map(str, words)]
     with ExitStack() as stack:
         started = [
             stack.enter_context(
@@ -56,3 +69,9 @@ def surroundings() -> dict[str, str]:
     """As a user has it: compiled modules are kept, whatever the one who measures has set."""
     own = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CAS_RUN_CONFIG": os.devnull}
     return {**os.environ, **own, "PYTHONDONTWRITEBYTECODE": ""}
+
+
+def turned(names: Sequence[str], by: int) -> list[str]:
+    """Another begins in each round: whoever comes after one that syncs nothing must not pay for it always."""
+    by %= len(names) or 1
+    return [*names[by:], *names[:by]]
