@@ -8,9 +8,12 @@ make the key.
 from __future__ import annotations
 
 import base64
+import json
+from binascii import b2a_base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from cas_engine.files import from_json as files_from_json
 from cas_engine.files import to_json as files_to_json
@@ -20,8 +23,10 @@ from cas_store.digest import Digest, digest_of
 Step = tuple[str, object]  # ("item", key) or ("attr", name)
 
 
-@dataclass(frozen=True, slots=True)
-class Const:
+# Named tuples where one is made for each node: a frozen dataclass costs five times as much.
+
+
+class Const(NamedTuple):
     """A value known when the call was recorded, by digest; small ones carry their encoded bytes along."""
 
     digest: Digest
@@ -57,8 +62,7 @@ class Fields:
 Binding = Const | Ref | Items | Fields
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(NamedTuple):
     """The arguments of a call by parameter, in signature order, and how they were spelled.
 
     Arguments taken by *args are named "*0", "*1" ..., those taken by **kwargs "**name"; a default that the call left
@@ -81,16 +85,25 @@ def template_digest(params: Sequence[tuple[str, Binding]], *, leave_out: frozens
     out: list[bytes] = []
     for name, binding in params:
         if name not in leave_out:
-            raw = name.encode()
-            out.append(b"p%d:" % len(raw) + raw)
+            out.append(parameter_bytes(name))
             _encode(binding, out)
     return digest_of(b"".join(out))
+
+
+def parameter_bytes(name: str) -> bytes:
+    """How a parameter begins in what a template's digest is taken of; its binding follows."""
+    raw = name.encode()
+    return b"p%d:" % len(raw) + raw
+
+
+# What follows for an upstream result as a whole, and, before its digest, for a constant.
+WHOLE, CONSTANT = b"r0(", b"c"
 
 
 def _encode(binding: Binding, out: list[bytes]) -> None:
     # Each piece is tagged and counted, so that no two structures can share one byte string.
     if isinstance(binding, Const):
-        out.append(b"c" + binding.digest)
+        out.append(CONSTANT + binding.digest)
     elif isinstance(binding, Ref):
         out.append(b"r" + path_bytes(binding.path))
     elif isinstance(binding, Items):
@@ -237,6 +250,31 @@ def template_to_json(template: Template) -> list[Any]:
         template.key_slots,
         *([sorted(template.usual)] if template.usual else []),
     ]
+
+
+def template_dumps(template: Template) -> bytes:
+    """`template_to_json` as JSON text: there are many, and most hold results and small constants only."""
+    params = ",".join([f"[{_text(name)},{_binding_text(binding)}]" for name, binding in template.params])
+    usual = f",{_compact(sorted(template.usual))}" if template.usual else ""
+    written = _spelling_text(template.args, template.kwargs)
+    return (f'["{template.digest.hex()}",[{params}],{written},{template.slots},{template.key_slots}{usual}]').encode()
+
+
+def _binding_text(binding: Binding) -> str:
+    if isinstance(binding, Const) and not binding.files and binding.blob is None:
+        return f'["c","{binding.digest.hex()}","{b2a_base64(binding.encoded or b"", newline=False).decode()}"]'
+    if isinstance(binding, Ref) and not binding.path:
+        return f'["r",{binding.slot},[]]'
+    return _compact(to_json(binding))
+
+
+_text = json.encoder.encode_basestring_ascii
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@lru_cache(maxsize=256)
+def _spelling_text(args: tuple[int, ...], kwargs: tuple[tuple[str, int], ...]) -> str:
+    return f"{_compact(args)},{_compact(kwargs)}"
 
 
 def template_from_json(raw: list[Any]) -> Template:

@@ -7,10 +7,10 @@ while some have none yet; it follows another when both are the same call.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from cas_engine.graph import Graph
-from cas_engine.outcome import NO_DIGEST, NOT_YET, NodeOutcome, NodeStatus
+from cas_engine.outcome import NO_DIGEST, NO_EXTRA, NOT_YET, NodeOutcome, NodeStatus
 from cas_engine.records import Record
 from cas_store.digest import Digest
 
@@ -36,6 +36,10 @@ class Board:
         self._children: dict[int, list[int]] = {}
         self._followers: dict[int, list[int]] = {}
         self._is_open = False
+
+    def begin_with(self, node: int, one: NodeOutcome, record: Record) -> None:
+        """Settle a node before anything is open."""
+        self.outcomes[node], self.records[node] = one, record
 
     def open(self) -> None:
         """All hits that could be told at once are in: find what is ready and what waits."""
@@ -140,24 +144,24 @@ class Board:
                     todo.append((child, "was skipped"))
 
 
-def with_result(status: NodeStatus, reason: str, key: Digest, record: Record, extra: dict[str, str]) -> NodeOutcome:
+def with_result(status: NodeStatus, reason: str, key: Digest, record: Record, extra: Mapping[str, str]) -> NodeOutcome:
     """The outcome of a node that has a result."""
     return NodeOutcome(
-        status=status,
-        reason=reason,
-        key=key,
-        value=record.value,
-        blob=record.blob,
-        size=record.size,
-        is_sample=record.is_sample,
-        seconds=record.seconds,
-        created=record.created,
-        extra=extra,
+        status,
+        reason,
+        key,
+        record.value,
+        record.blob,
+        record.size,
+        record.is_sample,
+        record.seconds,
+        record.created,
+        extra,
     )
 
 
 def nothing(status: NodeStatus, reason: str) -> NodeOutcome:
     """The outcome of a node that never ran."""
     return NodeOutcome(
-        status, reason, NO_DIGEST, NO_DIGEST, NO_DIGEST, 0, is_sample=False, seconds=0.0, created=0.0, extra={}
+        status, reason, NO_DIGEST, NO_DIGEST, NO_DIGEST, 0, is_sample=False, seconds=0.0, created=0.0, extra=NO_EXTRA
     )

@@ -6,7 +6,7 @@ Nothing in it is unpickled.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TypeVar
 
@@ -118,7 +118,7 @@ def load_dispatch(rows: Rows, entry: Entry) -> Recorded:
         manifest = manifests.loads(_blob(rows, entry.manifest))
         _check_graph(manifest.graph)
         if entry.outcome:
-            nodes: list[NodeOutcome] = outcome.loads(_blob(rows, entry.outcome))
+            nodes: Sequence[NodeOutcome] = outcome.loads(_blob(rows, entry.outcome))
         else:
             nodes = [NOT_YET] * len(manifest.graph)
             for i, node in rows.nodes.get(entry.id, {}).items():

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -200,8 +200,8 @@ def _add_records(store: Store, nodes: Sequence[NodeOutcome], rows: dict[Digest, 
                 continue  # drawn anew, or not repeated, since: it is not this dispatch's
             known = rows.get(node.key)
             if known is None or (node.created, node.blob) < (known.created, known.blob):
-                rows[node.key] = replace(
-                    record, blob=node.blob, seconds=node.seconds, created=node.created, size=node.size
+                rows[node.key] = record._replace(
+                    blob=node.blob, seconds=node.seconds, created=node.created, size=node.size
                 )
 
 

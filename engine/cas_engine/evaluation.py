@@ -14,8 +14,8 @@ from cas_engine.board import Board, with_result
 from cas_engine.calls import Call, Calls, task_of
 from cas_engine.executors import Answer, Done
 from cas_engine.journal import BLOB_GONE, EVICTED, Journal
-from cas_engine.outcome import NO_DIGEST, NodeOutcome, NodeStatus
-from cas_engine.plan import Decision, Hit, Miss, Planner, Same, Unknown
+from cas_engine.outcome import NO_DIGEST, NO_EXTRA, NodeOutcome, NodeStatus
+from cas_engine.plan import Decision, Hit, Miss, Planner, Same, Unknown, collecting_later
 from cas_engine.records import Record
 from cas_engine.seeding import seed_of
 from cas_engine.setting import Setting
@@ -81,15 +81,10 @@ class Evaluation:
 
     def _first_pass(self) -> None:
         """Decide all that can be decided before anything runs."""
+        with self._journal.one_look(), collecting_later():
+            self._decisions = self._planner.decide_all(self._journal.lookup_many)
+            self._take_hits()
         board = self._board
-        with self._journal.one_look():
-            for node in range(len(self._graph)):
-                decision = self._planner.decide(node)
-                self._decisions.append(decision)
-                if isinstance(decision, Hit):
-                    self._take_hit(node, decision.key, decision.record, decision.reason)
-                elif isinstance(decision, Same) and (record := board.records[decision.first]) is not None:
-                    self._take_hit(node, decision.key, record, f"same call as {board.labels[decision.first]}")
         if self._journal.evicted:
             self._reopen_what_is_needed()
         self._teller.planned(self._board.outcomes)
@@ -113,6 +108,21 @@ class Evaluation:
             settled = all(self._board.records[parent] is not None for parent in above)
             if decision.forced is not None or (settled and not self._take_by_content(node, decision)):
                 self._reopen(gone)
+
+    def _take_hits(self) -> None:
+        board = self._board
+        found, electron_of = self._journal.found, self._graph.electron_of
+        enters = [row.is_lattice for row in self._graph.rows]
+        for node, decision in enumerate(self._decisions):
+            if isinstance(decision, Hit):
+                key, record, reason = decision
+            elif isinstance(decision, Same) and (first := board.records[decision.first]) is not None:
+                key, record, reason = decision.key, first, f"same call as {board.labels[decision.first]}"
+            else:
+                continue
+            found(record.blob)
+            extra = {"dispatch": record.dispatch} if enters[electron_of[node]] else NO_EXTRA
+            board.begin_with(node, with_result(NodeStatus.HIT, reason, key, record, extra), record)
 
     def _loop(self) -> None:
         board = self._board
@@ -273,7 +283,7 @@ class Evaluation:
     def _take_hit(self, node: int, key: Digest, record: Record, reason: str) -> None:
         self._planner.settle(node, key, record)
         self._journal.found(record.blob)
-        extra = {"dispatch": record.dispatch} if self._graph.row_of(node).is_lattice else {}
+        extra = {"dispatch": record.dispatch} if self._graph.row_of(node).is_lattice else NO_EXTRA
         self._give(node, with_result(NodeStatus.HIT, reason, key, record, extra), record)
 
     def _give(self, node: int, one: NodeOutcome, record: Record) -> None:

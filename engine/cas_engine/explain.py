@@ -54,7 +54,7 @@ class Reasons:
         self._before: dict[str, int] = {}
         self._labels_before: list[str] = []
         self._memo: dict[int, str | None] = {}
-        self._rows: dict[tuple[Row, Row], str | None] = {}
+        self._rows: dict[tuple[int, int], str | None] = {}
 
     def why(self, node: int) -> str:
         """The first cause in words: of the code, the inputs, what it hangs on; "never run" if nothing compares."""
@@ -88,9 +88,10 @@ class Reasons:
             return NEVER
         old_graph = self._baseline.manifest.graph
         old_row, row = old_graph.row_of(before), self._graph.row_of(node)
-        if (old_row, row) not in self._rows:
-            self._rows[old_row, row] = self._code_change(old_row, row)
-        found = self._rows[old_row, row]
+        rows = (old_graph.electron_of[before], self._graph.electron_of[node])
+        if rows not in self._rows:
+            self._rows[rows] = self._code_change(old_row, row)
+        found = self._rows[rows]
         return found or self._input_change(before, node) or self._upstream_change(before, node)
 
     def _code_change(self, old: Row, new: Row) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cas_engine.bindings import Binding, Template
@@ -98,6 +98,13 @@ class Graph:
         if template.key_slots == template.slots:
             return parents
         return parents[: template.key_slots] + parents[template.slots :]
+
+    def template_keys(self) -> list[tuple[Digest, int, int]]:
+        """What keys need to know of each template: its digest, its slots, and how many of these count in a key."""
+        told: Callable[[], list[tuple[Digest, int, int]]] | None = getattr(self.templates, "keys_told", None)
+        if told is not None:
+            return told()
+        return [(template.digest, template.slots, template.key_slots) for template in self.templates]
 
     def row_of(self, node: int) -> Row:
         """The electron of a node."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 from cas_engine import capsule, ledger, outcome
 from cas_engine.errors import CapsuleError, EnvironmentMismatch, UnknownDispatch
@@ -21,7 +22,7 @@ from cas_store.store import Store
 from cas_store.tables import Table
 
 
-def outcomes_of(store: Store, entry: Entry) -> list[NodeOutcome]:
+def outcomes_of(store: Store, entry: Entry) -> Sequence[NodeOutcome]:
     """What came of a dispatch's nodes, so far if it is not over."""
     if entry.outcome:
         return outcome.loads(store.get_blob(bytes.fromhex(entry.outcome)))

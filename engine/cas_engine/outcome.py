@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from cas_store.digest import Digest
 
@@ -33,8 +32,7 @@ class NodeStatus(IntEnum):
         return self.name.lower()
 
 
-@dataclass(frozen=True, slots=True)
-class NodeOutcome:
+class NodeOutcome(NamedTuple):  # as records are: one is made for each node
     """What became of one node. Digests are zero where there is none; `seconds` as it ran, now or when it was recorded.
 
     `extra` holds what few nodes have: "error" (a traceback), "dispatch" (of a sublattice), "warning".
@@ -49,62 +47,85 @@ class NodeOutcome:
     is_sample: bool
     seconds: float
     created: float
-    extra: dict[str, str]
+    extra: Mapping[str, str]
 
 
+NO_EXTRA: Mapping[str, str] = {}  # one for all: most nodes have none
 NOT_YET = NodeOutcome(
-    NodeStatus.PENDING, "", NO_DIGEST, NO_DIGEST, NO_DIGEST, 0, is_sample=False, seconds=0.0, created=0.0, extra={}
+    NodeStatus.PENDING,
+    "",
+    NO_DIGEST,
+    NO_DIGEST,
+    NO_DIGEST,
+    0,
+    is_sample=False,
+    seconds=0.0,
+    created=0.0,
+    extra=NO_EXTRA,
 )
+_STATUS = tuple(NodeStatus)  # by number: calling the enumeration costs a microsecond
 
 
 def dumps(nodes: Sequence[NodeOutcome]) -> list[bytes]:
     """The pieces of an outcome's blob: a JSON header with reasons and extras, then one row of fixed size a node."""
     reasons: dict[str, int] = {}
     rows = bytearray()
-    for node in nodes:
-        reason = reasons.setdefault(node.reason, len(reasons))
-        rows += _NODE.pack(
-            node.status,
-            node.is_sample,
-            reason,
-            node.key,
-            node.value,
-            node.blob,
-            node.size,
-            node.seconds,
-            node.created,
-        )
-    extras = {i: node.extra for i, node in enumerate(nodes) if node.extra}
+    pack = _NODE.pack
+    for status, why, key, value, blob, size, is_sample, seconds, created, _ in nodes:
+        reason = reasons.setdefault(why, len(reasons))
+        rows += pack(status, is_sample, reason, key, value, blob, size, seconds, created)
+    extras = {i: dict(node.extra) for i, node in enumerate(nodes) if node.extra}
     header = json.dumps({"reasons": list(reasons), "extras": extras, "nodes": len(nodes)}).encode()
     return [MAGIC, struct.pack("<I", len(header)), header, bytes(rows)]
 
 
-def loads(blob: memoryview | bytes) -> list[NodeOutcome]:
-    """The nodes in an outcome's blob."""
+def loads(blob: memoryview | bytes) -> Sequence[NodeOutcome]:
+    """The nodes in an outcome's blob, each decoded when it is looked at. Raises ValueError if it is not laid out so."""
     view = memoryview(blob)
     at = len(MAGIC)
     (size,) = struct.unpack_from("<I", view, at)
     header = json.loads(bytes(view[at + 4 : at + 4 + size]))
-    reasons: list[str] = header["reasons"]
-    extras: dict[str, dict[str, str]] = header["extras"]
-    rows = view[at + 4 + size :]
-    return [
-        NodeOutcome(
-            NodeStatus(status),
-            reasons[reason],
-            key,
-            value,
-            blob_digest,
-            size,
-            bool(sample),
-            seconds,
-            created,
-            extras.get(str(i), {}),
-        )
-        for i, (status, sample, reason, key, value, blob_digest, size, seconds, created) in enumerate(
-            _NODE.iter_unpack(rows)
-        )
-    ]
+    extras = {int(i): extra for i, extra in header["extras"].items()}
+    return _Nodes(view[at + 4 + size :], header["reasons"], extras)
+
+
+class _Nodes(Sequence[NodeOutcome]):
+    def __init__(self, rows: memoryview, reasons: Sequence[str], extras: Mapping[int, Mapping[str, str]]) -> None:
+        self._count, rest = divmod(len(rows), _NODE.size)
+        if rest:
+            raise ValueError(f"an outcome ends within a node, {rest} bytes after its beginning")
+        self._rows, self._reasons, self._extras = rows, reasons, extras
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._count))]
+        at = index + self._count if index < 0 else index
+        if not 0 <= at < self._count:
+            raise IndexError(f"node {index} of {self._count}")
+        return self._node(at, *_NODE.unpack_from(self._rows, at * _NODE.size))
+
+    def __iter__(self) -> Iterator[NodeOutcome]:
+        return (self._node(at, *row) for at, row in enumerate(_NODE.iter_unpack(self._rows)))
+
+    def _node(
+        self,
+        at: int,
+        status: int,
+        sample: int,
+        reason: int,
+        key: Digest,
+        value: Digest,
+        blob: Digest,
+        size: int,
+        seconds: float,
+        created: float,
+    ) -> NodeOutcome:
+        extra = self._extras.get(at, NO_EXTRA)
+        why = self._reasons[reason]
+        return NodeOutcome(_STATUS[status], why, key, value, blob, size, bool(sample), seconds, created, extra)
 
 
 def row_dumps(node: NodeOutcome) -> bytes:
@@ -114,7 +135,7 @@ def row_dumps(node: NodeOutcome) -> bytes:
 
 def row_loads(row: bytes) -> NodeOutcome:
     """The node in such a row."""
-    return loads(row)[0]
+    return next(iter(loads(row)))
 
 
 def totals(nodes: Sequence[NodeOutcome]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from cas_engine.errors import BadOption
 from cas_engine.graph import Graph
 from cas_engine.journal import BLOB_GONE, EVICTED, NOBODY, Journal
 from cas_engine.location import StoreChoice, open_store
-from cas_engine.plan import Decision, Hit, Miss, Planner, Same, Unknown
+from cas_engine.plan import Decision, Hit, Miss, Planner, Same, Unknown, collecting_later
 from cas_engine.policy import checked_policy
 from cas_engine.preparation import Answered, Prepared, prepare, prepare_again
 from cas_store.store import Store
@@ -142,9 +142,9 @@ def _plan_of(store: Store, prepared: Prepared | Answered) -> Plan:
     times = prepared.times()
     nodes_made: list[PlannedNode] = []
     journal = Journal(store, NOBODY)
-    with journal.one_look():
+    with journal.one_look(), collecting_later():
         planner = Planner(graph, prepared.prefixes(), prepared.policy, journal.lookup, prepared.kept)
-        decisions = [planner.decide(node) for node in range(len(graph))]
+        decisions = planner.decide_all(journal.lookup_many)
     for node, decision in enumerate(decisions):
         seconds = times.get(node)
         match decision:

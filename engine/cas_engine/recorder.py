@@ -30,6 +30,7 @@ from cas_store.tables import Table
 from cas_store.writes import Need, Put, PutBlob, Write
 
 _INLINE_LIMIT = 1024  # bytes; larger constants are blobs of their own
+_SCALARS = frozenset([int, float, str, bool, bytes, type(None)])
 
 
 class Recorder:
@@ -75,6 +76,8 @@ class Recorder:
 
     def const(self, value: object) -> Const:
         """A value by digest, its bytes kept. Raises Undigestible, Unstorable."""
+        if type(value) in _SCALARS:  # which name no files
+            return self._const(self.session.digest_value(value), codec.encode(value), ())
         with files_met() as met:
             digest = self.session.digest_value(value)
         self.files.update(met)
@@ -184,7 +187,8 @@ class Recorder:
 
     def _const(self, digest: Digest, encoded: Encoded, files: tuple[FileContent, ...]) -> Const:
         if encoded.size <= _INLINE_LIMIT:
-            return Const(digest, b"".join(encoded.pieces), None, files)
+            pieces = encoded.pieces
+            return Const(digest, bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces), None, files)
         return Const(digest, None, self._keep(encoded), files)
 
     def _keep(self, encoded: Encoded) -> Digest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from cas_engine.files import from_json as files_from_json
@@ -16,8 +17,7 @@ _HEAD = struct.Struct("<16s16sddQB")
 _FIRST = b'{"electron":"'  # how the rest of a row begins
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):  # not a dataclass: one is made for each node, and that costs five times as much
     """A result by digest, and what it cost.
 
     `value` is the digest of the value, `blob` that of the bytes it is stored in. `parts` are the value digests of
@@ -96,6 +96,11 @@ def electron_in(row: bytes) -> str:
 
 def dumps(record: Record) -> bytes:
     """The row of a record."""
+    head = _HEAD.pack(
+        record.value, record.blob, record.seconds, record.created, record.size, 1 if record.is_sample else 0
+    )
+    if not (record.files or record.draw or record.parts.by_position or record.parts.by_key):
+        return head + _short_tail(record.electron, record.dispatch)
     tail: dict[str, Any] = {"electron": record.electron, "dispatch": record.dispatch}
     if record.files:
         tail["files"] = files_to_json(record.files)
@@ -105,30 +110,39 @@ def dumps(record: Record) -> bytes:
         tail["parts"] = b"".join(record.parts.by_position).hex()
     if record.parts.by_key:
         tail["keys"] = [[key, digest.hex()] for key, digest in record.parts.by_key]
-    head = _HEAD.pack(
-        record.value, record.blob, record.seconds, record.created, record.size, 1 if record.is_sample else 0
-    )
     return head + json.dumps(tail, separators=(",", ":")).encode()
+
+
+@lru_cache(maxsize=64)
+def _short_tail(electron: str, dispatch: str) -> bytes:
+    return json.dumps({"electron": electron, "dispatch": dispatch}, separators=(",", ":")).encode()
 
 
 def loads(row: bytes) -> Record:
     """The record in a row."""
     value, blob, seconds, created, size, flags = _HEAD.unpack_from(row)
-    tail = json.loads(row[_HEAD.size :])
+    tail = row[_HEAD.size :]
+    # Most are alike: all those of an electron in a dispatch, but for the results that are containers.
+    draw, parts, files, electron, dispatch = (_likely_tail if len(tail) < _LIKELY else _tail)(tail)
+    return Record(value, blob, seconds, created, size, bool(flags & 1), draw, parts, files, electron, dispatch)
+
+
+_LIKELY = 160  # bytes: a longer one tells of parts or files
+_Tail = tuple[int, Parts, tuple[FileContent, ...], str, str]
+
+
+def _tail(raw: bytes) -> _Tail:
+    tail = json.loads(raw)
     flat = bytes.fromhex(tail.get("parts", ""))
-    return Record(
-        value=value,
-        blob=blob,
-        seconds=seconds,
-        created=created,
-        size=size,
-        is_sample=bool(flags & 1),
-        draw=tail.get("draw", 0),
-        parts=Parts(
-            by_position=tuple(flat[i : i + 16] for i in range(0, len(flat), 16)),
-            by_key=tuple((key, bytes.fromhex(digest)) for key, digest in tail.get("keys", ())),
-        ),
-        files=files_from_json(tail.get("files", ())),
-        electron=tail["electron"],
-        dispatch=tail["dispatch"],
+    by_position = tuple(flat[i : i + 16] for i in range(0, len(flat), 16))
+    by_key = tuple((key, bytes.fromhex(digest)) for key, digest in tail.get("keys", ()))
+    return (
+        tail.get("draw", 0),
+        Parts(by_position, by_key) if by_position or by_key else NO_PARTS,
+        files_from_json(tail.get("files", ())),
+        tail["electron"],
+        tail["dispatch"],
     )
+
+
+_likely_tail = lru_cache(maxsize=1024)(_tail)

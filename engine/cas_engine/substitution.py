@@ -129,7 +129,7 @@ def with_consts(template: Template, row: Row, fresh: Callable[[Const], Const]) -
     before = dict(template.params)
     usual = frozenset(name for name, binding in params if name in template.usual and binding == before[name])
     digest = template_digest(params, leave_out=ignored | usual)
-    return replace(template, params=params, digest=digest, usual=usual)
+    return template._replace(params=params, digest=digest, usual=usual)
 
 
 def _mapped(binding: Binding, fresh: Callable[[Const], Const]) -> Binding:
@@ -148,7 +148,7 @@ def _whole(binding: Binding, row: Row, name: str, ignore: tuple[str, ...]) -> Bi
     if not isinstance(binding, Const) or not was or set(was) <= set(row.ignore):
         return binding
     kept = binding.blob if binding.blob is not None else binding.encoded or b""
-    return replace(binding, digest=digest_of(b"whole\0", name.encode(), kept))
+    return binding._replace(digest=digest_of(b"whole\0", name.encode(), kept))
 
 
 def _renumbered(binding: Binding, number: Mapping[int, int]) -> Binding:

@@ -8,14 +8,26 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from cas_engine.bindings import Binding, Const, Fields, Items, Ref, Template, template_digest
+from cas_engine.bindings import (
+    CONSTANT,
+    WHOLE,
+    Binding,
+    Const,
+    Fields,
+    Items,
+    Ref,
+    Template,
+    parameter_bytes,
+    template_digest,
+)
 from cas_engine.errors import AmbiguousElectron, TracingError, Undigestible, Unstorable
 from cas_engine.graph import Graph, Row, standing
 from cas_engine.handles import Handle, place
 from cas_engine.omission import Step, omitted
 from cas_engine.signatures import Signature, bind, pick
+from cas_store.digest import digest_of
 
 if TYPE_CHECKING:
     from cas_engine.electron import Electron
@@ -59,6 +71,9 @@ class Trace:
         self._row_of: dict[int, int] = {}
         self._kept: list[object] = []  # so that no id in `_row_of` is given to another object
         self._names: list[tuple[str, ...] | None] = []
+        self._plain: list[_Plain | None] = []
+        self._refs: list[Ref] = []  # by slot, to a result as a whole
+        self._scalars: dict[tuple[type, object], Const] = {}
         self._electrons: list[Electron[..., Any]] = []
         self._replaced_one: dict[str, Electron[..., Any]] = {}
         self._operators: dict[object, Electron[..., Any]] = {}
@@ -78,6 +93,11 @@ class Trace:
         at = self._row_of.get(id(electron))
         if at is None:
             at = self._add_row(electron)
+        plain = self._plain[at]
+        if plain is not None and not kwargs and len(args) == len(plain.names):
+            node = self._call_plain(at, plain, args)
+            if node is not None:
+                return Handle(self, node, (), electron.options.outputs)
         names = self._names[at]
         if names is not None and not kwargs and len(args) == len(names):
             pairs: list[tuple[str, object]] = list(zip(names, args))  # noqa: B905 - equal by the line above
@@ -87,6 +107,42 @@ class Trace:
             pairs, spelled_args, spelled_kwargs = self._bind(at, args, kwargs)
         template, parents = self._template(at, pairs, spelled_args, spelled_kwargs)
         return Handle(self, self._append(at, template, parents), (), electron.options.outputs)
+
+    def _call_plain(self, at: int, plain: _Plain, args: Sequence[object]) -> int | None:
+        """As the long way round does it, for a call that is given only results as a whole and scalars; else None."""
+        parents: list[int] = []
+        params: list[tuple[str, Binding]] = []
+        pieces: list[bytes] = []
+        refs, scalars = self._refs, self._scalars
+        for name, begins, value in zip(plain.names, plain.begins, args):  # noqa: B905 - as many, by the caller
+            kind = type(value)
+            pieces.append(begins)
+            if kind is Handle and not value._cas_path:  # type: ignore[attr-defined]  # noqa: SLF001 - handles are ours
+                slot = len(parents)
+                if slot == len(refs):
+                    refs.append(Ref(slot, ()))
+                parents.append(self._mine(value))  # type: ignore[arg-type]
+                params.append((name, refs[slot]))
+                pieces.append(WHOLE)
+                continue
+            if kind is float:  # equal ones may differ: 0.0 and -0.0
+                const = self._world.const(value)
+            elif kind not in _REPEATED:
+                return None
+            else:
+                const = scalars.get((kind, value)) or self._world.const(value)
+                if const.blob is None and len(scalars) < _MOST_SCALARS:
+                    scalars[kind, value] = const
+            params.append((name, const))
+            pieces += (CONSTANT, const.digest)
+        digest = digest_of(b"".join(pieces))
+        same = (digest, plain.spelled, (), plain.names)
+        template = self._template_at.get(same)
+        if template is None:
+            template = self._template_at[same] = len(self._templates)
+            slots = len(parents)
+            self._templates.append(Template(tuple(params), plain.spelled, (), slots, slots, digest))
+        return self._append(at, template, tuple(parents))
 
     def operator(self, function: Callable[..., Any], args: tuple[object, ...], kwargs: Mapping[str, object]) -> Handle:
         """Record an operator on a handle as a node of its own."""
@@ -135,7 +191,12 @@ class Trace:
         self._kept.append(electron)
         self._rows.append(row)
         self._electrons.append(electron)
-        self._names.append(row.signature.simple_names() if not _has_defaults(row.signature) else None)
+        names = row.signature.simple_names() if not _has_defaults(row.signature) else None
+        self._names.append(names)
+        if names is None or row.ignore:
+            self._plain.append(None)
+        else:
+            self._plain.append(_Plain(names, tuple(map(parameter_bytes, names)), tuple(range(len(names)))))
         return at
 
     def _check_same(self, electron: Electron[..., Any]) -> None:
@@ -344,7 +405,17 @@ def wait(child: Any, parents: Any) -> Any:
     return child
 
 
+class _Plain(NamedTuple):
+    """An electron whose calls are mostly given results and scalars by position: what is the same in all of them."""
+
+    names: tuple[str, ...]
+    begins: tuple[bytes, ...]
+    spelled: tuple[int, ...]
+
+
 _SCALARS = (int, float, str, bool, type(None), bytes, complex)
+_REPEATED = frozenset([int, str, bool, type(None), bytes])  # scalars that are equal only if they are the same
+_MOST_SCALARS = 10_000
 
 
 def _holds_handle(value: object, seen: set[int]) -> bool:

@@ -229,7 +229,7 @@ def test_another_result_of_a_key_is_kept_and_told(
 
 
 def _fields(record: records.Record) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__slots__}
+    return {name: getattr(record, name) for name in record._fields}
 
 
 def test_an_id_that_is_another_dispatch_here_is_refused(small: Any, other: Store) -> None:

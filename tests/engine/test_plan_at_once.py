@@ -1,0 +1,137 @@
+"""All nodes decided with look-ups in batches are decided as one by one, whatever samples do to the keys below them."""
+
+from __future__ import annotations
+
+import json
+import random
+from array import array
+
+from cas_engine import bindings, manifest
+from cas_engine.bindings import Const, Items, Ref, Template, template_digest, template_dumps, template_to_json
+from cas_engine.graph import Graph, Row
+from cas_engine.plan import Decision, Hit, Miss, Planner, Unknown
+from cas_engine.policy import Policy
+from cas_engine.records import NO_PARTS, Record
+from cas_engine.signatures import Signature
+from cas_store.digest import Digest, digest_of
+
+
+def _row(slot: str, *, stochastic: bool = False, is_lattice: bool = False) -> Row:
+    code = digest_of(slot.encode())
+    return Row(slot, slot, is_lattice, code, (), None, stochastic, (), None, 0, None, code, Signature(()), reaches=())
+
+
+ROWS = (_row("pure"), _row("other"), _row("draws", stochastic=True), _row("inner", stochastic=True, is_lattice=True))
+
+
+def _template(slots: int, constant: bytes, key_slots: int) -> Template:
+    params = [(f"p{i}", Ref(i, ())) for i in range(slots)]
+    const = ("c", Const(digest_of(constant), constant, None))
+    digest = template_digest([*params, const], leave_out=frozenset(f"p{i}" for i in range(key_slots, slots)))
+    return Template((*params, const), tuple(range(slots + 1)), (), slots, key_slots, digest)
+
+
+def _graph(chance: random.Random, count: int) -> Graph:
+    templates = [_template(slots, b"%d" % c, key) for slots in range(4) for key in {slots, slots // 2} for c in (1, 2)]
+    template_of, first, parents = array("I"), array("I", [0]), array("I")
+    for node in range(count):
+        fitting = [i for i, t in enumerate(templates) if t.slots <= node]
+        template_of.append(chance.choice(fitting))
+        slots = templates[template_of[-1]].slots
+        waits = chance.randrange(2) if node else 0
+        parents.extend(chance.randrange(max(0, node - 6), node) for _ in range(slots + waits))
+        first.append(len(parents))
+    electron_of = array("I", [chance.choices(range(4), [8, 4, 2, 1])[0] for _ in range(count)])
+    ordinals = array("I", [chance.randrange(2) for _ in range(count)])
+    return Graph(ROWS, templates, electron_of, template_of, ordinals, first, parents, Ref(0, ()), (count - 1,))
+
+
+def _record(value: int, *, is_sample: bool) -> Record:
+    return Record(digest_of(b"%d" % value), bytes(16), 0.1, 1.0, 8, is_sample, 0, NO_PARTS, (), "pure", "0" * 32)
+
+
+def _decided(planner: Planner, graph: Graph, known: dict[Digest, Record], *, at_once: bool) -> list[Decision]:
+    if at_once:
+        return planner.decide_all(lambda keys: [known.get(key) for key in keys])
+    return [planner.decide(node) for node in range(len(graph))]
+
+
+def test_what_is_decided_at_once_is_what_is_decided_one_by_one() -> None:
+    chance = random.Random(7)
+    met = {"odd": 0, Hit: 0, Miss: 0, Unknown: 0}
+    for _ in range(150):
+        graph = _graph(chance, 60)
+        prefixes = [row.code for row in ROWS]
+        policy = chance.choice([Policy(), Policy(), Policy(stochastic=True), Policy(names=("other",))])
+        kept: dict[Digest, Record] | None = chance.choice([None, {}, {}])
+        known: dict[Digest, Record] = {}
+        share, odd = chance.choice([0.3, 0.9, 1.0]), chance.choice([0.0, 0.0, 0.05])
+
+        def lookup(key: Digest, known: dict[Digest, Record] = known, share: float = share) -> Record | None:
+            if key not in known and chance.random() < share:
+                known[key] = _record(len(known), is_sample=chance.random() < 0.2)
+            return known.get(key)
+
+        # One that draws has samples; of the others few did not repeat themselves.
+        first = Planner(graph, prefixes, policy, lookup, kept)
+        for node in range(len(graph)):
+            decision = first.decide(node)
+            if isinstance(decision, Hit):
+                is_odd = chance.random() < odd
+                record = decision.record._replace(is_sample=graph.row_of(node).stochastic or is_odd)
+                known[decision.key] = record
+                first.settle(node, decision.key, record)
+                met["odd"] += is_odd
+                if kept is not None and chance.random() < 0.2:
+                    kept[decision.key] = _record(-node, is_sample=record.is_sample)
+        planners = [Planner(graph, prefixes, policy, known.get, kept) for _ in range(2)]
+        one, many = (_decided(planners[i], graph, known, at_once=bool(i)) for i in range(2))
+        assert list(map(repr, many)) == list(map(repr, one))
+        assert planners[1].identities == planners[0].identities
+        for decision in one:
+            met[type(decision)] = met.get(type(decision), 0) + 1
+    assert all(met.values()), met
+
+
+def test_a_node_hanging_on_many_samples_is_no_look_up_for_each() -> None:
+    count = 2000
+    electron_of = array("I", [2] * count + [0] * count)
+    template_of = array("I", [0] * count + [1] * count)
+    templates = [_template(0, b"0", 0), _template(1, b"1", 1)]
+    first = array("I", [*([0] * (count + 1)), *range(1, count + 1)])
+    graph = Graph(
+        ROWS, templates, electron_of, template_of, array("I", range(2 * count)), first, array("I", range(count)),
+        Ref(0, ()), (0,),
+    )  # fmt: skip
+    asked: list[int] = []
+
+    def lookup_many(keys: list[Digest]) -> list[Record | None]:
+        asked.append(len(keys))
+        return [_record(0, is_sample=len(asked) == 1)._replace(value=key) for key in keys]
+
+    planner = Planner(graph, [row.code for row in ROWS], Policy(), lambda _: None, None)
+    assert all(isinstance(one, Hit) for one in planner.decide_all(lookup_many))  # type: ignore[arg-type]
+    assert asked == [count, count]
+
+
+def test_a_template_written_the_short_way_is_the_json_that_it_was() -> None:
+    plain = Const(digest_of(b"x"), b"\x00\xff raw", None)
+    large = Const(digest_of(b"y"), None, digest_of(b"z"))
+    named = Const(digest_of(b"f"), b"", None, (("/a/b", digest_of(b"f")),))
+    empty = Const(digest_of(b"e"), b"", None)
+    deep = Items("dict", (plain, Items("list", (Ref(1, (("item", 0), ("attr", "x"))), large))))
+    params = (("a", plain), ('quo"te\\é', Ref(0, ())), ("b", deep), ("**k", named), ("l", large), ("e", empty))
+    digest = template_digest(params, leave_out=frozenset())
+    templates = [
+        Template(params, (0, 1), (("b", 2), ("ü", 3)), 2, 2, digest),
+        Template(params[:2], (0, 1), (), 1, 0, digest, frozenset({"a", 'quo"te\\é'})),
+        Template((), (), (), 0, 0, digest),
+    ]
+    for template in templates:
+        written = template_dumps(template)
+        assert written == json.dumps(template_to_json(template), separators=(",", ":")).encode()
+        assert bindings.template_from_json(json.loads(written)) == template
+    told = manifest._Templates([template_dumps(template) for template in templates]).keys_told()
+    assert told == [(t.digest, t.slots, t.key_slots) for t in templates]
+    spaced = [json.dumps(template_to_json(template), indent=1).encode() for template in templates]
+    assert manifest._Templates(spaced).keys_told() == told
