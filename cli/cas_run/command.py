@@ -1,12 +1,13 @@
-"""The shape of every command: its section in the help, its examples, the options that all share."""
+"""The shape of every command: its examples, the options that all share."""
 
 from __future__ import annotations
 
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
+from cas_run import completing
 from cas_run.exits import Exit
 from cas_run.session import Session
 
@@ -20,12 +21,9 @@ class Command(click.Command):
     `missing` is the status when a dispatch or node is not there: commands that tend the store have that of the store.
     """
 
-    def __init__(
-        self, *args: Any, section: str, examples: str = "", missing: Exit = Exit.NOT_FOUND, **attrs: Any
-    ) -> None:
+    def __init__(self, *args: Any, examples: str = "", missing: Exit = Exit.NOT_FOUND, **attrs: Any) -> None:
         super().__init__(*args, **attrs)
         self.missing = missing
-        self.section = section
         self.examples = examples
         self.own_params = list(self.params)
         self.params.extend(shared_options())
@@ -45,12 +43,12 @@ class Command(click.Command):
         formatter.write_usage(ctx.command_path, " ".join(pieces))
 
 
-def command(section: str, *, examples: str = "", **attrs: Any) -> Callable[[Callable[..., Any]], Command]:
-    """`@command("Look", examples=...)`: the docstring is the help, the function gets the Session first."""
+def command(*, examples: str = "", **attrs: Any) -> Callable[[Callable[..., Any]], Command]:
+    """`@command(examples=...)`: the docstring is the help, the function gets the Session first."""
 
     def decorate(function: Callable[..., Any]) -> Command:
         name = command_name(function.__module__.rpartition(".")[2])
-        return click.command(name, cls=Command, section=section, examples=examples, **attrs)(click.pass_obj(function))
+        return click.command(name, cls=Command, examples=examples, **attrs)(click.pass_obj(function))
 
     return decorate
 
@@ -68,6 +66,12 @@ def command_name(module: str) -> str:
     return module.rstrip("_").replace("_", "-")
 
 
+def module_name(command: str) -> str:
+    """The way back: names that the language keeps for itself end in an underscore as modules."""
+    name = command.replace("-", "_")
+    return f"{name}_" if iskeyword(name) else name
+
+
 def shared_options() -> list[click.Parameter]:
     """New ones each time, since click parameters belong to one command."""
     return [
@@ -77,7 +81,7 @@ def shared_options() -> list[click.Parameter]:
             help="The store to use; else CAS_RUN_STORE, else the user's data folder.",
             callback=_gather_store,
             expose_value=False,
-            shell_complete=_folders,
+            shell_complete=completing.folders,
         ),
         click.Option(
             ["--json", "as_json"],
@@ -101,11 +105,6 @@ def shared_options() -> list[click.Parameter]:
             expose_value=False,
         ),
     ]
-
-
-def _folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    del ctx, param
-    return [CompletionItem(incomplete, type="dir")]
 
 
 def _session(ctx: click.Context) -> Session:

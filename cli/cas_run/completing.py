@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
-
-from click.shell_completion import CompletionItem
 
 from cas_run.ids import looks_like_id, short_id
 from cas_run.phrases import ago
 from cas_run.session import Session
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import click
+    from click.shell_completion import CompletionItem
 
 SHOWN = 30
+
+
+def _item(value: str, *, type: str = "plain", help: str | None = None) -> CompletionItem:  # noqa: A002 - as click's
+    from click.shell_completion import CompletionItem
+
+    return CompletionItem(value, type, help)
 
 
 def ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -24,15 +30,15 @@ def ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Com
     del param
     if incomplete.startswith("@"):
         return [
-            CompletionItem("@last", help="the latest dispatch"),
-            CompletionItem("@last~1", help="the one before"),
+            _item("@last", help="the latest dispatch"),
+            _item("@last~1", help="the one before"),
         ]
     try:
         from cas_run.backend import Local
 
         dispatches = Local(ctx.ensure_object(Session).store, create=False).dispatches(1000 if incomplete else SHOWN)
         return [
-            CompletionItem(
+            _item(
                 short_id(result.dispatch_id),
                 help=f"{result.lattice} {result.status.value.lower()} {ago(time() - result.started)}",
             )
@@ -46,22 +52,24 @@ def ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Com
 def targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Python files; after the colon, the lattices in the file."""
     del ctx, param
+    from pathlib import Path
+
     place, colon, name = incomplete.rpartition(":")
     if colon:
-        return [CompletionItem(f"{place}:{n}") for n in _lattices(Path(place)) if n.startswith(name)]
-    return [CompletionItem(incomplete, type="file")]
+        return [_item(f"{place}:{n}") for n in _lattices(Path(place)) if n.startswith(name)]
+    return [_item(incomplete, type="file")]
 
 
 def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Whatever lies there."""
     del ctx, param
-    return [CompletionItem(incomplete, type="file")]
+    return [_item(incomplete, type="file")]
 
 
 def folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Folders."""
     del ctx, param
-    return [CompletionItem(incomplete, type="dir")]
+    return [_item(incomplete, type="dir")]
 
 
 def ids_and_targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -76,7 +84,7 @@ def inputs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     words = [ctx.params.get("target"), ctx.params.get("dispatch_id"), *ctx.args]
     target = next((word for word in words if isinstance(word, str)), "")
     names = _recorded(ctx, target) if looks_like_id(target) else _written(target)
-    return [CompletionItem(f"{name}=") for name in names if name.startswith(incomplete)]
+    return [_item(f"{name}=") for name in names if name.startswith(incomplete)]
 
 
 def nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -87,7 +95,7 @@ def nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
         backend = Local(ctx.ensure_object(Session).store, create=False)
         found = backend.result(backend.resolve(str(ctx.params.get("dispatch_id") or "@last"))).nodes
-        items = [CompletionItem(node.label, help=f"{node.status}: {node.reason}") for node in found]
+        items = [_item(node.label, help=f"{node.status}: {node.reason}") for node in found]
         return [item for item in items if item.value.startswith(incomplete)][:SHOWN]
     except Exception:  # noqa: BLE001 - as in ids
         return []
@@ -104,6 +112,8 @@ def _recorded(ctx: click.Context, text: str) -> list[str]:
 
 
 def _written(target: str) -> list[str]:
+    from pathlib import Path
+
     place, _, name = target.rpartition(":")
     function = _lattices(Path(place)).get(name)
     if function is None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 import click
 
-from cas_run import commands
-from cas_run.command import Command, command_name, shared_options, write_examples
+from cas_run.command import Command, module_name, shared_options, write_examples
+from cas_run.commands import NAMES, SUMMARIES
 from cas_run.exits import Exit, Stopped, as_json, exit_of
 from cas_run.session import Session
 from cas_run.terminal import ReaderGone, Unwritable
@@ -19,7 +18,6 @@ from cas_run.terminal import ReaderGone, Unwritable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SECTIONS = ("Work", "Look", "Keep", "Set up")  # the order in `cas-run --help`
 EXAMPLES = """
 cas-run run flow.py:svm -p C=1.0       the first time: everything runs
 cas-run redispatch @last -p C=1.5      new inputs: what hangs on C runs
@@ -32,14 +30,13 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
-        return sorted(_modules())
+        return NAMES
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
-        module = _modules().get(cmd_name)
-        if module is None:
+        if cmd_name not in NAMES:
             return None
-        values = vars(import_module(f"cas_run.commands.{module}")).values()
+        values = vars(import_module(f"cas_run.commands.{module_name(cmd_name)}")).values()
         return next(value for value in values if isinstance(value, Command))
 
     def resolve_command(
@@ -55,25 +52,14 @@ class Commands(click.Group):
             raise click.UsageError(f"there is no command `{args[0]}`\n  {hint}", ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        by_section: dict[str, list[tuple[str, str]]] = {section: [] for section in SECTIONS}
-        for name in self.list_commands(ctx):
-            command = self.get_command(ctx, name)
-            if command is not None and not command.hidden:
-                section = command.section if isinstance(command, Command) else "Other"
-                by_section.setdefault(section, []).append((name, command.get_short_help_str(limit=70)))
-        for section, rows in by_section.items():
-            if rows:
-                with formatter.section(section):
-                    formatter.write_dl(rows)
+        del ctx
+        for section, summaries in SUMMARIES.items():
+            with formatter.section(section):
+                formatter.write_dl(list(summaries.items()))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
         write_examples(formatter, EXAMPLES)
-
-
-def _modules() -> dict[str, str]:
-    names = (module.name for module in iter_modules(commands.__path__))
-    return {command_name(name): name for name in names if not name.startswith("_")}
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pprint
 
 LINES, COLUMNS = 20, 100
 BIG = 10_000  # items: beyond this not even a shortened repr is asked of a builtin container
@@ -74,6 +73,8 @@ def _container(
 ) -> str:
     if len(value) > BIG:
         return f"<{type_name(value)} of {len(value):,} items>"
+    import pprint
+
     try:
         return pprint.pformat(value, width=columns, compact=True, sort_dicts=False)
     except Exception:  # noqa: BLE001 - somebody's __repr__ or __lt__

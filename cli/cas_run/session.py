@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cas_run.exits import Exit
@@ -16,16 +14,16 @@ if TYPE_CHECKING:
 _TOLD = 3  # damaged things, one by one
 
 
-@dataclass
 class Session:
     """One invocation. The options may stand before the subcommand, after it, or both: they add up."""
 
-    as_json: bool = False
-    store: str | None = None
-    verbosity: int = 0
-    terminal: Terminal = field(default_factory=Terminal)
-    opened: list[Store] = field(default_factory=list)
-    missing: Exit = Exit.NOT_FOUND  # what the command ends with when a dispatch or node is not there
+    def __init__(self) -> None:
+        self.as_json = False
+        self.store: str | None = None
+        self.verbosity = 0
+        self.terminal = Terminal()
+        self.opened: list[Store] = []
+        self.missing = Exit.NOT_FOUND  # what the command ends with when a dispatch or node is not there
 
     @property
     def quiet(self) -> bool:
@@ -61,6 +59,8 @@ class Session:
 
     def answer(self, answer: object) -> None:
         """The one JSON object on stdout."""
+        import json
+
         indent = 2 if self.terminal.out.tty else None
         self.terminal.out.line(json.dumps(answer, indent=indent))
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from unicodedata import combining, east_asian_width
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,8 +13,7 @@ SMALLEST = 12  # an elastic column is not squeezed below this
 Cell = str | tuple[str, str]  # text, or text and its style
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     title: str
     right: bool = False
     elastic: bool = False  # gives way when the line is too long for the terminal
@@ -46,6 +43,8 @@ def display_width(text: str) -> int:
     """Columns that a terminal gives to the text."""
     if text.isascii():
         return len(text)
+    from unicodedata import combining, east_asian_width
+
     return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 

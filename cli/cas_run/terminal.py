@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
-from pathlib import Path
 from typing import NoReturn, TextIO
 
 _STYLES = {
@@ -41,7 +39,11 @@ class Stream:
     @property
     def width(self) -> int | None:
         """Columns of the terminal; None when nobody's eyes limit the line."""
-        return shutil.get_terminal_size((100, 24)).columns if self.tty else None
+        if not self.tty:
+            return None
+        import shutil
+
+        return shutil.get_terminal_size((100, 24)).columns
 
     def paint(self, text: str, style: str) -> str:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if style and text and self.colour else text
@@ -136,6 +138,8 @@ class Terminal:
 
 def _tolerant(file: TextIO | None) -> TextIO:
     if file is None:
+        from pathlib import Path
+
         return Path(os.devnull).open("w", encoding="utf-8")
     # A terminal that can't show an arrow shows a question mark, never a UnicodeEncodeError.
     if hasattr(file, "reconfigure"):

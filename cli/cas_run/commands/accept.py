@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Keep",
     examples="""
 cas-run explain @last train          look at what changed
 cas-run accept @last train           it means the same: the earlier results count

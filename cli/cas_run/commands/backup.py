@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Keep",
     examples="""
 cas-run backup /mnt/disk/cas-run-backup
 cas-run list --store /mnt/disk/cas-run-backup

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cas_run.session import Session
 
 
-@command("Work", examples="cas-run cancel @last")
+@command(examples="cas-run cancel @last")
 @choices.id_argument()
 def cancel(session: Session, dispatch_id: str) -> None:
     """Stop a dispatch that runs, also one of another process.

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Keep",
     examples="""
 cas-run gc --max-size 20GB && cas-run compact
 """,

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Set up",
     examples="""
 cas-run completion bash >> ~/.bashrc
 cas-run completion zsh >> ~/.zshrc

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Look",
     examples="""
 cas-run diff @last~1 @last
 cas-run diff 9f3a 07bc --json

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Keep",
     examples="""
 cas-run doctor                   look at everything
 cas-run doctor --sample 5%       read only some of the large blobs

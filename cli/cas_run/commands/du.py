@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Keep",
     examples="""
 cas-run du
 cas-run du --keep-last 0 --json

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Look",
     examples="""
 cas-run explain @last               every node that ran, and what had changed
 cas-run explain @last train         one of them, with the diff of the code and the route to it

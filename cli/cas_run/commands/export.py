@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Keep",
     missing=Exit.STORE,
     examples="""
 cas-run export @last svm.bundle

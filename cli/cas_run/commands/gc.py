@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Keep",
     examples="""
 cas-run gc                                  only what nothing needs any more
 cas-run gc --max-size 20GB --dry-run        what would have to go

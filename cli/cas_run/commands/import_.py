@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Keep",
     examples="""
 cas-run import svm.bundle                what is in it; imports nothing
 cas-run import svm.bundle --trust

@@ -31,7 +31,6 @@ STATUSES = ("pending", "running", "completed", "failed", "cancelled", "interrupt
 
 
 @command(
-    "Look",
     examples="""
 cas-run list
 cas-run list -n 0 --lattice svm            all of one lattice

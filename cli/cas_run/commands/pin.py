@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Keep",
     missing=Exit.STORE,
     examples="""
 cas-run pin 9f3a

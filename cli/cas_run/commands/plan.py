@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Work",
     examples="""
 cas-run plan @last -p C=1.5                  what a redispatch with this input would run
 cas-run plan flow.py:svm                     what is missing since the file was edited

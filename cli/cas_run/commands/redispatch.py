@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Work",
     examples="""
 cas-run redispatch @last -p C=1.5                     new inputs; the others stay as they were
 cas-run redispatch 9f3a --replace score=metrics.py:recall

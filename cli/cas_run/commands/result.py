@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Look",
     examples="""
 cas-run result @last
 cas-run result 9f3a --node train            what one electron gave

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Keep",
     examples="""
 cas-run rm 9f3a
 cas-run rm $(cas-run list -q -n 0 --status failed)

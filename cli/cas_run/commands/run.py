@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Work",
     examples="""
 cas-run run flow.py:svm -p C=1.0 -p gamma=0.7
 cas-run run flow.py                            the only lattice in the file

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Look",
     examples="""
 cas-run show @last
 cas-run show 9f3a -v                     one line for each node

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Keep",
     examples="""
 cas-run stats
 cas-run stats --json

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cas_run.session import Session
 
 
-@command("Keep", missing=Exit.STORE, examples="cas-run unpin 9f3a")
+@command(missing=Exit.STORE, examples="cas-run unpin 9f3a")
 @click.argument("dispatch_ids", metavar="ID...", nargs=-1, required=True, shell_complete=completing.ids)
 def unpin(session: Session, dispatch_ids: tuple[str, ...]) -> None:
     """Take back what `cas-run pin` said of dispatches."""

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 
 @command(
-    "Keep",
     examples="""
 cas-run verify @last                 all deterministic electrons
 cas-run verify @last --sample 10     ten of them, drawn at random
