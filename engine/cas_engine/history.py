@@ -8,13 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cas_engine import ledger
-from cas_engine.amounts import amount
-from cas_engine.bindings import Const
 from cas_engine.errors import BadOption
-from cas_engine.graph import counted
 from cas_engine.ledger import Status
 from cas_engine.location import StoreChoice, open_store
-from cas_engine.pins import is_pinned
 from cas_engine.result import NodeResult, Result, result_of
 from cas_store.tables import Table
 from cas_store.writes import Delete, Write
@@ -36,6 +32,8 @@ def remove(dispatch_id: str, store: StoreChoice = None) -> str:
 
     Raises UnknownDispatch, and BadOption while it runs or is pinned.
     """
+    from cas_engine.pins import is_pinned
+
     opened = open_store(store)
     full = ledger.resolve(opened, dispatch_id)
     entry = ledger.get(opened, full)
@@ -119,7 +117,8 @@ def diff(a: str, b: str, store: StoreChoice = None) -> Diff:
 
     Raises UnknownDispatch.
     """
-    from cas_engine.explain import Baseline, Reasons  # noqa: PLC0415 - a list of dispatches needs no code to be looked at
+    from cas_engine.explain import Baseline, Reasons
+    from cas_engine.graph import counted
 
     opened = open_store(store)
     first, second = (result_of(opened, ledger.resolve(opened, one)) for one in (a, b))
@@ -155,6 +154,8 @@ def _changed(a: dict[str, str], b: dict[str, str]) -> dict[str, tuple[str | None
 
 def _unseen(first: Result, second: Result) -> dict[str, tuple[str | None, str | None]]:
     """Inputs that differ though they look alike in one line."""
+    from cas_engine.bindings import Const
+
     a, b = dict(first.manifest.inputs.params), dict(second.manifest.inputs.params)
     both = [(name, a[name], b[name]) for name in a if name in b]
     return {
@@ -195,6 +196,8 @@ def _amount(a: NodeResult, b: NodeResult) -> str:
 
 
 def _told(load: Callable[[], tuple[Any, Any]]) -> str:
+    from cas_engine.amounts import amount
+
     try:
         return amount(*load())
     except Exception:  # noqa: BLE001 - a blob that is gone, or a user's class that does not come back or compare

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import struct
@@ -139,6 +138,8 @@ def resolve(store: Store, text: str) -> str:
 
 
 def _nearest(prefix: str, ids: list[str]) -> list[str]:
+    import difflib
+
     shortened = {i[: max(len(prefix), 8)]: i for i in ids}
     return [shortened[s] for s in difflib.get_close_matches(prefix, list(shortened), n=3, cutoff=0.5)]
 

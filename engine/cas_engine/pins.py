@@ -8,7 +8,6 @@ import time
 from cas_engine import ledger
 from cas_engine.errors import UnknownDispatch
 from cas_engine.location import StoreChoice, open_store
-from cas_engine.references import named_by
 from cas_store.errors import BlobMissing
 from cas_store.store import Store
 from cas_store.tables import Table
@@ -58,6 +57,8 @@ def pinned(*, store: StoreChoice = None) -> list[str]:
 
 
 def _results_of(store: Store, dispatch_id: str) -> set[bytes]:
+    from cas_engine.references import named_by
+
     blobs, seen, todo = set[bytes](), {dispatch_id}, [dispatch_id]
     while todo:
         try:

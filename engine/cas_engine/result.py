@@ -7,20 +7,17 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cas_engine import kept, ledger, outcome
-from cas_engine.accepted import note_of
-from cas_engine.bindings import Const, materialize
+from cas_engine import ledger, outcome
 from cas_engine.errors import ResultEvicted, UnknownNode
-from cas_engine.fingerprint.environment import effective_with
 from cas_engine.ledger import Entry, Status
-from cas_engine.manifest import Manifest, loads
 from cas_engine.outcome import NodeOutcome, NodeStatus
-from cas_engine.policy import nearest
 from cas_store.errors import BlobEvicted
 from cas_store.store import Store
 
 if TYPE_CHECKING:
+    from cas_engine.bindings import Const
     from cas_engine.frames import Blob
+    from cas_engine.manifest import Manifest
 
 
 class NodeResult:
@@ -163,6 +160,8 @@ class Result:
     @cached_property
     def manifest(self) -> Manifest:
         """What was evaluated."""
+        from cas_engine.manifest import loads
+
         return loads(self._store.get_blob(bytes.fromhex(self._entry.manifest)))
 
     @cached_property
@@ -175,7 +174,9 @@ class Result:
 
     @cached_property
     def _outcomes(self) -> Sequence[NodeOutcome]:
-        nodes = kept.outcomes_of(self._store, self._entry) or [outcome.NOT_YET] * len(self.manifest.graph)
+        from cas_engine.kept import outcomes_of
+
+        nodes = outcomes_of(self._store, self._entry) or [outcome.NOT_YET] * len(self.manifest.graph)
         if not self._entry.whole_hit:
             return nodes
         return [
@@ -197,6 +198,9 @@ class Result:
     @property
     def accepted(self) -> dict[str, str]:
         """The electrons whose code somebody took for the same as before, with who, when and as in which dispatch."""
+        from cas_engine.accepted import note_of
+        from cas_engine.fingerprint.environment import effective_with
+
         versions = dict(self.manifest.environment)
         rows = self.manifest.graph.rows
         notes = {row.slot: note_of(self._store, effective_with(row.code, row.packages, versions)) for row in rows}
@@ -207,6 +211,8 @@ class Result:
         """What the lattice returned; None unless COMPLETED. Raises ResultEvicted, BlobMissing, BlobDamaged."""
         if self.status is not Status.COMPLETED:
             return None
+        from cas_engine.bindings import materialize
+
         graph = self.manifest.graph
         blobs = [self._outcomes[parent].blob for parent in graph.output_parents]
 
@@ -289,6 +295,8 @@ class Result:
         exact = [node for node in named if node.label == name]
         if exact or len(named) == 1:
             return (exact or named)[0]
+        from cas_engine.policy import nearest
+
         close = [node.label for node in named] or nearest(name, {node.label for node in self.nodes})
         raise UnknownNode(self.dispatch_id, name, close)
 
@@ -324,7 +332,7 @@ class Result:
 
 
 def _decoded(blob: Blob) -> Any:
-    from cas_engine import codec  # noqa: PLC0415 - a list of dispatches loads no values
+    from cas_engine import codec
 
     return codec.decode(blob)
 

@@ -12,7 +12,6 @@ The file is INI, in the platform's folder for configuration (CAS_RUN_CONFIG name
 
 from __future__ import annotations
 
-import configparser
 import os
 import sys
 from collections.abc import Sequence
@@ -56,17 +55,27 @@ def config_path() -> Path:
 
 
 def _read(path: Path) -> dict[str, str]:
-    parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(path.read_text(encoding="utf-8"), str(path))
-        found = dict(parser[_SECTION]) if _SECTION in parser else {}
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, configparser.Error) as error:
-        reason = str(error).replace("\n", " ")
-        raise BadOption(f"the config file {path} cannot be read: {reason}\n  -> mend it, or remove it") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from None
+    import configparser
+
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(text, str(path))
+        found = dict(parser[_SECTION]) if _SECTION in parser else {}
+    except configparser.Error as error:
+        raise _unreadable(path, error) from None
     unknown = sorted(set(found) - set(NAMES))
     if unknown:
         known = ", ".join(f"`{name}`" for name in NAMES)
         raise BadOption(f"the config file {path} sets `{unknown[0]}`, which is not known\n  -> it may set {known}")
     return found
+
+
+def _unreadable(path: Path, error: Exception) -> BadOption:
+    reason = str(error).replace("\n", " ")
+    return BadOption(f"the config file {path} cannot be read: {reason}\n  -> mend it, or remove it")

@@ -146,7 +146,7 @@ class Trace:
 
     def operator(self, function: Callable[..., Any], args: tuple[object, ...], kwargs: Mapping[str, object]) -> Handle:
         """Record an operator on a handle as a node of its own."""
-        from cas_engine.electron import electron  # noqa: PLC0415 - which calls traces in its turn
+        from cas_engine.electron import electron
 
         made = self._operators.get(function)
         if made is None:

@@ -91,7 +91,7 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]]) -> Rep
         with seeding.seeded(task.seed):
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
-                import asyncio  # noqa: PLC0415 - costs more than most calls, and few need it
+                import asyncio
 
                 value = asyncio.run(value)
     except BaseException as error:  # noqa: BLE001 - SystemExit in an electron is its failure, not ours

@@ -12,11 +12,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
 from cas_store import forks
 from cas_store.errors import BlobMissing, RowMissing
 from cas_store.writes import Write
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _LINGER_S = 0.005  # a batch that nobody waits for may wait that long for company
 _ENOUGH = 64  # batches that are worth a commit at once
@@ -31,6 +34,8 @@ class Batch:
 
     def __init__(self, writes: Sequence[Write], weight: int) -> None:
         self.writes = writes
+        from concurrent.futures import Future  # with all of logging: who only reads needs neither
+
         self.weight = weight
         self.future: Future[None] = Future()
         # Not to be cancelled: a batch is written or fails.
@@ -210,7 +215,7 @@ def _finish_with_multiprocessing() -> None:
     """Its children, when forked, end without the interpreter's exit hooks, but with hooks of their own."""
     if "multiprocessing" not in sys.modules:
         return
-    from multiprocessing import parent_process, util  # noqa: PLC0415
+    from multiprocessing import parent_process, util
 
     if parent_process() is not None:
         util.Finalize(None, _finish_all, exitpriority=0)

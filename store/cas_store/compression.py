@@ -25,13 +25,13 @@ class _Zstd(NamedTuple):
 @cache
 def _zstd() -> _Zstd | None:
     try:
-        from compression import zstd  # noqa: PLC0415  (only if asked for, and only where it is)
+        from compression import zstd
     except ImportError:
         pass
     else:
         return _Zstd(zstd.ZstdCompressor, zstd.ZstdDecompressor)
     try:
-        import zstandard  # noqa: PLC0415
+        import zstandard
     except ImportError:
         return None
     return _Zstd(lambda: zstandard.ZstdCompressor().compressobj(), lambda: zstandard.ZstdDecompressor().decompressobj())

@@ -84,7 +84,7 @@ def _text(error: Exception) -> str:
 
 
 def _is_full(root: Path) -> bool:
-    import tempfile  # noqa: PLC0415  (costs a tenth of the time that a command takes to start)
+    import tempfile
 
     try:
         found = os.statvfs(root)

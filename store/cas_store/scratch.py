@@ -180,14 +180,14 @@ def boot_name() -> str:
 
 
 def _remove(folder: Path) -> None:
-    import shutil  # noqa: PLC0415  (once in a boot)
+    import shutil
 
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _boot_name_elsewhere() -> str:
-    import subprocess  # noqa: PLC0415  (not on Linux)
-    import uuid  # noqa: PLC0415
+    import subprocess
+    import uuid
 
     if sys.platform == "darwin":
         command = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]

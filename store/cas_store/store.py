@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
-from cas_store.backup import Backup, Told, back_up
 from cas_store.blobs import Blobs, PreparedBlob
 from cas_store.committer import Batch, Committer
 from cas_store.compression import check_available
@@ -32,11 +30,15 @@ from cas_store.snapshot import Snapshot
 from cas_store.stamps import Stamps, Verify
 from cas_store.sweeping import OldRow, Sweeper, Victim
 from cas_store.tables import KEY_LIMIT, Table
-from cas_store.transit import Staging, pieces_of
 from cas_store.writes import Delete, Insert, Need, NeedRow, PutBlob, Write
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from typing_extensions import Self
+
+    from cas_store.backup import Backup, Told
+    from cas_store.transit import Staging
 
 _ROW = 200  # bytes that a row takes besides its value, roughly
 _SCRATCH_MAP = 1 << 30
@@ -312,6 +314,8 @@ class Store:
 
         They are compared with the digest as they go, whatever `verify` says. Raises BlobMissing, BlobDamaged.
         """
+        from cas_store.transit import pieces_of
+
         (view,) = self.get_pieces(digest)
         return view.nbytes, pieces_of(view, digest, lambda: self._read_through(digest))
 
@@ -321,6 +325,8 @@ class Store:
 
     def staging(self) -> Staging:
         """A place for blobs on their way in from elsewhere, for a ``with`` block."""
+        from cas_store.transit import Staging
+
         return Staging(self._layout, self._owners, self._files)
 
     def _read_through(self, digest: Digest) -> None:
@@ -337,6 +343,8 @@ class Store:
 
         Raises StoreRefused for a folder with anything else in it, StoreError.
         """
+        from cas_store.backup import back_up
+
         return back_up(self._layout, self.id, self._database.copy, target, told)
 
     def compact(self) -> tuple[int, int]:

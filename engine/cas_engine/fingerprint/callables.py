@@ -167,7 +167,7 @@ def describe_code(node: Node, _reach: Reach) -> None:
 
 def describe_ufunc(node: Node, reach: Reach) -> None:
     """A NumPy ufunc: by name where a package has it under its name, else by the function that it was made from."""
-    import gc  # noqa: PLC0415 - only here
+    import gc
 
     name = node.obj.__name__
     for module in ("numpy", "scipy.special"):

@@ -102,14 +102,14 @@ def _is_hash(kind: type) -> bool:
 
 
 def _of_ctypes(kind: type) -> bool:
-    import ctypes  # noqa: PLC0415 - seldom needed, and here somebody has imported it
+    import ctypes
 
     return issubclass(kind, (ctypes.CDLL, ctypes._CFuncPtr))  # type: ignore[attr-defined] # noqa: SLF001
 
 
 def _foreign_code(value: Any) -> object:
     """A library that ctypes loaded, or a function of it: what it is called, and how it is to be called."""
-    import ctypes  # noqa: PLC0415 - as above
+    import ctypes
 
     if isinstance(value, ctypes.CDLL):
         # It keeps each function that it was asked for: those that were told nothing are as good as not there.

@@ -42,7 +42,7 @@ def _file_version(path: str) -> str:
 def _version_of(package: str) -> str:
     if package == "python":
         return platform.python_version()
-    import importlib.metadata  # noqa: PLC0415 - a tenth of the start of a command that looks at no code
+    import importlib.metadata
 
     try:
         return importlib.metadata.version(package)

@@ -169,7 +169,7 @@ def _streams() -> tuple[object, ...]:
 
 
 def _is_ours(cls: type) -> bool:
-    from cas_engine.values import File  # noqa: PLC0415 - a value like any other
+    from cas_engine.values import File
 
     return owner_of_class(cls).kind is Kind.OURS and not issubclass(cls, File)
 
