@@ -42,7 +42,7 @@ show(ct.dispatch_sync(flow)(41).result)
 """
 
 
-@pytest.fixture(params=GOLDEN, ids=[path.name.partition(".")[0] for path in GOLDEN])
+@pytest.fixture(params=GOLDEN, ids=[path.name.removesuffix(".tar.xz") for path in GOLDEN])
 def told(user: Any, request: pytest.FixtureRequest) -> dict[str, Any]:
     """What the archive says is in the store, which lies where the user has theirs."""
     with tarfile.open(request.param) as archive:
@@ -66,5 +66,5 @@ def test_what_an_earlier_version_kept_is_read_and_added_to(user: Any, told: dict
 @pytest.mark.promise("migration")
 def test_what_an_earlier_version_kept_is_reused(user: Any, told: dict[str, Any]) -> None:
     if told["python"].split(".")[:2] != [str(n) for n in sys.version_info[:2]]:
-        pytest.skip("functions without their source are recorded for one Python, and this store has another's")
+        pytest.skip("functions that are gone are recorded for one Python, and this store has another's")
     assert user.do(AGAIN, told["dispatches"][0]).last == ["COMPLETED", told["totals"][0], ["hit"]]

@@ -1,6 +1,6 @@
-"""Makes the golden store of the current format: python make.py, once, when the format has got another number.
+"""Makes the golden store of the current format: python make.py, with each Python, when the format has another number.
 
-What it leaves in format-N.tar.xz is opened by every later version: see test_golden_store.py.
+What it leaves in format-N-pythonX.Y.tar.xz is opened by every later version: see test_golden_store.py.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def main() -> None:
     ct.get_result(second, wait=True)
     Store.open(folder / "store").close()
     told = {"dispatches": [first, second], "python": sys.version.split()[0], "totals": [90, 380]}
-    with tarfile.open(HERE / f"format-{FORMAT}.tar.xz", "w:xz") as archive:
+    python = ".".join(map(str, sys.version_info[:2]))
+    with tarfile.open(HERE / f"format-{FORMAT}-python{python}.tar.xz", "w:xz") as archive:
         for path in sorted((folder / "store").rglob("*")):
             name = path.relative_to(folder)
             if not {"scratch", "live", "tmp"} & set(name.parts) and path.name not in ("lock.mdb", "clean"):
