@@ -84,7 +84,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if file is not None:
         outcomes = [each for name in ("passed", "failed", "skipped") for each in terminalreporter.stats.get(name, [])]
         workers = int(getattr(config.option, "numprocesses", 0) or 1)
-        file.write_text(promises.page(outcomes, time.monotonic() - BEGUN, workers), encoding="utf-8")
+        seconds, full = time.monotonic() - BEGUN, config.getoption("--torture")
+        file.write_text(promises.page(outcomes, seconds, workers, full=full), encoding="utf-8")
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ PROMISES = {
 
 _HEAD = """# Reliability: what was tried, how often, and what came of it
 
-Written by `make torture`; not by hand. {date} on {system}, Python {python}, {minutes:.0f} minutes, by
+Written by `make torture`; not by hand. {date}, with {counts}, on {system}, Python {python}, {minutes:.0f} minutes, by
 {workers} process(es) side by side. A case that failed is named; one that could not be tried here says why.
 
 Where chance decides, the seed is here: `pytest TEST --torture --seed SEED` plays the same again.
@@ -72,15 +72,16 @@ class Kept:
         self.trials.append(trial)
 
 
-def page(reports: Iterable[Any], seconds: float, workers: int) -> str:
+def page(reports: Iterable[Any], seconds: float, workers: int, *, full: bool) -> str:
     """docs/reliability.md from pytest's reports."""
     kept = {name: Kept(text) for name, text in PROMISES.items()}
     for report in reports:
-        entries = report.user_properties
+        entries = getattr(report, "user_properties", ())  # not of a file that was skipped as a whole
         promises = [value for name, value in entries if name == "promise"]
         for promise in promises:
             kept[promise].add(_trial(report, entries))
     head = _HEAD.format(
+        counts="the full counts" if full else "the counts of CI (without `--torture`)",
         date=time.strftime("%Y-%m-%d", time.gmtime()),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
