@@ -45,6 +45,8 @@ class Evaluation:
         self._calls = Calls(setting)
         self._awaited: set[int] = set()  # somebody else computes their key
         self._again: dict[int, Digest] = {}  # their blob is gone, so no look-up can help; the value that it had
+        self._looked_up: dict[int, Digest] = {}  # content keys without a record, while inputs stay
+        self._called_with: dict[int, Digest] = {}  # content keys of calls under way, by the inputs that they were given
         self._to_start: deque[int] = deque()
         self._next_look = 0.0
 
@@ -221,9 +223,12 @@ class Evaluation:
         """Early cutoff: the inputs came out as in an earlier call, whatever they were made by."""
         if self._graph.row_of(node).stochastic or node in self._again:
             return False
-        record = self._journal.take_by_content(self._content_key(node), miss.key)
+        content_key = self._content_key(node)
+        record = self._journal.take_by_content(content_key, miss.key)
         if record is not None:
             self._take_hit(node, miss.key, record, "its inputs came out the same")
+        else:
+            self._looked_up[node] = content_key
         return record is not None
 
     def _content_key(self, node: int) -> Digest:
@@ -241,6 +246,8 @@ class Evaluation:
             return
         row, draw = self._graph.row_of(node), self._next_draw(node)
         seed = seed_of(self._miss(node).key, draw) if row.stochastic else None
+        if not row.stochastic:
+            self._called_with[node] = self._looked_up.pop(node, b"") or self._content_key(node)
         found = self._board.records
         self._calls.start(node, row, task_of(self._graph, node, lambda parent: found[parent], seed), attempt, draw)
         if attempt == 0:
@@ -318,8 +325,9 @@ class Evaluation:
             dispatch=extra.get("dispatch", self._s.dispatch_id),
         )
         one = with_result(NodeStatus.RAN, self._reason(node, miss), miss.key, record, extra)
-        content_key = None if record.is_sample else self._content_key(node)
-        self._journal.enter(node, one, record, done.blob, content_key, differs=differs)
+        called_with = self._called_with.pop(node, None)
+        by_content = None if record.is_sample else called_with
+        self._journal.enter(node, one, record, done.blob, by_content, differs=differs)
         if self._again.get(node, record.value) != record.value:
             self._decide_anew_below(node)
         self._planner.settle(node, miss.key, record)
@@ -390,6 +398,7 @@ class Evaluation:
 
     def _reopen(self, nodes: Sequence[int]) -> None:
         """Compute results again. Of equal calls the first runs, and the others have it from there."""
+        self._looked_up.clear()  # what comes back may come back as something else
         decisions = self._decisions
         firsts = {d.first for node in nodes if isinstance(d := decisions[node], Same)}
         for node in sorted({*nodes, *firsts}):
@@ -404,6 +413,7 @@ class Evaluation:
 
     def _decide_anew_below(self, node: int) -> None:
         """Another sample than the one that all below was decided with, hits included."""
+        self._looked_up.clear()
         cone = {node}
         for below in range(node + 1, len(self._graph)):
             if cone.isdisjoint(self._graph.parents_of(below)):

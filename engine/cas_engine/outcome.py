@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from cas_store.digest import Digest
@@ -130,7 +131,16 @@ class _Nodes(Sequence[NodeOutcome]):
 
 def row_dumps(node: NodeOutcome) -> bytes:
     """One node as a row of the table of nodes, written as it settles."""
-    return b"".join(dumps([node]))
+    if node.extra:
+        return b"".join(dumps([node]))
+    status, reason, key, value, blob, size, is_sample, seconds, created, _ = node
+    return _head_for(reason) + _NODE.pack(status, is_sample, 0, key, value, blob, size, seconds, created)
+
+
+@lru_cache(maxsize=256)
+def _head_for(reason: str) -> bytes:
+    """What stands before a single node without extras: few reasons serve many nodes."""
+    return b"".join(dumps([NOT_YET._replace(reason=reason)])[:-1])
 
 
 def row_loads(row: bytes) -> NodeOutcome:

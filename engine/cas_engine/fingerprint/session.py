@@ -24,15 +24,20 @@ from cas_engine.fingerprint.widening import Evaluated, Widening, describe_evalua
 from cas_engine.values import Digester
 from cas_store.digest import digest_of
 
+_DESCRIBERS = {
+    **BY_TYPE,
+    types.FunctionType: describe_function,
+    types.ModuleType: describe_module,
+    Evaluated: describe_evaluated,
+}
+
 
 class Fingerprinter:
     """A session: objects are taken as they are when first met, and looked at once. Any thread may ask."""
 
     def __init__(self, tables: KnownTables | None = None) -> None:
         """`tables`: what other sessions with the same one found out need not be found out again."""
-        by_type = {**BY_TYPE, types.FunctionType: describe_function, types.ModuleType: describe_module}
-        by_type[Evaluated] = describe_evaluated
-        self._reach = Reach(by_type, describe_class, _describe_other, tables)
+        self._reach = Reach(_DESCRIBERS, describe_class, _describe_other, tables)
         self._known: dict[int, tuple[object, Fingerprint]] = {}
         self._lock = threading.RLock()
         self._digester = Digester(self._code_in_argument)
