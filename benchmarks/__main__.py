@@ -14,6 +14,7 @@ from benchmarks.harness import Options, Report, machine
 BENCHMARKS = {  # name: the module whose `run(options)` gives a Report; imported only when it is run
     "fingerprint": "benchmarks.fingerprint",
     "identity": "benchmarks.identity",
+    "redispatch": "benchmarks.redispatch",
     "store": "benchmarks.store",
 }
 

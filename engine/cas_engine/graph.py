@@ -65,6 +65,19 @@ def standing(row: Row, replaced: Mapping[str, Row]) -> Row:
     return row
 
 
+Column = Sequence[int]  # an array of what was traced, a view into the blob of what was read
+
+
+def copied(column: Column) -> array[int]:
+    """A column of one's own, to be changed."""
+    made = array("I")
+    if isinstance(column, array | memoryview):
+        made.frombytes(memoryview(column).cast("B"))
+    else:
+        made.extend(column)
+    return made
+
+
 @dataclass(frozen=True, slots=True)
 class Graph:
     """Nodes 0..n-1 in an order in which each comes after those it hangs on.
@@ -76,28 +89,28 @@ class Graph:
 
     rows: tuple[Row, ...]
     templates: Sequence[Template]
-    electron_of: array[int]
-    template_of: array[int]
-    ordinal_of: array[int]
-    first_parent: array[int]
-    parents: array[int]
+    electron_of: Column
+    template_of: Column
+    ordinal_of: Column
+    first_parent: Column
+    parents: Column
     output: Binding
     output_parents: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.electron_of)
 
-    def parents_of(self, node: int) -> array[int]:
+    def parents_of(self, node: int) -> Sequence[int]:
         """The nodes in the slots of this node's template, then those that it only waits for."""
         return self.parents[self.first_parent[node] : self.first_parent[node + 1]]
 
-    def key_parents_of(self, node: int) -> array[int]:
+    def key_parents_of(self, node: int) -> Sequence[int]:
         """The parents whose identity is part of this node's key: all but those in ignored parameters."""
         template = self.templates[self.template_of[node]]
         parents = self.parents_of(node)
         if template.key_slots == template.slots:
             return parents
-        return parents[: template.key_slots] + parents[template.slots :]
+        return [*parents[: template.key_slots], *parents[template.slots :]]
 
     def template_keys(self) -> list[tuple[Digest, int, int]]:
         """What keys need to know of each template: its digest, its slots, and how many of these count in a key."""

@@ -126,6 +126,8 @@ def resolve(store: Store, text: str) -> str:
                 return entry.id
         raise UnknownDispatch(text, [])
     prefix = text.strip().lower().replace("-", "")
+    if re.fullmatch(r"[0-9a-f]{32}", prefix) and store.get(Table.DISPATCHES, bytes.fromhex(prefix)) is not None:
+        return prefix
     with store.snapshot() as snapshot:
         ids = [key.hex() for key, _ in snapshot.scan(Table.DISPATCHES)]
     if prefix and re.fullmatch(r"[0-9a-f]{1,32}", prefix):

@@ -8,12 +8,13 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from cas_engine import bindings, files, signatures
 from cas_engine.bindings import Template
 from cas_engine.errors import CapsuleError
-from cas_engine.graph import Graph, Reached, Row
+from cas_engine.graph import Column, Graph, Reached, Row, copied
 from cas_engine.values import FileContent
 from cas_store.digest import Digest
 
@@ -78,15 +79,15 @@ def loads(blob: memoryview | bytes) -> Manifest:
     at += _LENGTHS.size
     header = json.loads(bytes(view[at : at + header_size]))
     at += header_size
-    lines = bytes(view[at + columns_size :]).split(b"\n") if header["templates"] else []
-    columns: dict[str, array[int]] = {}
+    templates = _Templates(view[at + columns_size :], header["templates"])
+    columns: dict[str, Column] = {}
     for name in _COLUMNS:
         size = 4 * header["columns"][name]
         columns[name] = _from_little(view[at : at + size])
         at += size
     graph = Graph(
         rows=tuple(_row_from_json(row) for row in header["rows"]),
-        templates=_Templates(lines),
+        templates=templates,
         output=bindings.from_json(header["output"]),
         output_parents=tuple(header["output_parents"]),
         **columns,
@@ -106,12 +107,20 @@ def loads(blob: memoryview | bytes) -> Manifest:
 class _Templates(Sequence[Template]):
     """Templates decoded when somebody looks: a graph may have a hundred thousand, and a change touches few."""
 
-    def __init__(self, lines: list[bytes]) -> None:
-        self.lines = lines
+    def __init__(self, text: memoryview, count: int) -> None:
+        self._text = text
+        self._count = count
         self._decoded: dict[int, Template] = {}
 
+    @cached_property
+    def lines(self) -> list[bytes]:
+        lines = bytes(self._text).split(b"\n") if self._count else []
+        if len(lines) != self._count:
+            raise ValueError("a manifest has other templates than it says")
+        return lines
+
     def __len__(self) -> int:
-        return len(self.lines)
+        return self._count
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
@@ -187,17 +196,18 @@ def _row_from_json(raw: dict[str, Any]) -> Row:
     )
 
 
-def _little(column: array[int]) -> bytes:
+def _little(column: Column) -> bytes:
+    made = copied(column)
+    if sys.byteorder == "big":
+        made.byteswap()
+    return made.tobytes()
+
+
+def _from_little(raw: memoryview) -> Column:
+    """The column as it lies there, uncopied: of a million nodes, few may be looked at."""
     if sys.byteorder == "little":
-        return column.tobytes()
-    swapped = array("I", column)
-    swapped.byteswap()
-    return swapped.tobytes()
-
-
-def _from_little(raw: memoryview) -> array[int]:
+        return raw.cast("I")
     column = array("I")
     column.frombytes(raw)
-    if sys.byteorder == "big":
-        column.byteswap()
+    column.byteswap()
     return column

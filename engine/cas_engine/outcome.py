@@ -111,6 +111,9 @@ class _Nodes(Sequence[NodeOutcome]):
     def __iter__(self) -> Iterator[NodeOutcome]:
         return (self._node(at, *row) for at, row in enumerate(_NODE.iter_unpack(self._rows)))
 
+    def having_extras(self) -> list[int]:
+        return sorted(self._extras)
+
     def _node(
         self,
         at: int,
@@ -127,6 +130,38 @@ class _Nodes(Sequence[NodeOutcome]):
         extra = self._extras.get(at, NO_EXTRA)
         why = self._reasons[reason]
         return NodeOutcome(_STATUS[status], why, key, value, blob, size, bool(sample), seconds, created, extra)
+
+
+def having_extras(nodes: Sequence[NodeOutcome]) -> list[int]:
+    """The nodes that have extras, in order; of an outcome that was read, without looking at the others."""
+    return nodes.having_extras() if isinstance(nodes, _Nodes) else [i for i, one in enumerate(nodes) if one.extra]
+
+
+class _Hits(Sequence[NodeOutcome]):
+    """Nodes as they are where they answer another dispatch, made when they are looked at."""
+
+    def __init__(self, nodes: Sequence[NodeOutcome], reason: str) -> None:
+        self._nodes = nodes
+        self._reason = reason
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._nodes[index]
+        return [self._hit(one) for one in found] if isinstance(index, slice) else self._hit(found)
+
+    def __iter__(self) -> Iterator[NodeOutcome]:
+        return map(self._hit, self._nodes)
+
+    def _hit(self, one: NodeOutcome) -> NodeOutcome:
+        extra = {"dispatch": one.extra["dispatch"]} if "dispatch" in one.extra else NO_EXTRA
+        return one._replace(status=NodeStatus.HIT, reason=self._reason, extra=extra)
+
+
+def all_hits(nodes: Sequence[NodeOutcome], reason: str) -> Sequence[NodeOutcome]:
+    """The same results, as taken from the dispatch that has them."""
+    return _Hits(nodes, reason)
 
 
 def row_dumps(node: NodeOutcome) -> bytes:

@@ -14,7 +14,7 @@ from cas_engine.graph import Graph, Row, in_force
 from cas_engine.kept import outcomes_of
 from cas_engine.ledger import Entry
 from cas_engine.manifest import Manifest
-from cas_engine.outcome import NodeOutcome
+from cas_engine.outcome import NodeOutcome, having_extras
 from cas_engine.policy import names_of, nearest
 from cas_engine.recorder import Recorder
 from cas_engine.substitution import DefaultOf, substitute
@@ -99,8 +99,10 @@ def bind_inside(
     store: Store, graph: Graph, nodes: Sequence[NodeOutcome], new: Mapping[str, Row], default_of: DefaultOf
 ) -> None:
     """Bind the calls recorded in sublattices too. Raises BindError."""
-    for node, one in enumerate(nodes):
-        row = graph.row_of(node)
+    if not any(row.is_lattice for row in graph.rows):
+        return
+    for node in having_extras(nodes):
+        row, one = graph.row_of(node), nodes[node]
         if not row.is_lattice or "dispatch" not in one.extra or not in_force(row, new.values()):
             continue
         try:

@@ -177,23 +177,7 @@ class Result:
         from cas_engine.kept import outcomes_of
 
         nodes = outcomes_of(self._store, self._entry) or [outcome.NOT_YET] * len(self.manifest.graph)
-        if not self._entry.whole_hit:
-            return nodes
-        return [
-            NodeOutcome(
-                NodeStatus.HIT,
-                "the whole workflow is unchanged",
-                one.key,
-                one.value,
-                one.blob,
-                one.size,
-                one.is_sample,
-                one.seconds,
-                one.created,
-                {k: v for k, v in one.extra.items() if k == "dispatch"},
-            )
-            for one in nodes
-        ]
+        return outcome.all_hits(nodes, "the whole workflow is unchanged") if self._entry.whole_hit else nodes
 
     @property
     def accepted(self) -> dict[str, str]:

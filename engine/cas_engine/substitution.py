@@ -18,7 +18,7 @@ from cas_engine.bindings import (
     refs_in,
     template_digest,
 )
-from cas_engine.graph import Graph, Row, standing
+from cas_engine.graph import Graph, Row, copied, standing
 from cas_engine.omission import parsed
 from cas_engine.signatures import bind, pick
 from cas_store.digest import Digest, digest_of
@@ -72,8 +72,8 @@ def substitute(graph: Graph, replaced: Mapping[str, Row], default_of: DefaultOf)
         return graph
     templates = list(graph.templates)
     new_at: dict[tuple[int, int], int] = {}
-    template_of, parents = array("I", graph.template_of), array("I", graph.parents)
-    ordinal_of, draws = array("I", graph.ordinal_of), Counter[tuple[int, int, bytes]]()
+    template_of, parents = copied(graph.template_of), copied(graph.parents)
+    ordinal_of, draws = copied(graph.ordinal_of), Counter[tuple[int, int, bytes]]()
     for node, at in enumerate(graph.electron_of):
         if at not in changed:
             continue
@@ -106,7 +106,7 @@ def graph_with_consts(graph: Graph, fresh: Callable[[Const], Const]) -> Graph:
     """The graph with other constants in place of its own."""
     templates = list(graph.templates)
     made: dict[tuple[int, int], int] = {}
-    template_of = array("I", graph.template_of)
+    template_of = copied(graph.template_of)
     for node, at in enumerate(graph.electron_of):
         where = (graph.template_of[node], at)
         if where not in made:
