@@ -9,7 +9,7 @@ from types import MappingProxyType
 from cas_engine import capsule
 from cas_engine.bindings import Binding, Const, Ref
 from cas_engine.fingerprint.environment import FILE, version_of
-from cas_engine.graph import Graph, Row, counted
+from cas_engine.graph import Graph, MoreTemplates, Row, counted
 from cas_engine.manifest import Manifest
 from cas_engine.outcome import NodeOutcome
 from cas_engine.previews import preview_encoded
@@ -122,11 +122,11 @@ class Reasons:
     def _input_change(self, before: int, node: int) -> str | None:
         assert self._baseline is not None  # noqa: S101 - asked only with one
         old_graph = self._baseline.manifest.graph
-        if (
-            old_graph.templates is self._graph.templates
-            and old_graph.template_of[before] == self._graph.template_of[node]
-        ):
-            return None  # without decoding it
+        templates = self._graph.templates
+        recorded = templates.recorded if isinstance(templates, MoreTemplates) else templates
+        # Without decoding it; one that was added has a number that no recorded one has.
+        if old_graph.templates is recorded and old_graph.template_of[before] == self._graph.template_of[node]:
+            return None
         old = dict(old_graph.template(before).params)
         new = dict(self._graph.template(node).params)
         for name, binding in new.items():

@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from cas_engine.bindings import Binding, Template
 from cas_engine.signatures import Signature
@@ -78,6 +79,35 @@ def copied(column: Column) -> array[int]:
     return made
 
 
+class MoreTemplates(Sequence[Template]):
+    """The templates of a recorded graph as they are, decoded or not, and behind them those that were made since."""
+
+    def __init__(self, recorded: Sequence[Template]) -> None:
+        self.recorded = recorded
+        self.added: list[Template] = []
+
+    def __len__(self) -> int:
+        return len(self.recorded) + len(self.added)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        at = index + len(self) if index < 0 else index
+        count = len(self.recorded)
+        return self.recorded[at] if at < count else self.added[at - count]
+
+    def keys_told(self) -> list[tuple[Digest, int, int]]:
+        """As `Graph.template_keys`."""
+        return [*_keys_of(self.recorded), *_keys_of(self.added)]
+
+
+def _keys_of(templates: Sequence[Template]) -> list[tuple[Digest, int, int]]:
+    told: Callable[[], list[tuple[Digest, int, int]]] | None = getattr(templates, "keys_told", None)
+    if told is not None:
+        return told()
+    return [(template.digest, template.slots, template.key_slots) for template in templates]
+
+
 @dataclass(frozen=True, slots=True)
 class Graph:
     """Nodes 0..n-1 in an order in which each comes after those it hangs on.
@@ -114,10 +144,7 @@ class Graph:
 
     def template_keys(self) -> list[tuple[Digest, int, int]]:
         """What keys need to know of each template: its digest, its slots, and how many of these count in a key."""
-        told: Callable[[], list[tuple[Digest, int, int]]] | None = getattr(self.templates, "keys_told", None)
-        if told is not None:
-            return told()
-        return [(template.digest, template.slots, template.key_slots) for template in self.templates]
+        return _keys_of(self.templates)
 
     def row_of(self, node: int) -> Row:
         """The electron of a node."""

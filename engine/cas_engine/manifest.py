@@ -9,12 +9,13 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from cas_engine import bindings, files, signatures
 from cas_engine.bindings import Template
 from cas_engine.errors import CapsuleError
-from cas_engine.graph import Column, Graph, Reached, Row, copied
+from cas_engine.graph import Column, Graph, MoreTemplates, Reached, Row, copied
 from cas_engine.values import FileContent
 from cas_store.digest import Digest
 
@@ -149,12 +150,19 @@ class _Templates(Sequence[Template]):
 def _lines(templates: Sequence[Template]) -> list[bytes]:
     if isinstance(templates, _Templates):
         return templates.lines  # as they came: none is decoded
+    if isinstance(templates, MoreTemplates):
+        return [*_lines(templates.recorded), *_lines(templates.added)]
     return [bindings.template_dumps(template) for template in templates]
 
 
 def templates_naming_blobs(graph: Graph) -> Iterable[Template]:
     """All templates that have a constant which is a blob, and some others; few of a recorded graph are decoded."""
-    templates = graph.templates
+    return _naming_blobs(graph.templates)
+
+
+def _naming_blobs(templates: Sequence[Template]) -> Iterable[Template]:
+    if isinstance(templates, MoreTemplates):
+        return chain(_naming_blobs(templates.recorded), templates.added)
     return templates.naming_blobs() if isinstance(templates, _Templates) else templates
 
 

@@ -18,7 +18,7 @@ from cas_engine.bindings import (
     refs_in,
     template_digest,
 )
-from cas_engine.graph import Graph, Row, copied, standing
+from cas_engine.graph import Graph, MoreTemplates, Row, copied, standing
 from cas_engine.omission import parsed
 from cas_engine.signatures import bind, pick
 from cas_store.digest import Digest, digest_of
@@ -70,7 +70,7 @@ def substitute(graph: Graph, replaced: Mapping[str, Row], default_of: DefaultOf)
     changed = {at for at, row in enumerate(graph.rows) if row != rows[at]}
     if not changed:
         return graph
-    templates = list(graph.templates)
+    templates = MoreTemplates(graph.templates)
     new_at: dict[tuple[int, int], int] = {}
     template_of, parents = copied(graph.template_of), copied(graph.parents)
     ordinal_of, draws = copied(graph.ordinal_of), Counter[tuple[int, int, bytes]]()
@@ -81,7 +81,7 @@ def substitute(graph: Graph, replaced: Mapping[str, Row], default_of: DefaultOf)
         where = (graph.template_of[node], at)
         if where not in new_at:
             new_at[where] = len(templates)
-            templates.append(rebound(old, rows[at], default_of, graph.rows[at].ignore))
+            templates.added.append(rebound(old, rows[at], default_of, graph.rows[at].ignore))
         template_of[node] = new_at[where]
         order = slot_order(old, rows[at])
         first = graph.first_parent[node]

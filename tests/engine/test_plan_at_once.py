@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from array import array
+from dataclasses import replace
 
 from cas_engine import bindings, manifest
 from cas_engine.bindings import Const, Items, Ref, Template, template_digest, template_dumps, template_to_json
@@ -13,6 +14,7 @@ from cas_engine.plan import Decision, Hit, Miss, Planner, Unknown
 from cas_engine.policy import Policy
 from cas_engine.records import NO_PARTS, Record
 from cas_engine.signatures import Signature
+from cas_engine.substitution import substitute
 from cas_store.digest import Digest, digest_of
 
 
@@ -138,3 +140,23 @@ def test_a_template_written_the_short_way_is_the_json_that_it_was() -> None:
     told = told_of([template_dumps(template) for template in templates])
     assert told == [(t.digest, t.slots, t.key_slots) for t in templates]
     assert told_of([b" " + json.dumps(template_to_json(template)).encode() for template in templates]) == told
+
+
+def test_a_replacement_decodes_no_calls_but_those_it_takes_over() -> None:
+    calls = [_template(0, b"0", 0), _template(1, b"1", 1), _template(1, b"2", 1)]
+    recorded = manifest._Templates(memoryview(b"\n".join(map(template_dumps, calls))), len(calls))
+    takes_any = replace(ROWS[1], signature=Signature((), known=False))
+    graph = Graph(
+        (ROWS[0], takes_any), recorded, array("I", [0, 0, 1]), array("I", range(3)), array("I", [0, 0, 0]),
+        array("I", [0, 0, 1, 2]), array("I", [0, 1]), Ref(0, ()), (2,),
+    )  # fmt: skip
+    stands_in = replace(takes_any, name="new", code=digest_of(b"new"))
+    after = substitute(graph, {"other": stands_in}, lambda _row, _name: None)
+    assert list(recorded._decoded) == [2]
+    assert after.templates[after.template_of[2]].params[0][1] == Ref(0, ())
+    assert after.template_keys() == [(t.digest, t.slots, t.key_slots) for t in after.templates]
+    assert len(after.templates) == 4
+    assert [after.templates[-1], *after.templates[:3]] == [after.templates[3], *calls]
+    lines = manifest._lines(after.templates)
+    assert lines == [template_dumps(one) for one in after.templates]
+    assert list(manifest.templates_naming_blobs(after)) == [after.templates[3]]
