@@ -76,7 +76,7 @@ def page(reports: Iterable[Any], seconds: float, workers: int, *, full: bool) ->
     """docs/reliability.md from pytest's reports."""
     kept = {name: Kept(text) for name, text in PROMISES.items()}
     for report in reports:
-        entries = getattr(report, "user_properties", ())  # not of a file that was skipped as a whole
+        entries = list(getattr(report, "user_properties", ()))  # not of a file that was skipped as a whole
         promises = [value for name, value in entries if name == "promise"]
         for promise in promises:
             kept[promise].add(_trial(report, entries))
