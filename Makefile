@@ -43,7 +43,7 @@ format: $(VENV)/.has-lint
 types: $(VENV)/.has-lint $(VENV)/.has-test
 	$(BIN)/mypy
 
-bench: $(VENV)/.has-test
+bench: $(VENV)/.has-test $(VENV)/.has-bench
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:

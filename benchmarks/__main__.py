@@ -8,15 +8,18 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import comparison
+from benchmarks import charts, comparison
 from benchmarks.harness import Options, Report, machine
 
 BENCHMARKS = {  # name: the module whose `run(options)` gives a Report; imported only when it is run
     "fingerprint": "benchmarks.fingerprint",
     "identity": "benchmarks.identity",
     "redispatch": "benchmarks.redispatch",
+    "shapes": "benchmarks.shapes",
     "store": "benchmarks.store",
 }
+
+CHARTS = Path("docs", "benchmarks")
 
 
 def main() -> int:
@@ -33,6 +36,14 @@ def main() -> int:
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write what was found")
     parser.add_argument("--compare", metavar="FILE", type=Path, help="show what --json wrote earlier beside it")
+    parser.add_argument(
+        "--charts",
+        metavar="FOLDER",
+        nargs="?",
+        const=CHARTS,
+        type=Path,
+        help=f"draw cost against the size of the graph (default {CHARTS}); wants the extra bench",
+    )
     parser.add_argument("--lanes", type=int, default=2, help="projects of the corpus side by side (default 2)")
     parser.add_argument("--seconds", type=float, default=300.0, help="the most that one peer may take (default 300)")
     asked = parser.parse_args()
@@ -49,6 +60,9 @@ def main() -> int:
         if asked.json:  # after each, so that an interrupted run leaves what it has
             text = json.dumps({"machine": here, "benchmarks": found}, indent=1)
             asked.json.write_text(text + "\n", encoding="utf-8")
+    if asked.charts:
+        for file in charts.draw(found, here, asked.charts):
+            print(f"wrote {file}")
     if earlier is not None:
         print(f"\n== beside {asked.compare}, of {earlier['machine']['date']}")
         print(comparison.text_of(earlier, here, found), flush=True)

@@ -43,6 +43,7 @@ class Figure:
     p90: float | None = None
     most: float | None = None
     p99: float | None = None
+    cpu: float | None = None  # where `ours` is of the wall clock: the processor's part of it, the same unit
     nodes: int | None = None  # of the graph: lines that differ in nothing else are one curve of a chart
 
     @property
@@ -63,11 +64,13 @@ def measured(
     limit_is: str = "",
     reach: str = "",
     nodes: int | None = None,
+    cpu: Sequence[float] = (),
 ) -> Figure:
     """The figure for what was taken some times, beside the median of what the limit took in the same rounds."""
     median, p90, p99, most = (scale * each for each in spread_of(taken))
     least = scale * statistics.median(limit) if limit else None
-    return Figure(what, unit, median, least, limit_is, reach, p90, most, p99, nodes)
+    processor = scale * statistics.median(cpu) if cpu else None
+    return Figure(what, unit, median, least, limit_is, reach, p90, most, p99, processor, nodes)
 
 
 def spread(seconds: Sequence[float]) -> tuple[float, float, float]:
@@ -94,13 +97,21 @@ def seconds_of(call: Callable[[], object], times: int) -> list[float]:
 
 
 def table_of(figures: Sequence[Figure]) -> str:
-    lines = [f"{'':<58}{'limit':>10}{'ours':>10}{'p90':>10}{'p99':>10}{'max':>10}{'ratio':>7}  reach"]
-    for figure in figures:
-        columns = "".join(
-            f"{shown(each):>10}" for each in (figure.limit, figure.ours, figure.p90, figure.p99, figure.most)
-        )
+    """Columns that no figure fills are left out."""
+    columns: dict[str, list[float | None]] = {
+        "limit": [each.limit for each in figures],
+        "ours": [each.ours for each in figures],
+        "cpu": [each.cpu for each in figures],
+        "p90": [each.p90 for each in figures],
+        "p99": [each.p99 for each in figures],
+        "max": [each.most for each in figures],
+    }
+    filled = {name: column for name, column in columns.items() if any(each is not None for each in column)}
+    lines = [f"{'':<58}" + "".join(f"{name:>10}" for name in filled) + f"{'ratio':>7}  reach"]
+    for number, figure in enumerate(figures):
+        cells = "".join(f"{shown(column[number]):>10}" for column in filled.values())
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
-        lines.append(f"{figure.name + ', ' + figure.unit:<58}{columns}{ratio:>7}  {figure.reach}")
+        lines.append(f"{figure.name + ', ' + figure.unit:<58}{cells}{ratio:>7}  {figure.reach}".rstrip())
     limits: dict[str, list[str]] = {}
     for figure in figures:
         if figure.limit_is:

@@ -66,7 +66,8 @@ PEERS = (
     Contender("prefect", "prefect_tasks", served=True),
 )
 
-ELSEWHERE = frozenset({"diskcache"})  # peers of other benchmarks: it has no code in its keys, so nothing to judge
+# Peers of other benchmarks: no code of Python's is in their keys, or nothing is kept, so that nothing is to judge.
+ELSEWHERE = frozenset({"diskcache", "dask", "pydra", "snakemake", "ninja", "make", "covalent"})
 
 
 def chosen_peers(names: str) -> list[Contender]:

@@ -1,0 +1,63 @@
+"""Who is measured on the shapes: where each is at home, how far it goes, and what it has no words for."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.identity.peers import ENVIRONMENTS
+from benchmarks.shapes.graphs import PARENTS
+
+ALL = frozenset({*PARENTS, "sweep"})
+PHASES = ("cold", "unchanged", "one node more")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """`most`: nodes beyond which it takes minutes. `environment`: whose Python, ours when empty."""
+
+    room: str  # the module of this folder
+    function: str
+    most: int = 10_000
+    environment: str = ""
+    distribution: str = ""
+    shapes: frozenset[str] = ALL
+    phases: tuple[str, ...] = PHASES
+    served: bool = False  # wants a server beside it
+    note: str = ""
+
+    @property
+    def python(self) -> Path:
+        return ENVIRONMENTS / self.environment / "bin" / "python" if self.environment else Path(sys.executable)
+
+    @property
+    def complaint(self) -> str:
+        """Why it can't be played; empty if it can."""
+        if self.environment and not (ENVIRONMENTS / self.environment / ".complete").exists():
+            return f"not installed (benchmarks/peers/setup {self.environment})"
+        return "not installed" if self.function == "make" and shutil.which("make") is None else ""
+
+
+FLOOR = "floor"
+OURS = "cas-run"
+WITHOUT_SWEEP = frozenset(PARENTS)
+COMMANDS = "the whole process, a `touch` for each node"
+
+CONTENDERS = {
+    FLOOR: Peer("floor", "floor", 1_000_000),
+    OURS: Peer("callers", "cas_run", 1_000_000),
+    "joblib": Peer("callers", "joblib", 10_000, "joblib"),
+    "diskcache": Peer("callers", "diskcache", 10_000, "diskcache", note="no code in its keys"),
+    "redun": Peer("callers", "redun", 1_000, "redun"),
+    "mandala": Peer("callers", "mandala", 1_000, "mandala", "pymandala"),
+    "prefect": Peer("callers", "prefect", 100, "prefect", served=True),
+    "dask": Peer("callers", "dask", 10_000, "dask", phases=("cold",), note="keeps nothing"),
+    "covalent": Peer("callers", "covalent", 100, "covalent", served=True),
+    "sf-hamilton": Peer("builders", "hamilton", 1_000, "sf-hamilton", shapes=WITHOUT_SWEEP),
+    "pydra": Peer("builders", "pydra", 100, "pydra", shapes=frozenset({"chain", "grid"})),
+    "snakemake": Peer("builders", "snakemake", 100, "snakemake", shapes=WITHOUT_SWEEP, note=COMMANDS),
+    "ninja": Peer("builders", "ninja", 10_000, "ninja", shapes=WITHOUT_SWEEP, note=COMMANDS),
+    "make": Peer("builders", "make", 10_000, shapes=WITHOUT_SWEEP, note=COMMANDS),
+}
