@@ -12,6 +12,7 @@ from benchmarks import charts, comparison
 from benchmarks.harness import Options, Report, machine
 
 BENCHMARKS = {  # name: the module whose `run(options)` gives a Report; imported only when it is run
+    "engine": "benchmarks.engine",
     "fingerprint": "benchmarks.fingerprint",
     "identity": "benchmarks.identity",
     "redispatch": "benchmarks.redispatch",
