@@ -13,6 +13,7 @@ from cas_engine import keys
 from cas_engine.board import Board, with_result
 from cas_engine.calls import Call, Calls, task_of
 from cas_engine.executors import Answer, Done
+from cas_engine.graph import Labels
 from cas_engine.journal import BLOB_GONE, EVICTED, Journal
 from cas_engine.outcome import NO_DIGEST, NO_EXTRA, NodeOutcome, NodeStatus
 from cas_engine.plan import Decision, Hit, Miss, Planner, Same, Unknown, collecting_later
@@ -36,7 +37,7 @@ class Evaluation:
     def __init__(self, setting: Setting) -> None:
         self._s = setting
         self._graph = setting.graph
-        labels = setting.graph.labels()
+        labels = Labels(setting.graph)
         self._teller = Teller(setting, labels)
         self._board = Board(setting.graph, labels, self._teller.finished)
         self._journal = Journal(setting.store, setting.dispatch_id)
@@ -324,7 +325,7 @@ class Evaluation:
             electron=row.name,
             dispatch=extra.get("dispatch", self._s.dispatch_id),
         )
-        one = with_result(NodeStatus.RAN, self._reason(node, miss), miss.key, record, extra)
+        one = with_result(NodeStatus.RAN, self._reason(node, miss), miss.key, record, extra or NO_EXTRA)
         called_with = self._called_with.pop(node, None)
         by_content = None if record.is_sample else called_with
         self._journal.enter(node, one, record, done.blob, by_content, differs=differs)

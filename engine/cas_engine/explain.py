@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 from cas_engine import capsule
@@ -22,12 +23,17 @@ NEVER = "never run"
 LARGE = "(a large value)"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Baseline:
     """The earlier dispatch to compare with."""
 
     manifest: Manifest
     nodes: Sequence[NodeOutcome]
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Those of its graph."""
+        return self.manifest.graph.labels()
 
 
 class Reasons:
@@ -81,7 +87,7 @@ class Reasons:
             return NEVER
         if self._labels is None:
             self._labels = self._graph.labels()
-            self._labels_before = self._baseline.manifest.graph.labels()
+            self._labels_before = self._baseline.labels
             self._before = {counted(label): i for i, label in enumerate(self._labels_before)}
         before = self._before.get(counted(self._labels[node]))
         if before is None:

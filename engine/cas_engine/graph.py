@@ -6,6 +6,8 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import count
 from typing import Any
 
 from cas_engine.bindings import Binding, Template
@@ -156,18 +158,15 @@ class Graph:
 
     def labels(self) -> list[str]:
         """A name for each node: `train`, or `train#0`, `train#1` where there are several."""
-        slots = [row.slot for row in self.rows]
-        names = [slots[e] for e in self.electron_of]
-        total = Counter(names)
-        seen: Counter[str] = Counter()
-        labels = []
-        for name in names:
-            if total[name] == 1:
-                labels.append(name)
-            else:
-                labels.append(f"{name}#{seen[name]}")
-                seen[name] += 1
-        return labels
+        total: Counter[str] = Counter()
+        for at, calls in Counter(self.electron_of).items():
+            total[self.rows[at].slot] += calls
+        numbers = {slot: count() for slot, calls in total.items() if calls > 1}
+        named = [(row.slot, numbers.get(row.slot)) for row in self.rows]
+        return [
+            slot if number is None else f"{slot}#{next(number)}"
+            for slot, number in map(named.__getitem__, self.electron_of)
+        ]
 
     def children(self) -> list[list[int]]:
         """For each node those that hang on it."""
@@ -176,6 +175,23 @@ class Graph:
             for parent in set(self.parents_of(node)):
                 below[parent].append(node)
         return below
+
+
+class Labels(Sequence[str]):
+    """The labels of a graph's nodes, made when somebody asks for one: mostly nobody does."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    @cached_property
+    def _made(self) -> list[str]:
+        return self._graph.labels()
+
+    def __len__(self) -> int:
+        return len(self._graph)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._made[index]
 
 
 def counted(label: str) -> str:

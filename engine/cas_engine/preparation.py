@@ -76,7 +76,7 @@ class Prepared:
         """The seconds that nodes took in the dispatch that this one compares with."""
         if self.baseline is None:
             return {}
-        labels = self.baseline.manifest.graph.labels()
+        labels = self.baseline.labels
         done = (outcome.NodeStatus.HIT, outcome.NodeStatus.RAN)
         before = {
             counted(label): one.seconds
