@@ -60,6 +60,9 @@ _HOMES = {
     "cas_engine.verification": ("Trust", "Verification", "trust", "verify"),
     "cas_store.errors": ("CasRunError", "StoreError"),
 }
+# Whoever asks for these is going to trace and run: what that takes comes along, so that the first dispatch need not
+# wait for it.
+_WORK = {"Electron", "Lattice", "dispatch", "dispatch_sync", "electron", "lattice"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -125,6 +128,10 @@ def __getattr__(name: str) -> object:
     if name == "__version__":
         value: object = import_module("importlib.metadata").version("cas-run")
     elif name in _HOME_OF:
+        if name in _WORK:
+            import_module("cas_engine.dispatch")
+            import_module("cas_engine.evaluation")
+            import_module("cas_engine.sublattice")
         value = getattr(import_module(_HOME_OF[name]), name)
     else:
         message = f"module {__name__!r} has no attribute {name!r}"

@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 # What will run is loaded before the user's folder is put on the path: a queue.py of theirs is not ours.
-import cas_engine.dispatch  # noqa: F401
+import cas_engine.collection
+import cas_engine.evaluation
+import cas_engine.running
+import cas_engine.sublattice
+import cas_engine.verification  # noqa: F401
 from cas_engine.electron import Electron
 from cas_engine.errors import UsageError
 from cas_engine.lattice import Lattice

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 
-from cas_engine.collection import gc
 from cas_engine.limits import size_of
 from cas_engine.settings import setting
 from cas_store.errors import SweepUnderWay
@@ -35,6 +34,8 @@ def keep_within(store: Store, limit: int) -> None:
         held, look_at, for_limit = _ROW.unpack(row)
         held, look_at = held + came, limit if for_limit != limit else look_at
     if held > look_at:
+        from cas_engine.collection import gc
+
         try:
             held = gc(max_size=int(limit * _DOWN_TO), store=store, wait_s=0).bytes_after
         except SweepUnderWay:

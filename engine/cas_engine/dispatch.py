@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cas_engine import ledger, running
 from cas_engine.budget import budget
-from cas_engine.electron import Electron
 from cas_engine.errors import BadOption
-from cas_engine.events import Observer
-from cas_engine.executors import shared_threads
-from cas_engine.lattice import Lattice
 from cas_engine.ledger import Status
 from cas_engine.live import refuse_while_importing
 from cas_engine.location import StoreChoice, open_store
@@ -23,6 +19,10 @@ from cas_engine.result import Result, result_of
 from cas_engine.settings import setting
 from cas_store.errors import BlobMissing, RowMissing
 from cas_store.store import Store
+
+if TYPE_CHECKING:
+    from cas_engine.events import Observer
+    from cas_engine.lattice import Lattice
 
 _POLL_S = (0.01, 0.25)  # how often another process's dispatch is looked at: at first, and at last
 
@@ -170,6 +170,9 @@ def cancel(dispatch_id: str, *, store: StoreChoice = None) -> bool:
 
 def checked_lattice(lattice: object) -> Lattice[..., Any]:
     """The lattice, or BadOption saying what to decorate."""
+    from cas_engine.electron import Electron
+    from cas_engine.lattice import Lattice
+
     if isinstance(lattice, Lattice):
         return lattice
     if isinstance(lattice, Electron):
@@ -205,6 +208,8 @@ def _share(audit: float | str | None) -> float:
 
 
 def _wait_here(here: running.Running, deadline: float | None, timeout: float | None) -> None:
+    from cas_engine.executors import shared_threads
+
     try:
         with shared_threads().standing_aside():
             while not here.over.wait(0.2 if deadline is None else max(0.0, min(0.2, deadline - time.monotonic()))):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
-from cas_engine import capsule
 from cas_engine.bindings import Binding, Const, Ref
 from cas_engine.fingerprint.environment import FILE, version_of
 from cas_engine.graph import Graph, MoreTemplates, Row, counted
@@ -194,6 +193,8 @@ def changed_component(
 
 
 def _components(blob: bytes | memoryview) -> Mapping[str, tuple[str, str, str]]:
+    from cas_engine import capsule
+
     header = capsule.header(blob)
     return {c.name: (c.kind, c.digest, c.detail) for c in header.components if c.kind not in ("file", "warning")}
 

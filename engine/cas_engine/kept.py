@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from cas_engine import capsule, ledger, outcome
+from cas_engine import ledger, outcome
 from cas_engine.errors import CapsuleError, EnvironmentMismatch, UnknownDispatch
-from cas_engine.fingerprint import Fingerprinter, version_of
-from cas_engine.fingerprint.environment import MISSING
+from cas_engine.fingerprint.environment import MISSING, version_of
 from cas_engine.frames import FrameError
 from cas_engine.graph import Row
 from cas_engine.journal import EPOCH
@@ -20,6 +20,9 @@ from cas_store.digest import Digest
 from cas_store.errors import BlobDamaged, BlobMissing
 from cas_store.store import Store
 from cas_store.tables import Table
+
+if TYPE_CHECKING:
+    from cas_engine.fingerprint import Fingerprinter
 
 
 def outcomes_of(store: Store, entry: Entry) -> Sequence[NodeOutcome]:
@@ -80,6 +83,8 @@ def versions_of_absent(store: Store, before: Manifest) -> dict[Digest, dict[str,
     absent = {name: was for name, was in before.environment if was != MISSING and version_of(name) == MISSING}
     found: dict[Digest, dict[str, str]] = {}
     if absent:
+        from cas_engine.fingerprint import Fingerprinter
+
         session = Fingerprinter()
         for row in {row.code: row for row in (before.lattice, *before.graph.rows)}.values():
             versions = {name: absent[name] for name in row.packages if name in absent}
@@ -89,6 +94,8 @@ def versions_of_absent(store: Store, before: Manifest) -> dict[Digest, dict[str,
 
 
 def _loads(store: Store, row: Row, session: Fingerprinter) -> bool:
+    from cas_engine import capsule
+
     try:
         capsule.load(store.get_blob(row.capsule), session)
     except EnvironmentMismatch:

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cas_engine import capsule, codec, keys, outcome
+from cas_engine import keys, outcome
 from cas_engine.accepted import Accepted
 from cas_engine.answers import answer_again, answer_of, latest_of, load_manifest
 from cas_engine.bindings import Const, Template
-from cas_engine.electron import Electron
 from cas_engine.explain import Baseline, Reasons
-from cas_engine.fingerprint import version_of
+from cas_engine.fingerprint.environment import version_of
 from cas_engine.frames import Blob
 from cas_engine.graph import Graph, Row, counted
 from cas_engine.inputs import bind_inputs, merged_inputs
 from cas_engine.kept import kept_samples, outcomes_of, versions_of_absent
-from cas_engine.lattice import Lattice
 from cas_engine.ledger import Entry
 from cas_engine.manifest import Manifest
 from cas_engine.policy import REUSE, Policy, by_slot, check_names
@@ -28,10 +26,12 @@ from cas_engine.recorder import Recorder
 from cas_engine.records import Record
 from cas_engine.replacement import bind_inside, check_called, replacements, restored
 from cas_engine.substitution import graph_with_consts, substitute, with_consts
-from cas_engine.tracing import trace
 from cas_engine.values import content_of
 from cas_store.digest import Digest
 from cas_store.store import Store
+
+if TYPE_CHECKING:
+    from cas_engine.lattice import Lattice
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,8 @@ def prepare(
     policy: Policy = REUSE,
 ) -> Prepared | Answered:
     """A lattice of this process with its inputs. Raises UsageError, Undigestible, Unstorable, CapsuleError."""
+    from cas_engine.tracing import trace
+
     recorder, accepted = Recorder(store), Accepted(store)
     row = recorder.lattice_row(lattice)
     inputs, previews = bind_inputs(recorder, row, args, kwargs)
@@ -204,6 +206,8 @@ def _with_files_as_they_are(store: Store, recorder: Recorder, before: Manifest) 
     def fresh(const: Const) -> Const:
         if not any(path in edited for path, _ in const.files):
             return const
+        from cas_engine import codec
+
         encoded = const.encoded if const.encoded is not None else store.get_pieces(const.blob or b"")
         return recorder.const(codec.decode(encoded))
 
@@ -216,6 +220,9 @@ def _with_files_as_they_are(store: Store, recorder: Recorder, before: Manifest) 
 
 
 def _traced_again(store: Store, recorder: Recorder, row: Row, inputs: Template, replaced: Mapping[str, Row]) -> Graph:
+    from cas_engine import capsule, codec
+    from cas_engine.tracing import trace
+
     lattice = capsule.load(store.get_blob(row.capsule))
     values = [
         codec.decode(b.encoded if b.encoded is not None else pending_blob(store, recorder, b))
@@ -237,6 +244,9 @@ def pending_blob(store: Store, recorder: Recorder, const: Const) -> Blob:
 
 def as_lattice(loaded: Any) -> Lattice[..., Any]:
     """The lattice in a capsule, whether it was recorded as one, or as the electron that makes it a sublattice."""
+    from cas_engine.electron import Electron
+    from cas_engine.lattice import Lattice
+
     while isinstance(loaded, Electron):
         loaded = loaded.fn
     if not isinstance(loaded, Lattice):

@@ -6,8 +6,6 @@ import io
 import pickle
 from typing import Any
 
-from cas_engine import codec
-from cas_engine.definitions import Definition, ValueUnpickler
 from cas_engine.frames import Frame, Kind, kind_of, take_apart
 
 _WIDTH = 60
@@ -27,6 +25,8 @@ def preview(value: object) -> str:
 def preview_encoded(encoded: bytes) -> str:
     """The same for a stored value, as far as it can be told without loading the user's classes."""
     if kind_of(encoded) < Kind.PICKLE:
+        from cas_engine import codec
+
         return preview(codec.decode(encoded))
     try:
         frame = take_apart(encoded)
@@ -43,11 +43,15 @@ class _Plain(pickle.Unpickler):
         self._sections = frame.sections
 
     def find_class(self, module: str, name: str) -> Any:
+        from cas_engine.definitions import ValueUnpickler
+
         if (module, name) == (ValueUnpickler.__module__, ValueUnpickler.recall.__qualname__):
             return self._recalled
         raise pickle.UnpicklingError(f"{module}.{name} is not a builtin")
 
     def _recalled(self, number: int) -> Any:
+        from cas_engine.definitions import Definition
+
         definition = Definition.from_bytes(self._sections[number])
         name = definition.name.qualname.rpartition(".")[2]
         kind = type(name, (_StandIn,), {})

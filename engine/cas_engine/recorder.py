@@ -6,28 +6,27 @@ import inspect
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from cas_engine import capsule, codec
 from cas_engine.bindings import Const
-from cas_engine.changeable import exposure_of
-from cas_engine.electron import Electron
 from cas_engine.errors import Undigestible
-from cas_engine.fingerprint import Fingerprint, Fingerprinter
 from cas_engine.frames import Encoded
 from cas_engine.graph import Reached, Row
-from cas_engine.image import Image
-from cas_engine.lattice import Lattice
-from cas_engine.oddities import lock_kind
 from cas_engine.omission import Step, replaced_part
 from cas_engine.signatures import signature_of
-from cas_engine.unchanged import LiveCode
 from cas_engine.values import FileContent, files_met
 from cas_store.digest import Digest, digest_of
 from cas_store.errors import BlobMissing
 from cas_store.store import Store
 from cas_store.tables import Table
 from cas_store.writes import Need, Put, PutBlob, Write
+
+if TYPE_CHECKING:
+    from cas_engine.electron import Electron
+    from cas_engine.fingerprint import Fingerprint, Fingerprinter
+    from cas_engine.lattice import Lattice
+    from cas_engine.unchanged import LiveCode
 
 _INLINE_LIMIT = 1024  # bytes; larger constants are blobs of their own
 _SCALARS = frozenset([int, float, str, bool, bytes, type(None)])
@@ -38,7 +37,6 @@ class Recorder:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.session = Fingerprinter()
         self.writes: list[Write] = []
         self.live: dict[Digest, LiveCode] = {}  # by capsule
         self.executors: dict[str, Executor] = {}
@@ -48,10 +46,19 @@ class Recorder:
         self._blobs: set[Digest] = set()
         self._counted_on: dict[Digest, Callable[[], bytes]] = {}  # capsules found there, and how to make them again
 
+    @cached_property
+    def session(self) -> Fingerprinter:
+        """What code and values are, looked at once; made when asked for, as an unchanged redispatch looks at none."""
+        from cas_engine.fingerprint import Fingerprinter
+
+        return Fingerprinter()
+
     # Surroundings of a trace --------------------------------------------------------------------------------
 
     def row(self, electron: Electron[..., Any]) -> Row:
         """The row of an electron. Raises CapsuleError, Undigestible."""
+        from cas_engine.lattice import Lattice
+
         options = electron.options
         fn = electron.fn
         inner = fn.fn if isinstance(fn, Lattice) else fn
@@ -76,6 +83,8 @@ class Recorder:
 
     def const(self, value: object) -> Const:
         """A value by digest, its bytes kept. Raises Undigestible, Unstorable."""
+        from cas_engine import codec
+
         if type(value) in _SCALARS:  # which name no files
             return self._const(self.session.digest_value(value), codec.encode(value), ())
         with files_met() as met:
@@ -85,6 +94,8 @@ class Recorder:
 
     def partly(self, value: object, leave_out: Sequence[tuple[Step, ...]]) -> Const:
         """As `const`, its digest without what lies at these paths; of a lock there, a new one is as good."""
+        from cas_engine import codec
+
         counted, stored = value, value
         for path in leave_out:
             counted = replaced_part(counted, path, lambda _: None)
@@ -96,6 +107,8 @@ class Recorder:
 
     def unkeyed(self, value: object) -> Const:
         """A value that no key counts: by its bytes; of a lock, a new one is as good. Raises Unstorable."""
+        from cas_engine import codec
+
         encoded = codec.encode(_storable(value), self.session)
         return self._const(digest_of(b"unkeyed\0", *encoded.pieces, *encoded.parts), encoded, ())
 
@@ -166,6 +179,8 @@ class Recorder:
         self, fn: Callable[..., Any], name: str, fingerprint: Fingerprint, depends_on: Sequence[object] = ()
     ) -> Digest:
         """The capsule's blob, packed once for each distinct code."""
+        from cas_engine import capsule
+
         module, qualname = getattr(fn, "__module__", None), getattr(fn, "__qualname__", None)
         about = json.dumps([name, module, qualname, list(fingerprint.packages)]).encode()
         key = digest_of(b"capsule\0" + fingerprint.code + about)
@@ -182,6 +197,9 @@ class Recorder:
         return digest
 
     def _live_code(self, fn: Callable[..., Any]) -> LiveCode:
+        from cas_engine.changeable import exposure_of
+        from cas_engine.unchanged import LiveCode
+
         recorded = self.session.of(fn)
         return LiveCode(fn, recorded, exposure_of(fn, recorded, self.session))
 
@@ -201,6 +219,8 @@ class Recorder:
 
 
 def _storable(value: object) -> object:
+    from cas_engine.oddities import lock_kind
+
     lock = lock_kind(value)
     return value if lock is None else _FreshLock(lock)
 
@@ -212,6 +232,8 @@ class _FreshLock:
         self._kind = kind
 
     def __reduce__(self) -> tuple[object, ...]:
+        from cas_engine.image import Image
+
         return Image.fresh, (self._kind,)
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cas_engine import ledger
 from cas_engine.answers import load_manifest
-from cas_engine.electron import Electron, as_electron
 from cas_engine.errors import AmbiguousElectron, BadOption, UnknownDispatch, UnknownElectron
 from cas_engine.graph import Graph, Row, in_force
 from cas_engine.kept import outcomes_of
@@ -20,6 +19,9 @@ from cas_engine.recorder import Recorder
 from cas_engine.substitution import DefaultOf, substitute
 from cas_store.errors import BlobDamaged, BlobMissing
 from cas_store.store import Store
+
+if TYPE_CHECKING:
+    from cas_engine.electron import Electron
 
 
 def replacements(
@@ -49,6 +51,8 @@ def replacements(
             raise BadOption(
                 f"replace_electrons: what is given for `{name}` is a {type(fn).__name__}\n  -> give a function"
             )
+        from cas_engine.electron import Electron, as_electron
+
         electron = as_electron(fn)
         row = replace(recorder.row(electron), slot=slot)
         old = [r for r in rows if r.slot == slot]

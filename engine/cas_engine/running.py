@@ -13,26 +13,27 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cas_engine import budget, codec, executors, files, ledger, outcome, verification
+from cas_engine import budget, files, ledger, outcome
 from cas_engine import manifest as manifests
 from cas_engine.answers import epoch, latest_key
 from cas_engine.bindings import Const, follow, refs_in
 from cas_engine.errors import UnknownDispatch
-from cas_engine.evaluation import Evaluation
 from cas_engine.events import Audited, Finished, Observer, Planned
 from cas_engine.graph import Graph, Row
 from cas_engine.ledger import Entry, Status
 from cas_engine.options import ExecutorChoice
 from cas_engine.outcome import NodeOutcome, NodeStatus
 from cas_engine.preparation import Answered, Prepared
-from cas_engine.setting import Setting
-from cas_engine.sublattice import Sublattices
 from cas_store.errors import BlobMissing, CasRunError, RowMissing
 from cas_store.store import Store
 from cas_store.tables import Table
 from cas_store.writes import Delete, Need, NeedRow, Put, PutBlob, Write
+
+if TYPE_CHECKING:
+    from cas_engine import executors
+    from cas_engine.evaluation import Evaluation
 
 _SIGNAL_S = 0.2  # how often to look whether another process asked to cancel
 
@@ -107,8 +108,13 @@ def start(
         entry = _answer(store, prepared, observer)
         if not audit:
             return entry.id
+        from cas_engine import verification  # noqa: F401 - as below
+
         running = _register(Running(store, entry, CancelFlag(store, entry.id)))
     else:
+        # Here, not in the thread: before anything of the user's runs.
+        from cas_engine import evaluation, sublattice  # noqa: F401
+
         running = begin(store, prepared, outer="", cancel=None)
 
     def work() -> None:
@@ -130,6 +136,8 @@ def start(
 
 
 def _audit(running: Running, share: float, observer: Observer | None) -> None:
+    from cas_engine import verification
+
     try:
         checks = verification.audit(running.store, running.entry.id, share)
     except CasRunError as problem:
@@ -194,6 +202,10 @@ def carry_out(
     running: Running, prepared: Prepared, executor: ExecutorChoice, observer: Observer | None
 ) -> list[NodeOutcome]:
     """Evaluate a dispatch that has begun, and write down what came of it."""
+    from cas_engine.evaluation import Evaluation
+    from cas_engine.setting import Setting
+    from cas_engine.sublattice import Sublattices
+
     store, entry = running.store, running.entry
 
     def evaluate_inner(inside: Prepared, begun: Callable[[str], None]) -> tuple[Entry, list[NodeOutcome]]:
@@ -301,6 +313,8 @@ def _verdict(nodes: Sequence[NodeOutcome], prepared: Prepared, *, cancelled: boo
 
 def _missing_part(store: Store, graph: Graph, nodes: Sequence[NodeOutcome]) -> str:
     """What the lattice returns of a result, and the result does not have; "" if all is there."""
+    from cas_engine import codec
+
     values: dict[int, Any] = {}
 
     def load(const: Const) -> Any:
@@ -354,6 +368,8 @@ def _answer(store: Store, answered: Answered, observer: Observer | None) -> Entr
 
 def _runners(prepared: Prepared, executor: ExecutorChoice) -> Callable[[Row], executors.Runner]:
     """The runner of each electron: what it says itself, else the dispatch, else the lattice, else threads."""
+    from cas_engine import executors
+
     made: dict[Any, executors.Runner] = {}
     lattice_choice = prepared.manifest.lattice.executor
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,7 +30,9 @@ def seed() -> int:
             "ct.seed() is called in an electron that does not say that it draws\n"
             "  -> decorate it with @ct.electron(stochastic=True), or seed with a number of your own"
         )
-    return secrets.randbits(64) if value == OUTSIDE else value
+    if value != OUTSIDE:
+        return value
+    return int.from_bytes(os.urandom(8), "big")
 
 
 def seed_of(key: Digest, draw: int) -> int:
