@@ -47,7 +47,7 @@ READING_ORDER = {
             settings location ledger accepted journal kept previews explain recorder
             answers references inputs replacement preparation limits pins survey collection usage budget
             seeding ownership worker executors events setting telling calls evaluation sublattice result verification
-            running dispatch planning amounts history comparison explanation acceptance statistics
+            running dispatch planning amounts history difference comparison explanation acceptance statistics
             bundling bundled unbundling doctor
         """,
         "cas_run": """

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from cas_engine.acceptance import Acceptance, accept, acceptances, withdraw
     from cas_engine.bundling import Exported, export_dispatches
     from cas_engine.collection import Collected, gc
+    from cas_engine.difference import Diff, diff
     from cas_engine.dispatch import cancel, dispatch, dispatch_sync, get_result, redispatch
     from cas_engine.electron import Electron, electron
     from cas_engine.errors import DispatchFailed, NotFound, UsageError
     from cas_engine.explanation import Explanation, explain
-    from cas_engine.history import Diff, diff, list_dispatches, remove, resolve_id
+    from cas_engine.history import list_dispatches, remove, resolve_id
     from cas_engine.lattice import Lattice, lattice
     from cas_engine.ledger import Status
     from cas_engine.location import open_store
@@ -40,11 +41,12 @@ _HOMES = {
     "cas_engine.acceptance": ("Acceptance", "accept", "acceptances", "withdraw"),
     "cas_engine.bundling": ("Exported", "export_dispatches"),
     "cas_engine.collection": ("Collected", "gc"),
+    "cas_engine.difference": ("Diff", "diff"),
     "cas_engine.dispatch": ("cancel", "dispatch", "dispatch_sync", "get_result", "redispatch"),
     "cas_engine.electron": ("Electron", "electron"),
     "cas_engine.errors": ("DispatchFailed", "NotFound", "UsageError"),
     "cas_engine.explanation": ("Explanation", "explain"),
-    "cas_engine.history": ("Diff", "diff", "list_dispatches", "remove", "resolve_id"),
+    "cas_engine.history": ("list_dispatches", "remove", "resolve_id"),
     "cas_engine.lattice": ("Lattice", "lattice"),
     "cas_engine.ledger": ("Status",),
     "cas_engine.location": ("open_store",),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from cas_engine.acceptance import Acceptance
     from cas_engine.bundling import Exported, Told
     from cas_engine.collection import Collected
+    from cas_engine.difference import Diff
     from cas_engine.events import Observer
     from cas_engine.explanation import Explanation
-    from cas_engine.history import Diff
     from cas_engine.lattice import Lattice
     from cas_engine.planning import Plan
     from cas_engine.result import Result
@@ -27,25 +27,22 @@ if TYPE_CHECKING:
     from cas_store.store import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Edits:
+class Edits(NamedTuple):
     """How a redispatch differs from its parent, apart from the inputs."""
 
-    replace: Mapping[str, Callable[..., object]] = field(default_factory=dict)
+    replace: Mapping[str, Callable[..., object]] = MappingProxyType({})
     reuse: bool = True
     recompute: str | list[str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """The inputs, bound."""
 
     args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class How:
+class How(NamedTuple):
     """Where electrons run that do not say so themselves, and the share of the hits that is checked."""
 
     executor: str | None = None
@@ -53,8 +50,7 @@ class How:
     reuse: bool = True  # of a lattice that is dispatched; of a redispatch its edits say so
 
 
-@dataclass(frozen=True, slots=True)
-class Collection:
+class Collection(NamedTuple):
     """What `gc` is to bring about."""
 
     max_size: str | None = None
@@ -175,7 +171,7 @@ class Local:
         return make(*call.args, **call.kwargs)
 
     def diff(self, one: str, other: str) -> Diff:
-        from cas_engine.history import diff
+        from cas_engine.difference import diff
 
         return diff(one, other, store=self.store)
 

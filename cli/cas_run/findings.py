@@ -13,8 +13,8 @@ from cas_run.table import Column, lines_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cas_engine.difference import Diff, NodeDiff
     from cas_engine.doctor import Diagnosis
-    from cas_engine.history import Diff, NodeDiff
     from cas_engine.result import Result
     from cas_engine.verification import Verification
     from cas_run.table import Cell

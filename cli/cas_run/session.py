@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 from cas_run.exits import Exit
@@ -42,6 +43,8 @@ class Session:
         from cas_run.backend import Local
 
         backend = Local(self.store, create=create)
+        # What is loaded by now stays to the end: no collection, that at the exit least of all, need look through it.
+        gc.freeze()
         if backend.store not in self.opened:
             self.opened.append(backend.store)
         return backend

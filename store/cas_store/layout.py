@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cas_store.errors import StoreDamaged, StoreTooNew
 
@@ -21,8 +21,7 @@ IDENTITY_KEY = b"\x00store"  # in META: the content of STORE, so that an emptied
 _ID_SIZE = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """The places in one store folder."""
 
     root: Path

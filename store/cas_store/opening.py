@@ -7,8 +7,8 @@ import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import lmdb
 
@@ -27,8 +27,7 @@ _FIRST_PAGES = 3 * mmap.PAGESIZE  # what LMDB writes before it first syncs
 _LEFT_ALONE = "  -> choose another folder, with --store or CAS_RUN_STORE"
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A store folder that was found in order."""
 
     layout: Layout

@@ -11,7 +11,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cas_store.tables import KEY_LIMIT
 
@@ -39,8 +39,7 @@ class PageFault(Exception):
     """A page does not hold what it has to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(NamedTuple):
     """The root of one tree, and what is said to be in it."""
 
     page_size: int  # only in the first of a meta page's two
@@ -58,8 +57,7 @@ class Tree:
         return self.root == _NO_PAGE
 
 
-@dataclass(frozen=True, slots=True)
-class Meta:
+class Meta(NamedTuple):
     """One of the two headers: the roots of the trees as of one transaction."""
 
     slot: int
@@ -69,8 +67,7 @@ class Meta:
     transaction: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """What is wrong with the structure, and on which page."""
 
     page: int

@@ -6,8 +6,8 @@ import json
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import lmdb
 
@@ -18,8 +18,7 @@ from cas_store.layout import Layout
 from cas_store.rows import Seal
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(NamedTuple):
     """One damaged row or blob that was found by reading. ``kept`` is None when it could not be moved away."""
 
     table: str

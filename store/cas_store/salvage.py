@@ -11,7 +11,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cas_store.database import Database
@@ -144,7 +144,7 @@ def _best_of(file: DataFile) -> tuple[Walk, bool]:
     tried = []
     for meta in file.likely_metas():
         for last_page in (meta.last_page, file.size // file.page_size - 1):
-            walk = Walk(file, replace(meta, last_page=last_page), leaves=False)
+            walk = Walk(file, meta._replace(last_page=last_page), leaves=False)
             for _ in walk.run():
                 pass
             is_usable = (walk.are_tables_whole and not misnamed(walk)) or walk.is_free_list_whole
