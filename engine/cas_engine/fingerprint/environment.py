@@ -11,6 +11,7 @@ import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
+from cas_engine.fingerprint.versions import installed_version
 from cas_engine.values import content_of
 from cas_store.digest import digest_of
 
@@ -42,12 +43,7 @@ def _file_version(path: str) -> str:
 def _version_of(package: str) -> str:
     if package == "python":
         return platform.python_version()
-    import importlib.metadata
-
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return _content_version(package)
+    return installed_version(package) or _content_version(package)
 
 
 def effective(code: bytes, packages: Sequence[str]) -> bytes:
