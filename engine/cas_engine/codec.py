@@ -15,9 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from cas_engine.deep import InsideOut, is_too_deep
-from cas_engine.definitions import ValuePickler, ValueUnpickler, missing_import
 from cas_engine.errors import Unstorable
-from cas_engine.fingerprint import Fingerprinter
 from cas_engine.frames import PREFIX_SIZE, Blob, Encoded, Frame, FrameError, Kind, build, kind_of, prefix, take_apart
 from cas_engine.importing import Unpickler
 from cas_engine.live import Session
@@ -114,6 +112,8 @@ def _pickled(value: object, session: Session | None) -> Encoded:
 
 
 def _written(value: object, session: Session | None) -> Encoded:
+    from cas_engine.definitions import ValuePickler  # late: a result that is read needs no pickler, nor all below it
+
     buffers: list[memoryview] = []
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
@@ -135,6 +135,8 @@ def _written(value: object, session: Session | None) -> Encoded:
 
 
 def _try(value: object, session: Session | None) -> None:
+    from cas_engine.definitions import ValuePickler
+
     ValuePickler(io.BytesIO(), lambda _: False, session).dump(value)
 
 
@@ -143,7 +145,11 @@ def _unpickled(frame: Frame, session: Session | None) -> Any:
     if frame.kind is Kind.PICKLE:
         return _loaded(frame.stream, buffers, (), None)
     if frame.kind is Kind.LINKED:
-        return _loaded(frame.stream, buffers, frame.sections, session or Fingerprinter())
+        if session is None:
+            from cas_engine.fingerprint import Fingerprinter
+
+            session = Fingerprinter()
+        return _loaded(frame.stream, buffers, frame.sections, session)
     raise FrameError("a blob holds recorded code where a value was expected\n  -> run again")
 
 
@@ -153,6 +159,10 @@ def _loaded(
     try:
         if session is None:
             return Unpickler(io.BytesIO(stream), buffers=buffers).load()
+        from cas_engine.definitions import ValueUnpickler
+
         return ValueUnpickler(io.BytesIO(stream), buffers, sections, session).load()
     except ImportError as error:
+        from cas_engine.definitions import missing_import
+
         raise missing_import(error, "a stored value", {}) from error
