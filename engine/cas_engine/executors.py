@@ -57,7 +57,7 @@ class Job:
 
 def called(task: Task, fetch: Fetch, code: Code) -> Reply:
     """The reply to a call of this code, with what is to be said about it."""
-    reply, warning = calling(code, lambda function: run(task, fetch, lambda: function(fetch(task.capsule)[0])))
+    reply, warning = calling(code, lambda function: run(task, fetch, lambda: function(lambda: fetch(task.capsule)[0])))
     return replace(reply, warning=warning) if warning and isinstance(reply, Returned) else reply
 
 

@@ -103,7 +103,7 @@ class Sublattices:
         def traced(
             function: FunctionOf,
         ) -> tuple[Recorder, Template, tuple[tuple[str, str], ...], set[FileContent], Graph]:
-            lattice = as_lattice(function(blob))
+            lattice = as_lattice(function(lambda: blob))
             recorder = Recorder(self._store)
             inputs, previews = bind_inputs(recorder, row, args, kwargs)
             recorder.live.update(self._prepared.recorder.live)

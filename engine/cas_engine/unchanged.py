@@ -28,13 +28,14 @@ _AGAIN = 4  # times that a call is made at most
 
 
 Result = TypeVar("Result")
-FunctionOf = Callable[["bytes | memoryview"], Callable[..., Any]]  # of a capsule
+Blob = Callable[[], "bytes | memoryview"]  # gives a capsule, read only if it has to be: most calls need none
+FunctionOf = Callable[[Blob], Callable[..., Any]]
 
 
 class Loan(Protocol):
     """The function for one call."""
 
-    def function(self, blob: bytes | memoryview) -> Callable[..., Any]:
+    def function(self, blob: Blob) -> Callable[..., Any]:
         """The function. Raises CapsuleError, EnvironmentMismatch."""
 
     def end(self) -> tuple[str, ...] | None:
@@ -92,10 +93,10 @@ class LiveCode:
         """For one call."""
         return _LiveLoan(self)
 
-    def live_function(self, blob: bytes | memoryview) -> Callable[..., Any] | None:
+    def live_function(self, blob: Blob) -> Callable[..., Any] | None:
         """The function if it is what was recorded, and stays so."""
         if self._can_be_recorded is None and not self._reaches_nothing:
-            can_be = not capsule.header(blob).fault
+            can_be = not capsule.header(blob()).fault
             if can_be and self._exposure.can_change:
                 can_be = self._by_value.is_faithful(blob, self._recorded.code)
                 self._is_live = self._is_live and not can_be
@@ -148,7 +149,7 @@ class _LiveLoan:
         self._by_value: Loan | None = None
         self._is_used = False
 
-    def function(self, blob: bytes | memoryview) -> Callable[..., Any]:
+    def function(self, blob: Blob) -> Callable[..., Any]:
         found = self._code.live_function(blob)
         if found is None:
             self._by_value = self._code.by_value()
@@ -177,22 +178,23 @@ class RecordedCode:
         """For one call."""
         return _Lent(self)
 
-    def take(self, blob: bytes | memoryview) -> tuple[Lending, Loaded]:
+    def take(self, blob: Blob) -> tuple[Lending, Loaded]:
         """A load of the function. Raises CapsuleError, EnvironmentMismatch."""
         lending = self._lending_of(blob)
         return lending, lending.take()
 
-    def is_faithful(self, blob: bytes | memoryview, code: bytes) -> bool:
+    def is_faithful(self, blob: Blob, code: bytes) -> bool:
         """Whether the function by value is what has this fingerprint."""
         try:
             return self._lending_of(blob).is_faithful(code)
         except (CapsuleError, EnvironmentMismatch):
             return False
 
-    def _lending_of(self, blob: bytes | memoryview) -> Lending:
+    def _lending_of(self, blob: Blob) -> Lending:
         with self._lock:
             if self._lending is None:
-                self._lending = Lending(lambda: _by_value(blob)) if self._is_by_value else _best(blob)
+                there = blob()
+                self._lending = Lending(lambda: _by_value(there)) if self._is_by_value else _best(there)
         return self._lending
 
 
@@ -202,7 +204,7 @@ class _Lent:
         self._taken: tuple[Lending, Loaded] | None = None
         self._use = ExitStack()
 
-    def function(self, blob: bytes | memoryview) -> Callable[..., Any]:
+    def function(self, blob: Blob) -> Callable[..., Any]:
         _, loaded = self._taken = self._code.take(blob)
         self._use.enter_context(loaded.in_use())
         return loaded.function

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import types
 from collections.abc import Sequence
+from functools import cached_property
 
 from cas_engine.fingerprint.callables import BY_TYPE, describe_if_named, describe_marked, describe_ufunc
 from cas_engine.fingerprint.classes import describe_class
@@ -37,10 +38,14 @@ class Fingerprinter:
 
     def __init__(self, tables: KnownTables | None = None) -> None:
         """`tables`: what other sessions with the same one found out need not be found out again."""
-        self._reach = Reach(_DESCRIBERS, describe_class, _describe_other, tables)
+        self._tables = tables
         self._known: dict[int, tuple[object, Fingerprint]] = {}
         self._lock = threading.RLock()
-        self._digester = Digester(self._code_in_argument)
+
+    @cached_property
+    def _reach(self) -> Reach:
+        # Not before code is met: each call has sessions, most meet none, and this is cycles for Python to collect.
+        return Reach(_DESCRIBERS, describe_class, _describe_other, self._tables)
 
     def of(self, fn: object, depends_on: Sequence[object] = ()) -> Fingerprint:
         """The fingerprint of a function, class, module, electron, or any other callable."""
@@ -55,7 +60,7 @@ class Fingerprinter:
 
     def digest_value(self, value: object, where: str = "") -> bytes:
         """The digest of an electron's argument; code in it counts with its packages. Raises Undigestible."""
-        return self._digester.digest(value, where)
+        return Digester(self._code_in_argument).digest(value, where)
 
     def sources(self, fp: Fingerprint, fn: object, depends_on: Sequence[object] = ()) -> dict[str, str]:
         """The source text of each piece of code in `fp`, by name, where the text is at hand and is that of the code."""
