@@ -17,6 +17,7 @@ BENCHMARKS = {  # name: the module whose `run(options)` gives a Report; imported
     "identity": "benchmarks.identity",
     "redispatch": "benchmarks.redispatch",
     "shapes": "benchmarks.shapes",
+    "start": "benchmarks.start",
     "store": "benchmarks.store",
 }
 

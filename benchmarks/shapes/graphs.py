@@ -71,20 +71,20 @@ def program(shape: str, task: Task) -> Main:
 
 
 def load() -> Any:
-    from sklearn.datasets import load_breast_cancer  # noqa: PLC0415 - the other shapes do without
+    from sklearn.datasets import load_breast_cancer
 
     return load_breast_cancer(return_X_y=True)
 
 
 def split(table: Any) -> Any:
-    from sklearn.model_selection import train_test_split  # noqa: PLC0415
+    from sklearn.model_selection import train_test_split
 
     features, labels = table
     return train_test_split(features, labels, test_size=0.3, random_state=0, stratify=labels)
 
 
 def scale(parts: Any) -> Any:
-    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
+    from sklearn.preprocessing import StandardScaler
 
     known, test, known_labels, test_labels = parts
     scaler = StandardScaler().fit(known)
@@ -92,7 +92,7 @@ def scale(parts: Any) -> Any:
 
 
 def train(parts: Any, penalty: float, gamma: float) -> Any:
-    from sklearn.svm import SVC  # noqa: PLC0415
+    from sklearn.svm import SVC
 
     known, _, labels, _ = parts
     return SVC(C=penalty, gamma=gamma / known.shape[1]).fit(known, labels)

@@ -53,6 +53,12 @@ class Recorder:
 
         return Fingerprinter()
 
+    @cached_property
+    def _encode(self) -> Callable[..., Encoded]:
+        from cas_engine.codec import encode
+
+        return encode
+
     # Surroundings of a trace --------------------------------------------------------------------------------
 
     def row(self, electron: Electron[..., Any]) -> Row:
@@ -83,19 +89,15 @@ class Recorder:
 
     def const(self, value: object) -> Const:
         """A value by digest, its bytes kept. Raises Undigestible, Unstorable."""
-        from cas_engine import codec
-
         if type(value) in _SCALARS:  # which name no files
-            return self._const(self.session.digest_value(value), codec.encode(value), ())
+            return self._const(self.session.digest_value(value), self._encode(value), ())
         with files_met() as met:
             digest = self.session.digest_value(value)
         self.files.update(met)
-        return self._const(digest, codec.encode(value, self.session), tuple(met))
+        return self._const(digest, self._encode(value, self.session), tuple(met))
 
     def partly(self, value: object, leave_out: Sequence[tuple[Step, ...]]) -> Const:
         """As `const`, its digest without what lies at these paths; of a lock there, a new one is as good."""
-        from cas_engine import codec
-
         counted, stored = value, value
         for path in leave_out:
             counted = replaced_part(counted, path, lambda _: None)
@@ -103,13 +105,11 @@ class Recorder:
         with files_met() as met:
             digest = self.session.digest_value(counted)
         self.files.update(met)
-        return self._const(digest, codec.encode(stored, self.session), tuple(met))
+        return self._const(digest, self._encode(stored, self.session), tuple(met))
 
     def unkeyed(self, value: object) -> Const:
         """A value that no key counts: by its bytes; of a lock, a new one is as good. Raises Unstorable."""
-        from cas_engine import codec
-
-        encoded = codec.encode(_storable(value), self.session)
+        encoded = self._encode(_storable(value), self.session)
         return self._const(digest_of(b"unkeyed\0", *encoded.pieces, *encoded.parts), encoded, ())
 
     def default(self, electron: Electron[..., Any], parameter: str) -> Digest | None:

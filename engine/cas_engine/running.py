@@ -20,7 +20,6 @@ from cas_engine import manifest as manifests
 from cas_engine.answers import epoch, latest_key
 from cas_engine.bindings import Const, follow, refs_in
 from cas_engine.errors import UnknownDispatch
-from cas_engine.events import Audited, Finished, Observer, Planned
 from cas_engine.graph import Graph, Row
 from cas_engine.ledger import Entry, Status
 from cas_engine.options import ExecutorChoice
@@ -34,6 +33,7 @@ from cas_store.writes import Delete, Need, NeedRow, Put, PutBlob, Write
 if TYPE_CHECKING:
     from cas_engine import executors
     from cas_engine.evaluation import Evaluation
+    from cas_engine.events import Observer
 
 _SIGNAL_S = 0.2  # how often to look whether another process asked to cancel
 
@@ -144,6 +144,8 @@ def _audit(running: Running, share: float, observer: Observer | None) -> None:
         running.problem = problem
         return
     if observer is not None:
+        from cas_engine.events import Audited
+
         different = tuple(check.label for check in checks if check.verdict == "different")
         observer(Audited(running.entry.id, len(checks), different))
 
@@ -255,6 +257,8 @@ def carry_out(
         with suppress(CasRunError):  # else it goes with the process
             running.evaluation.let_go()
     if observer is not None:
+        from cas_engine.events import Finished
+
         observer(Finished(entry.id, status.value))
     return nodes
 
@@ -361,6 +365,8 @@ def _answer(store: Store, answered: Answered, observer: Observer | None) -> Entr
     results = [Need(bytes.fromhex(blob)) for blob in by.outputs]
     store.commit([history, *results, *ledger.put(entry), latest])
     if observer is not None:
+        from cas_engine.events import Finished, Planned
+
         observer(Planned(entry.id, entry.lattice, n, n, 0.0))
         observer(Finished(entry.id, entry.status.value))
     return entry

@@ -33,7 +33,6 @@ HEAVY = {
     "random",
     "rich",
     "socket",
-    "subprocess",
     "tempfile",
     "zipfile",
 }
