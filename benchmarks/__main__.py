@@ -48,8 +48,17 @@ def main() -> int:
     )
     parser.add_argument("--lanes", type=int, default=2, help="projects of the corpus side by side (default 2)")
     parser.add_argument("--seconds", type=float, default=300.0, help="the most that one peer may take (default 300)")
+    parser.add_argument("--nodes", type=int, default=100_000, help="of the largest graph (default 100,000)")
+    parser.add_argument("--rounds", type=int, default=5, help="of each graph, at most (default 5)")
     asked = parser.parse_args()
-    options = Options(quick=asked.quick, peers=asked.peers, lanes=asked.lanes, seconds_each=asked.seconds)
+    options = Options(
+        quick=asked.quick,
+        peers=asked.peers,
+        lanes=asked.lanes,
+        seconds_each=asked.seconds,
+        nodes=asked.nodes,
+        rounds=asked.rounds,
+    )
     earlier = json.loads(asked.compare.read_text(encoding="utf-8")) if asked.compare else None
     here = machine()
     print(", ".join(f"{name} {value}" for name, value in here.items()))

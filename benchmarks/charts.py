@@ -23,7 +23,7 @@ def draw(found: Mapping[str, Any], machine: Mapping[str, Any], folder: Path) -> 
     folder.mkdir(parents=True, exist_ok=True)
     written, page = [], [HEAD, caption(machine)]
     for name, rows in parts(found):
-        panels = panels_of(rows)
+        panels = panels_of([row for row in rows if row["unit"] == rows[0]["unit"]])
         if not panels:
             continue
         file = folder / f"{name.replace(' ', '-').replace(',', '')}.svg"

@@ -19,6 +19,8 @@ class Options:
     peers: str = ""  # names with commas, or `all`; empty: none
     lanes: int = 2  # cases of the corpus side by side
     seconds_each: float = 300.0  # for one contender; what is not played by then is left out, and the share told
+    nodes: int = 100_000  # of the largest graph
+    rounds: int = 5  # at most
     say: Callable[[str], None] = field(default=lambda line: print(line, flush=True))
 
 

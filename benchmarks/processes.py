@@ -38,9 +38,9 @@ def ask(
     try:
         ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=seconds)
     except subprocess.TimeoutExpired:
-        raise RuntimeError(f"{script.name} {' '.join(map(str, words))} took more than {seconds:.0f} s") from None
+        raise RuntimeError(f"{script.name} took more than {seconds:.0f} s") from None
     if ended.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed: {ended.stderr.strip().rpartition(chr(10))[2]}")
+        raise RuntimeError(f"{script.name} failed: {ended.stderr.strip().rpartition(chr(10))[2]}")
     return json.loads(ended.stdout.splitlines()[-1])
 
 

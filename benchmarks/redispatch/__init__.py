@@ -39,10 +39,9 @@ def _figures(size: int, what: str, told: list[dict[str, Any]], limit: float, rea
     history, peak = (spread([one[each] for one in told])[0] for each in ("history", "peak"))
     read = "the store opened and one row read"
     return [
-        Figure(f"{size:,} nodes, {name}", "ms", seconds * 1e3, limit * 1e3, read, reach, p90 * 1e3, most * 1e3),
-        Figure("  processor", "ms", cpu * 1e3),
-        Figure("  manifest and outcome written", "kB", history / 1e3),
-        Figure("  peak memory", "MB", peak / 1e6),
+        Figure(name, "ms", seconds * 1e3, limit * 1e3, read, reach, p90 * 1e3, most * 1e3, cpu=cpu * 1e3, nodes=size),
+        Figure("  manifest and outcome written", "kB", history / 1e3, nodes=size),
+        Figure("  peak memory", "MB", peak / 1e6, nodes=size),
     ]
 
 

@@ -32,6 +32,7 @@ class Taken:
 
     answers: dict[tuple[str, str, int, str], list[dict[str, Any]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    took: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)  # the largest: nodes, seconds a round
     failed: set[tuple[str, str]] = field(default_factory=set)  # contender and shape: larger ones are not tried
 
 
@@ -41,7 +42,9 @@ def sizes(options: Options) -> Iterator[tuple[str, int]]:
         yield from ((shape, 1_000) for shape in PARENTS)
         yield from (("chain", 10_000), ("sweep", 24))
         return
-    for size, small in ((100, 24), (1_000, 104), (10_000, 504), (100_000, 0)):
+    for size, small in ((100, 24), (1_000, 104), (10_000, 504), (100_000, 0), (1_000_000, 0)):
+        if size > options.nodes:
+            return
         yield from ((shape, size) for shape in PARENTS)
         if small:
             yield "sweep", small
@@ -51,10 +54,17 @@ def run(options: Options) -> Report:
     taken = Taken()
     with ExitStack() as stack:
         around, versions = contenders(options, stack, taken.notes)
-        for shape, size in sizes(options):
-            some = [name for name in around if size <= CONTENDERS[name].most and shape in CONTENDERS[name].shapes]
-            rounds(shape, size, some, around, options, taken)
-            options.say(progress(shape, size, taken))
+        try:
+            for shape, size in sizes(options):
+                some = [
+                    name
+                    for name in around
+                    if shape in CONTENDERS[name].shapes and not too_long(name, shape, size, options, taken)
+                ]
+                rounds(shape, size, some, around, options, taken)
+                options.say(progress(shape, size, taken))
+        except KeyboardInterrupt:
+            taken.notes.append("interrupted: larger graphs, and some rounds, are missing")
     found: dict[str, Any] = {phase: figures_of(phase, taken) for phase in PHASES}
     found[MEMORY] = memory_of(taken)
     text = "\n\n".join(f"-- {part}\n{table_of(figures)}" for part, figures in found.items())
@@ -90,14 +100,26 @@ def contenders(
     return around, versions
 
 
+def too_long(name: str, shape: str, size: int, options: Options, taken: Taken) -> bool:
+    """Whether a peer would take longer than it is given, by what it took for the last smaller graph."""
+    before, took = taken.took.get((name, shape), (size, 0.0))
+    likely = took * size / before
+    if name in (FLOOR, OURS) or likely <= options.seconds_each:
+        return False
+    if (name, shape) not in taken.failed:
+        taken.failed.add((name, shape))
+        taken.notes.append(f"{name}, {shape} of {size:,}: would take about {likely:,.0f} s, left out")
+    return True
+
+
 def rounds(
     shape: str, size: int, names: list[str], around: dict[str, dict[str, str]], options: Options, taken: Taken
 ) -> None:
     """The limit begins, whose values and counts are the right ones; then they take turns."""
     patience = PATIENCE_QUICK if options.quick else PATIENCE
-    times = (1 if shape == "sweep" else 2) if options.quick else 3 if size > 10_000 else 5
+    most = (1 if shape == "sweep" else 2) if options.quick else 3 if size > 10_000 else 5
     going = list(names)
-    for number in range(times):
+    for number in range(min(most, options.rounds)):
         for name in turned(going, number):
             if (name, shape) in taken.failed:
                 continue
@@ -107,6 +129,7 @@ def rounds(
                 taken.failed.add((name, shape))
                 taken.notes.append(f"{name}, {shape} of {size:,}: {error}")
                 continue
+            taken.took[name, shape] = size, took
             if took > patience and name not in (FLOOR, OURS):
                 going.remove(name)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 import pkgutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def redun(shape: str, size: int, folder: Path) -> Ready:
     library: Any = importlib.import_module("redun")
     config: Any = importlib.import_module("redun.config")
     logging.disable()
+    sys.setrecursionlimit(1_000_000)  # it pickles expressions that hold those before them
 
     def ready() -> tuple[Any, None]:
         backend = {"db_uri": f"sqlite:///{folder / 'redun.db'}"}

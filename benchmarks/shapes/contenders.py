@@ -1,4 +1,4 @@
-"""Who is measured on the shapes: where each is at home, how far it goes, and what it has no words for."""
+"""Who is measured on the shapes: where each is at home, and what it has no words for."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ PHASES = ("cold", "unchanged", "one node more")
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """`most`: nodes beyond which it takes minutes. `environment`: whose Python, ours when empty."""
+    """`environment`: whose Python, ours when empty."""
 
     room: str  # the module of this folder
     function: str
-    most: int = 10_000
     environment: str = ""
     distribution: str = ""
     shapes: frozenset[str] = ALL
@@ -46,18 +45,18 @@ WITHOUT_SWEEP = frozenset(PARENTS)
 COMMANDS = "the whole process, a `touch` for each node"
 
 CONTENDERS = {
-    FLOOR: Peer("floor", "floor", 1_000_000),
-    OURS: Peer("callers", "cas_run", 1_000_000),
-    "joblib": Peer("callers", "joblib", 10_000, "joblib"),
-    "diskcache": Peer("callers", "diskcache", 10_000, "diskcache", note="no code in its keys"),
-    "redun": Peer("callers", "redun", 1_000, "redun"),
-    "mandala": Peer("callers", "mandala", 1_000, "mandala", "pymandala"),
-    "prefect": Peer("callers", "prefect", 100, "prefect", served=True),
-    "dask": Peer("callers", "dask", 10_000, "dask", phases=("cold",), note="keeps nothing"),
-    "covalent": Peer("callers", "covalent", 100, "covalent", served=True),
-    "sf-hamilton": Peer("builders", "hamilton", 1_000, "sf-hamilton", shapes=WITHOUT_SWEEP),
-    "pydra": Peer("builders", "pydra", 100, "pydra", shapes=frozenset({"chain", "grid"})),
-    "snakemake": Peer("builders", "snakemake", 100, "snakemake", shapes=WITHOUT_SWEEP, note=COMMANDS),
-    "ninja": Peer("builders", "ninja", 10_000, "ninja", shapes=WITHOUT_SWEEP, note=COMMANDS),
-    "make": Peer("builders", "make", 10_000, shapes=WITHOUT_SWEEP, note=COMMANDS),
+    FLOOR: Peer("floor", "floor"),
+    OURS: Peer("callers", "cas_run"),
+    "joblib": Peer("callers", "joblib", "joblib"),
+    "diskcache": Peer("callers", "diskcache", "diskcache", note="no code in its keys"),
+    "redun": Peer("callers", "redun", "redun"),
+    "mandala": Peer("callers", "mandala", "mandala", "pymandala"),
+    "prefect": Peer("callers", "prefect", "prefect", served=True),
+    "dask": Peer("callers", "dask", "dask", phases=("cold",), note="keeps nothing"),
+    "covalent": Peer("callers", "covalent", "covalent", served=True),
+    "sf-hamilton": Peer("builders", "hamilton", "sf-hamilton", shapes=WITHOUT_SWEEP),
+    "pydra": Peer("builders", "pydra", "pydra", shapes=frozenset({"chain", "grid"})),
+    "snakemake": Peer("builders", "snakemake", "snakemake", shapes=WITHOUT_SWEEP, note=COMMANDS),
+    "ninja": Peer("builders", "ninja", "ninja", shapes=WITHOUT_SWEEP, note=COMMANDS),
+    "make": Peer("builders", "make", shapes=WITHOUT_SWEEP, note=COMMANDS),
 }
