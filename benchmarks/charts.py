@@ -44,7 +44,7 @@ def draw(found: Mapping[str, Any], machine: Mapping[str, Any], folder: Path) -> 
 HEAD = """# Cost against the size of the graph
 
 Written by `python -m benchmarks --charts`; what is measured, and how, is told in
-[benchmarks/README.md](../../benchmarks/README.md). Both axes are logarithmic. The dashed line is the limit: what the
+[benchmarks/README.md](../../benchmarks/README.md). Both axes are logarithmic. Dashed lines are limits: what the
 machine can do, measured in the same rounds. Seconds are of the wall clock, with whatever else the machine did; *cpu* is
 the processor's part of them."""
 
@@ -66,15 +66,22 @@ def parts(found: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Rows
 
 
 def panels_of(rows: Rows) -> dict[str, Curves]:
-    """Those with two sizes at least: a point is no curve."""
+    """Those with two sizes at least: a point is no curve. Beside peers one limit is drawn, else one for each curve."""
     panels: dict[str, Curves] = {}
     for row in rows:
-        panel, colon, curve = row["what"].rpartition(": ")
-        curves = panels.setdefault(panel if colon else "", {})
-        curves.setdefault(curve, {})[row["nodes"]] = row["ours"]
-        if row["limit"] is not None and curve in (OURS, row["what"]):
-            curves.setdefault(LIMIT, {})[row["nodes"]] = row["limit"]
+        panel, curve = split(row["what"])
+        panels.setdefault(panel, {}).setdefault(curve, {})[row["nodes"]] = row["ours"]
+    for row in rows:
+        panel, curve = split(row["what"])
+        if row["limit"] is not None and (curve == OURS or OURS not in panels[panel]):
+            name = LIMIT if curve == OURS else f"{LIMIT} of {curve}"
+            panels[panel].setdefault(name, {})[row["nodes"]] = row["limit"]
     return {panel: curves for panel, curves in panels.items() if any(len(points) > 1 for points in curves.values())}
+
+
+def split(what: str) -> tuple[str, str]:
+    panel, _, curve = what.rpartition(": ")
+    return panel, curve.strip()
 
 
 def picture(name: str, unit: str, panels: Mapping[str, Curves], machine: Mapping[str, Any], file: Path) -> None:
@@ -86,22 +93,24 @@ def picture(name: str, unit: str, panels: Mapping[str, Curves], machine: Mapping
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure, axes = pyplot.subplots(rows, columns, figsize=(4.4 * columns, 3.6 * rows + 0.8), squeeze=False, sharey=True)
-    order = sorted({curve for curves in panels.values() for curve in curves} - {LIMIT}, key=lambda each: each != OURS)
+    found = dict.fromkeys(curve for curves in panels.values() for curve in curves)
+    order = sorted((curve for curve in found if not curve.startswith(LIMIT)), key=lambda each: each != OURS)
     colours = matplotlib.colormaps["tab20"].colors
     shown: dict[str, Any] = {}
     for axis, (panel, curves) in zip(axes.flat, panels.items(), strict=False):
         for curve, points in sorted(curves.items()):
-            style: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1.2}
-            if curve != LIMIT:
-                colour = colours[order.index(curve) % len(colours)]
-                style = {"color": colour, "marker": "o", "markersize": 3, "linewidth": 2.4 if curve == OURS else 1.2}
-            [shown[curve]] = axis.plot(list(points), list(points.values()), **style)
+            of = curve.removeprefix(f"{LIMIT} of ")
+            colour = "black" if curve == LIMIT else colours[order.index(of) % len(colours)]
+            style: dict[str, Any] = {"marker": "o", "markersize": 3, "linewidth": 2.4 if curve == OURS else 1.2}
+            if curve.startswith(LIMIT):
+                style = {"linestyle": "--", "linewidth": 1.2}
+            [shown[curve]] = axis.plot(list(points), list(points.values()), color=colour, **style)
         axis.set(xscale="log", yscale="log", title=panel, xlabel="nodes", ylabel=unit)
         axis.grid(visible=True, which="major", alpha=0.3)
         axis.label_outer()
     for axis in list(axes.flat)[len(panels) :]:
         axis.set_axis_off()
-    names = [*order, *([LIMIT] if LIMIT in shown else [])]
+    names = [*order, *(curve for curve in found if curve.startswith(LIMIT))]
     figure.legend([shown[each] for each in names], names, loc="outside right upper", frameon=False)
     figure.set_layout_engine("constrained")
     figure.suptitle(f"{name}\n{caption(machine)}", fontsize=9)

@@ -48,7 +48,7 @@ def text_of(earlier: Mapping[str, Any], here: Mapping[str, Any], found: Mapping[
         for line in lines
     ]
     notes = [f"another {name}: {earlier['machine'].get(name)} then, {here.get(name)} now" for name in differing]
-    gone = sorted(name for name in then if name not in now and name.partition(": ")[0] in found)
+    gone = sorted(name for name in then if name not in now and name.partition(": ")[0].partition(".")[0] in found)
     notes += [f"not measured now: {name}" for name in gone]
     return "\n".join([head, *table, *notes])
 

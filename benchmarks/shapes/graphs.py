@@ -39,11 +39,13 @@ def layered_parents(size: int) -> list[Sequence[int]]:
 
 
 def grid_parents(size: int) -> list[Sequence[int]]:
-    """Diamonds: each reads its neighbours above and to the left."""
+    """Diamonds: each reads its neighbours above and to the left; the last also the end of the row above."""
     parents: list[Sequence[int]] = []
     for number in range(size):
         above, left = number - WIDTH, number - 1
-        parents.append([*([above] if above >= 0 else []), *([left] if number % WIDTH else [])])
+        row = number - number % WIDTH
+        ends = [row - 1] if row and number == size - 1 and (number + 1) % WIDTH else []
+        parents.append([each for each, there in ((above, True), (left, number % WIDTH)) if there and each >= 0] + ends)
     return parents
 
 
