@@ -128,7 +128,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        value: object = import_module("importlib.metadata").version("cas-run")
+        value: object = import_module("cas_engine.fingerprint.versions").installed_version("cas-run") or "unknown"
     elif name in _HOME_OF:
         if name in _WORK:
             import_module("cas_engine.dispatch")
