@@ -39,15 +39,16 @@ READING_ORDER = {
             salvage checkup mending
         """,
         "cas_engine": """
-            errors contexts signatures omission options values files bindings graph handles tracing electron lattice
-            substitution importing program fingerprint reading changeable live installed reached
+            errors contexts signatures omission options values files bindings graph handles tracing electron
+            lattice substitution importing program fingerprint reading changeable live installed reached
             classes image arrays oddities by_value streams frames unstorable deep definitions codec capsule lending
             unchanged
             records keys policy plan outcome manifest board
             settings location ledger accepted journal kept previews explain recorder
             answers references inputs replacement preparation limits pins survey collection usage budget
-            seeding ownership worker executors events setting telling calls evaluation sublattice result verification
-            running dispatch planning amounts history difference comparison explanation acceptance statistics
+            seeding ownership worker executors events setting excerpt telling calls evaluation sublattice
+            result verification running dispatch planning amounts history difference comparison explanation
+            acceptance statistics
             bundling bundled unbundling doctor
         """,
         "cas_run": """

@@ -19,7 +19,7 @@ from cas_engine.outcome import NO_DIGEST, NO_EXTRA, NodeOutcome, NodeStatus
 from cas_engine.plan import Decision, Hit, Miss, Planner, Same, Unknown, collecting_later
 from cas_engine.records import Record
 from cas_engine.seeding import seed_of
-from cas_engine.setting import Setting
+from cas_engine.setting import GivenGone, Setting
 from cas_engine.telling import Teller
 from cas_engine.values import FileContent
 from cas_engine.worker import InputGone, Raised, Returned
@@ -40,8 +40,9 @@ class Evaluation:
         labels = Labels(setting.graph)
         self._teller = Teller(setting, labels)
         self._board = Board(setting.graph, labels, self._teller.finished)
-        self._journal = Journal(setting.store, setting.dispatch_id)
-        self._planner = Planner(setting.graph, setting.prefixes, setting.policy, self._journal.lookup, setting.kept)
+        self._journal = Journal(setting.store, setting.dispatch_id, setting.numbers)
+        look = self._journal.lookup
+        self._planner = Planner(setting.graph, setting.prefixes, setting.policy, look, setting.kept, setting.given)
         self._decisions: list[Decision] = []
         self._calls = Calls(setting)
         self._awaited: set[int] = set()  # somebody else computes their key
@@ -398,7 +399,10 @@ class Evaluation:
         return [node for node, blob in found if blob in evicted and not self._journal.is_there(blob)]
 
     def _reopen(self, nodes: Sequence[int]) -> None:
-        """Compute results again. Of equal calls the first runs, and the others have it from there."""
+        """Compute results again. Of equal calls the first runs, and the others have it from there. Raises GivenGone."""
+        if not self._s.given.keys().isdisjoint(nodes):
+            self._calls.give_up()
+            raise GivenGone
         self._looked_up.clear()  # what comes back may come back as something else
         decisions = self._decisions
         firsts = {d.first for node in nodes if isinstance(d := decisions[node], Same)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -49,6 +49,7 @@ class Reasons:
         baseline: Baseline | None,
         environment: Mapping[str, str] | None = None,
         packed: Mapping[Digest, bytes] | None = None,
+        same: Iterable[int] = (),
     ) -> None:
         self._store = store
         self._packed = packed or {}
@@ -58,7 +59,7 @@ class Reasons:
         self._labels: list[str] | None = None
         self._before: dict[str, int] = {}
         self._labels_before: list[str] = []
-        self._memo: dict[int, str | None] = {}
+        self._memo: dict[int, str | None] = dict.fromkeys(same)  # nodes known to have the keys that they had
         self._rows: dict[tuple[int, int], str | None] = {}
 
     def why(self, node: int) -> str:

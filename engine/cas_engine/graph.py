@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
@@ -128,6 +129,7 @@ class Graph:
     parents: Column
     output: Binding
     output_parents: tuple[int, ...]
+    names: tuple[str, ...] = ()  # of the nodes, where they are some of a larger graph
 
     def __len__(self) -> int:
         return len(self.electron_of)
@@ -156,8 +158,55 @@ class Graph:
         """The template of a node."""
         return self.templates[self.template_of[node]]
 
+    def nodes_of(self, electrons: Container[int]) -> list[int]:
+        """The nodes of some electrons, given by their places in `rows`, in order."""
+        found = self._electrons()
+        if found is None:
+            return [node for node, at in enumerate(self.electron_of) if at in electrons]
+        return sorted(node for at in range(len(self.rows)) if at in electrons for node in _places(found, at))
+
+    def first_of(self, electron: int, but: Container[int]) -> int | None:
+        """The first node of an electron that is not among some."""
+        found = self._electrons()
+        places = self.nodes_of((electron,)) if found is None else _places(found, electron)
+        return next((node for node in places if node not in but), None)
+
+    def names_of(self, nodes: Sequence[int]) -> list[str]:
+        """The labels of some nodes, in order; the others are counted, not named."""
+        found = self._electrons()
+        if found is None or self.names:
+            labels = self.labels()
+            return [labels[node] for node in nodes]
+        electrons: dict[str, list[int]] = {}
+        for at, row in enumerate(self.rows):
+            electrons.setdefault(row.slot, []).append(at)
+        seen: dict[str, tuple[int, int]] = {}  # up to which node, how many
+        total: dict[str, int] = {}
+        names = []
+        for node in nodes:
+            slot = self.row_of(node).slot
+            here = electrons[slot]
+            if slot not in total:
+                total[slot] = sum(found.count(at) for at in here)
+            since, number = seen.get(slot, (0, 0))
+            number += sum(found.count(at, since, node) for at in here)
+            seen[slot] = node, number
+            names.append(slot if total[slot] == 1 else f"{slot}#{number}")
+        return names
+
+    def _electrons(self) -> bytes | None:
+        """The electron of each node as one byte, to be searched at the speed of memory; None if a byte is too few."""
+        if len(self.rows) > 256:
+            return None
+        if not isinstance(self.electron_of, array | memoryview):
+            return bytes(self.electron_of)
+        lowest = 0 if sys.byteorder == "little" else self.electron_of.itemsize - 1
+        return memoryview(self.electron_of).cast("B")[lowest :: self.electron_of.itemsize].tobytes()
+
     def labels(self) -> list[str]:
         """A name for each node: `train`, or `train#0`, `train#1` where there are several."""
+        if self.names:
+            return list(self.names)
         total: Counter[str] = Counter()
         for at, calls in Counter(self.electron_of).items():
             total[self.rows[at].slot] += calls
@@ -192,6 +241,13 @@ class Labels(Sequence[str]):
 
     def __getitem__(self, index: Any) -> Any:
         return self._made[index]
+
+
+def _places(found: bytes, electron: int) -> Iterator[int]:
+    at = found.find(electron)
+    while at >= 0:
+        yield at
+        at = found.find(electron, at + 1)
 
 
 def counted(label: str) -> str:

@@ -36,8 +36,9 @@ _UNSEEN = 64  # commits under way before the oldest are looked at
 class Journal:
     """The store as one dispatch sees it. Used by its coordinating thread alone."""
 
-    def __init__(self, store: Store, dispatch_id: str) -> None:
+    def __init__(self, store: Store, dispatch_id: str, numbers: Sequence[int] | None = None) -> None:
         self._store = store
+        self._numbers = numbers  # of nodes in the dispatch, where they have others in the evaluation
         self._holder = bytes.fromhex(dispatch_id)
         self._snapshot: Snapshot | None = None
         self._pending: deque[Future[None]] = deque()
@@ -171,6 +172,7 @@ class Journal:
             self._pending.popleft().result()
 
     def _node_row(self, node: int, one: NodeOutcome) -> Put:
+        node = node if self._numbers is None else self._numbers[node]
         return Put(Table.NODES, self._holder + node.to_bytes(4, "big"), outcome.row_dumps(one))
 
     # Holding ------------------------------------------------------------------------------------------------

@@ -49,7 +49,8 @@ def kept_samples(store: Store, entry: Entry) -> dict[Digest, Record]:
         with contextlib.suppress(UnknownDispatch):  # removed since
             kept = kept_samples(store, ledger.get(store, entry.parent))
     unsure = bool(store.get(Table.META, EPOCH))
-    for node in outcomes_of(store, entry):
+    nodes = outcomes_of(store, entry)
+    for node in nodes if unsure or outcome.having_samples(nodes) else ():
         if node.status in (NodeStatus.HIT, NodeStatus.RAN) and (node.is_sample or unsure):
             kept[node.key] = record_from(node, entry.id)
     missing = store.find_missing([record.blob for record in kept.values()])

@@ -6,10 +6,11 @@ import json
 import struct
 import sys
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any
 
 from cas_engine import bindings, files, signatures
@@ -21,6 +22,7 @@ from cas_store.digest import Digest
 
 MAGIC = b"cas-run manifest 1\n"
 _LENGTHS = struct.Struct("<II")
+_BLOCK = 1 << 14  # bytes of templates
 _COLUMNS = ("electron_of", "template_of", "ordinal_of", "first_parent", "parents")
 
 
@@ -43,10 +45,9 @@ class Manifest:
     names_files: bool  # whether the lattice's own code names some: where they lie is not in its key
 
 
-def dumps(manifest: Manifest) -> list[bytes]:
+def dumps(manifest: Manifest) -> list[bytes | memoryview]:
     """The pieces of a manifest's blob: a JSON header, the graph's columns, its templates as JSON lines."""
     graph = manifest.graph
-    lines = _lines(graph.templates)
     header = {
         "lattice": _row_to_json(manifest.lattice),
         "inputs": bindings.template_to_json(manifest.inputs),
@@ -59,12 +60,12 @@ def dumps(manifest: Manifest) -> list[bytes]:
         "output": bindings.to_json(graph.output),
         "output_parents": list(graph.output_parents),
         "columns": {name: len(getattr(graph, name)) for name in _COLUMNS},
-        "templates": len(lines),
+        "templates": len(graph.templates),
     }
     raw = json.dumps(header, separators=(",", ":")).encode()
     raw += b" " * (-(len(MAGIC) + _LENGTHS.size + len(raw)) % 8)
     columns = [_little(getattr(graph, name)) for name in _COLUMNS]
-    return [MAGIC, _LENGTHS.pack(len(raw), sum(map(len, columns))), raw, *columns, b"\n".join(lines)]
+    return [MAGIC, _LENGTHS.pack(len(raw), sum(map(len, columns))), raw, *columns, *_written(graph.templates)]
 
 
 def loads(blob: memoryview | bytes) -> Manifest:
@@ -91,7 +92,11 @@ def loads(blob: memoryview | bytes) -> Manifest:
         templates=templates,
         output=bindings.from_json(header["output"]),
         output_parents=tuple(header["output_parents"]),
-        **columns,
+        electron_of=columns["electron_of"],
+        template_of=columns["template_of"],
+        ordinal_of=columns["ordinal_of"],
+        first_parent=columns["first_parent"],
+        parents=columns["parents"],
     )
     return Manifest(
         lattice=_row_from_json(header["lattice"]),
@@ -109,13 +114,40 @@ class _Templates(Sequence[Template]):
     """Templates decoded when somebody looks: a graph may have a hundred thousand, and a change touches few."""
 
     def __init__(self, text: memoryview, count: int) -> None:
-        self._text = text
+        self.text = text
         self._count = count
         self._decoded: dict[int, Template] = {}
 
     @cached_property
+    def _raw(self) -> bytes:
+        return bytes(self.text)
+
+    @cached_property
+    def _newlines(self) -> list[int]:
+        """How many there are before each block of the text, and in all: found at the speed of memory, and kept."""
+        raw = self._raw
+        each = (raw.count(b"\n", at, at + _BLOCK) for at in range(0, len(raw), _BLOCK))
+        before = list(accumulate(each, initial=0))
+        if before[-1] + 1 != self._count:
+            raise ValueError("a manifest has other templates than it says")
+        return before
+
+    def _line(self, index: int) -> bytes:
+        """One line, without taking all of them apart."""
+        if not 0 <= index < self._count:
+            raise IndexError(f"template {index} of {self._count}")
+        raw, before, start = self._raw, self._newlines, 0
+        if index:
+            block = bisect_left(before, index) - 1
+            start = block * _BLOCK
+            for _ in range(index - before[block]):
+                start = raw.find(b"\n", start) + 1
+        end = raw.find(b"\n", start)
+        return raw[start:] if end < 0 else raw[start:end]
+
+    @cached_property
     def lines(self) -> list[bytes]:
-        lines = bytes(self._text).split(b"\n") if self._count else []
+        lines = self._raw.split(b"\n") if self._count else []
         if len(lines) != self._count:
             raise ValueError("a manifest has other templates than it says")
         return lines
@@ -128,7 +160,7 @@ class _Templates(Sequence[Template]):
             return [self[i] for i in range(*index.indices(len(self)))]
         found = self._decoded.get(index)
         if found is None:
-            found = self._decoded[index] = bindings.template_from_json(json.loads(self.lines[index]))
+            found = self._decoded[index] = bindings.template_from_json(json.loads(self._line(index)))
         return found
 
     def keys_told(self) -> list[tuple[Digest, int, int]]:
@@ -147,12 +179,14 @@ class _Templates(Sequence[Template]):
         return (self[index] for index, line in enumerate(self.lines) if bindings.BLOB_IN_JSON in line)
 
 
-def _lines(templates: Sequence[Template]) -> list[bytes]:
+def _written(templates: Sequence[Template]) -> list[bytes | memoryview]:
+    """The pieces of the lines that templates are written as; those that were recorded as they came."""
     if isinstance(templates, _Templates):
-        return templates.lines  # as they came: none is decoded
-    if isinstance(templates, MoreTemplates):
-        return [*_lines(templates.recorded), *_lines(templates.added)]
-    return [bindings.template_dumps(template) for template in templates]
+        return [templates.text]
+    if isinstance(templates, MoreTemplates) and len(templates.recorded):
+        added = [b"\n", *_written(templates.added)] if templates.added else []
+        return [*_written(templates.recorded), *added]
+    return [b"\n".join(bindings.template_dumps(template) for template in templates)]
 
 
 def templates_naming_blobs(graph: Graph) -> Iterable[Template]:
@@ -204,7 +238,9 @@ def _row_from_json(raw: dict[str, Any]) -> Row:
     )
 
 
-def _little(column: Column) -> bytes:
+def _little(column: Column) -> bytes | memoryview:
+    if sys.byteorder == "little" and isinstance(column, array | memoryview):
+        return memoryview(column).cast("B")
     made = copied(column)
     if sys.byteorder == "big":
         made.byteswap()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import NamedTuple
 
 from cas_engine.graph import Graph
@@ -73,7 +74,7 @@ class Planner:
     """Decides nodes in an order in which parents come first, and remembers what it decided.
 
     `lookup` gives the usable record of a key; `kept` holds the samples of the parent dispatch by key, which count
-    before any other, and is None without a parent.
+    before any other, and is None without a parent. `given` nodes are hits by these keys, whatever they hang on.
     """
 
     def __init__(
@@ -83,8 +84,10 @@ class Planner:
         policy: Policy,
         lookup: Lookup,
         kept: Mapping[Digest, Record] | None,
+        given: Mapping[int, tuple[Digest, Record]] = MappingProxyType({}),
     ) -> None:
         self._graph = graph
+        self._given = given
         self._prefixes = prefixes
         self._forced = [policy.reason(row) for row in graph.rows]
         self._lookup = lookup
@@ -106,6 +109,7 @@ class Planner:
         # Another dispatch's sublattice was made with its samples: see `known`.
         entered = [self._has_parent and row.is_lattice and row.stochastic for row in graph.rows]
         first_with, forced_of, kept = self._first_with.setdefault, self._forced, self._kept
+        given = self._given
         decisions: list[Decision] = []
         decided = decisions.append
         asked: list[tuple[int, Digest]] = []  # their decisions so far say that they miss
@@ -113,6 +117,10 @@ class Planner:
         begin = 0
         for node, (at, template) in enumerate(zip(graph.electron_of, graph.template_of, strict=True)):
             end = first_parent[node + 1]
+            if node in given:
+                decided(self._take_given(node))
+                begin = end
+                continue
             digest, slots, key_slots = templates[template]
             above = parents[begin:end] if key_slots == slots else graph.key_parents_of(node)
             begin = end
@@ -184,6 +192,8 @@ class Planner:
     def decide(self, node: int) -> Decision:
         """Hit, miss, the same as an earlier node, or not known yet."""
         graph = self._graph
+        if node in self._given:
+            return self._take_given(node)
         identities: list[Digest] = []
         for parent in graph.key_parents_of(node):
             identity = self.identities[parent]
@@ -209,6 +219,11 @@ class Planner:
         if not row.stochastic and forced is None:
             self.identities[node] = key
         return Miss(key, forced)
+
+    def _take_given(self, node: int) -> Hit:
+        key, record = self._given[node]
+        self.settle(node, key, record)
+        return Hit(key, record, "unchanged")
 
     def known(self, node: int, key: Digest) -> Record | None:
         """What any dispatch has found for a key, if this one may use it."""

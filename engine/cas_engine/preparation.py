@@ -19,7 +19,7 @@ from cas_engine.frames import Blob
 from cas_engine.graph import Graph, Row, counted
 from cas_engine.inputs import bind_inputs, merged_inputs
 from cas_engine.kept import kept_samples, outcomes_of, versions_of_absent
-from cas_engine.ledger import Entry
+from cas_engine.ledger import Entry, Status
 from cas_engine.manifest import Manifest
 from cas_engine.policy import REUSE, Policy, by_slot, check_names
 from cas_engine.recorder import Recorder
@@ -61,6 +61,8 @@ class Prepared:
     effective: Accepted
     # Which of several equal calls this sublattice is, and those around it: each draws samples of its own.
     repetition: bytes = b""
+    # Whether it is a complete dispatch with nothing new but electrons that stand in for its own.
+    only_replaced: bool = False
 
     def prefixes(self) -> list[bytes]:
         """What the keys of each electron's nodes begin with, here and now."""
@@ -194,7 +196,13 @@ def prepare_again(
         parent=parent.id,
         executors=recorder.executors,
         effective=accepted,
+        only_replaced=_is_complete(parent) and before is recorded and inputs is recorded.inputs and not absent,
     )
+
+
+def _is_complete(parent: Entry) -> bool:
+    """Whether each of its nodes has a result, and none that counts only while some file is as it was."""
+    return parent.status is Status.COMPLETED and bool(parent.outcome) and not parent.made
 
 
 def _with_files_as_they_are(store: Store, recorder: Recorder, before: Manifest) -> Manifest:

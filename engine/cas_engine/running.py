@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from cas_engine import executors
     from cas_engine.evaluation import Evaluation
     from cas_engine.events import Observer
+    from cas_engine.excerpt import Excerpt
+    from cas_engine.setting import Setting
 
 _SIGNAL_S = 0.2  # how often to look whether another process asked to cancel
 
@@ -78,6 +80,7 @@ class Running:
     cancel: CancelFlag
     evaluation: Evaluation | None = None
     over: threading.Event = field(default_factory=threading.Event)
+    noted: Sequence[int] = ()  # nodes that may have rows, whatever came of them
     problem: CasRunError | None = None  # what kept it from being written down
 
 
@@ -202,15 +205,16 @@ def begin(store: Store, prepared: Prepared, *, outer: str, cancel: CancelFlag | 
 
 def carry_out(
     running: Running, prepared: Prepared, executor: ExecutorChoice, observer: Observer | None
-) -> list[NodeOutcome]:
+) -> Sequence[NodeOutcome]:
     """Evaluate a dispatch that has begun, and write down what came of it."""
     from cas_engine.evaluation import Evaluation
+    from cas_engine.excerpt import excerpt_of
     from cas_engine.setting import Setting
     from cas_engine.sublattice import Sublattices
 
     store, entry = running.store, running.entry
 
-    def evaluate_inner(inside: Prepared, begun: Callable[[str], None]) -> tuple[Entry, list[NodeOutcome]]:
+    def evaluate_inner(inside: Prepared, begun: Callable[[str], None]) -> tuple[Entry, Sequence[NodeOutcome]]:
         inner = begin(store, inside, outer=entry.id, cancel=running.cancel)
         begun(inner.entry.id)
         try:
@@ -221,7 +225,9 @@ def carry_out(
             raise inner.problem
         return inner.entry, inner_nodes
 
-    status, error, nodes = Status.FAILED, "", list[NodeOutcome]()
+    status, error = Status.FAILED, ""
+    nodes: Sequence[NodeOutcome] = []
+    part: Excerpt | None = None
     try:
         setting = Setting(
             store=store,
@@ -239,15 +245,25 @@ def carry_out(
             observer=observer,
             cancelled=running.cancel,
         )
-        running.evaluation = Evaluation(setting)
-        nodes = running.evaluation.run()
-        status, error = _verdict(nodes, prepared, cancelled=running.cancel.is_set())
+        part = excerpt_of(store, prepared)
+        found = None if part is None else _by_excerpt(running, part.setting(setting, prepared))
+        if found is None:
+            # What an excerpt did by then is in the store.
+            running.noted = () if part is None else part.numbers
+            part, running.evaluation = None, Evaluation(setting)
+            found = running.evaluation.run()
+        nodes = found
+        graph = setting.graph if part is None else part.graph
+        status, error = _verdict(nodes, graph, cancelled=running.cancel.is_set())
+        if part is not None:
+            nodes = part.merged(nodes)
         if status is Status.COMPLETED and (error := _missing_part(store, prepared.manifest.graph, nodes)):
             status = Status.FAILED
     except CasRunError as problem:
         running.problem = problem
         error = str(problem)
         nodes = running.evaluation.outcomes if running.evaluation is not None else []
+        nodes = part.merged(nodes) if part is not None and nodes else nodes
     except BaseException as problem:  # noqa: BLE001 - a mistake of ours must not leave it RUNNING for ever
         running.problem = CasRunError(f"the evaluation broke: {type(problem).__name__}: {problem}\n  -> report it")
         running.problem.__cause__ = problem
@@ -261,6 +277,21 @@ def carry_out(
 
         observer(Finished(entry.id, status.value))
     return nodes
+
+
+def _by_excerpt(running: Running, setting: Setting) -> Sequence[NodeOutcome] | None:
+    """What came of the nodes of an excerpt; None where the whole graph has to be looked at after all."""
+    from cas_engine.evaluation import Evaluation
+    from cas_engine.setting import GivenGone
+
+    running.evaluation = Evaluation(setting)
+    with suppress(GivenGone):
+        nodes = running.evaluation.run()
+        # If the parent was removed meanwhile, nothing names the results that are left as they are.
+        if running.store.get(Table.DISPATCHES, bytes.fromhex(running.entry.parent)) is not None:
+            return nodes
+    running.evaluation.let_go()
+    return None
 
 
 def _finish(running: Running, prepared: Prepared, status: Status, error: str, nodes: Sequence[NodeOutcome]) -> None:
@@ -289,8 +320,8 @@ def _finish(running: Running, prepared: Prepared, status: Status, error: str, no
         writes.append(Put(Table.META, latest_key(entry.lattice), bytes.fromhex(entry.id)))
     holder = bytes.fromhex(entry.id)
     if entry.outcome:
-        done = (NodeStatus.RAN, NodeStatus.FAILED)
-        writes += [Delete(Table.NODES, holder + i.to_bytes(4, "big")) for i, n in enumerate(nodes) if n.status in done]
+        noted = {*outcome.settled_here(nodes), *running.noted}
+        writes += [Delete(Table.NODES, holder + i.to_bytes(4, "big")) for i in sorted(noted)]
     # A sweep that is under way is to hear of them: it began when this dispatch did not name them yet.
     needs = [Need(bytes.fromhex(blob)) for blob in outputs]
     try:
@@ -304,13 +335,13 @@ def _finish(running: Running, prepared: Prepared, status: Status, error: str, no
     store.clear_signal(cancel_signal(entry.id))
 
 
-def _verdict(nodes: Sequence[NodeOutcome], prepared: Prepared, *, cancelled: bool) -> tuple[Status, str]:
+def _verdict(nodes: Sequence[NodeOutcome], graph: Graph, *, cancelled: bool) -> tuple[Status, str]:
     if any(node.status is NodeStatus.CANCELLED for node in nodes) or (cancelled and not nodes):
         return Status.CANCELLED, "it was cancelled"
     failed = [i for i, node in enumerate(nodes) if node.status is NodeStatus.FAILED]
     if not failed:
         return Status.COMPLETED, ""
-    labels = prepared.manifest.graph.labels()
+    labels = graph.labels()
     texts = [f"electron `{labels[i]}` failed:\n{nodes[i].extra['error']}" for i in failed]
     return Status.FAILED, "\n\n".join(texts)
 

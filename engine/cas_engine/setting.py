@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from cas_engine.events import Observer
 from cas_engine.executors import Answer, Runner
 from cas_engine.graph import Graph, Row
+from cas_engine.outcome import NodeOutcome
 from cas_engine.policy import Policy
 from cas_engine.records import Record
 from cas_engine.unchanged import LiveCode
@@ -34,6 +35,16 @@ class Cancellation(Protocol):
         """Whether somebody did."""
 
 
+class Rest(Protocol):
+    """The nodes that are not in an excerpt: all are hits."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def __iter__(self) -> Iterator[tuple[int, str, str, NodeOutcome]]:
+        """Each with its number, its label and its electron."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What an evaluation works with; all of it belongs to one dispatch."""
@@ -52,3 +63,13 @@ class Setting:
     times: Callable[[], Mapping[int, float]]  # what nodes took last time
     observer: Observer | None
     cancelled: Cancellation
+    # Where the graph is an excerpt of a larger one:
+    numbers: Sequence[int] | None = None  # of its nodes in that
+    given: Mapping[int, tuple[Digest, Record]] = field(
+        default_factory=dict
+    )  # nodes that are not decided, with their keys
+    rest: Rest | None = None  # those of the larger one that are not in it
+
+
+class GivenGone(Exception):
+    """A node that was given has to be computed again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
@@ -32,7 +32,7 @@ from cas_store.errors import BlobDamaged, BlobMissing, CasRunError
 from cas_store.store import Store
 
 # Evaluates a lattice as a dispatch within another; the second argument hears its id as soon as it has one.
-EvaluateInner = Callable[[Prepared, Callable[[str], None]], tuple[ledger.Entry, list[NodeOutcome]]]
+EvaluateInner = Callable[[Prepared, Callable[[str], None]], tuple[ledger.Entry, Sequence[NodeOutcome]]]
 
 
 class Sublattices:

@@ -74,9 +74,8 @@ def substitute(graph: Graph, replaced: Mapping[str, Row], default_of: DefaultOf)
     new_at: dict[tuple[int, int], int] = {}
     template_of, parents = copied(graph.template_of), copied(graph.parents)
     ordinal_of, draws = copied(graph.ordinal_of), Counter[tuple[int, int, bytes]]()
-    for node, at in enumerate(graph.electron_of):
-        if at not in changed:
-            continue
+    for node in graph.nodes_of(changed):
+        at = graph.electron_of[node]
         old = graph.template(node)
         where = (graph.template_of[node], at)
         if where not in new_at:

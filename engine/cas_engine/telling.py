@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from cas_engine.events import NodeFinished, NodeStarted, Observer, Planned
 from cas_engine.graph import Graph
 from cas_engine.outcome import NodeOutcome, NodeStatus
-from cas_engine.setting import Setting
+from cas_engine.setting import Rest, Setting
 
 
 class Teller:
@@ -20,6 +20,8 @@ class Teller:
         self._graph: Graph = setting.graph
         self._times: Callable[[], Mapping[int, float]] = setting.times
         self._labels = labels
+        self._numbers = setting.numbers
+        self._rest: Rest | tuple[()] = setting.rest or ()
 
     def planned(self, outcomes: Sequence[NodeOutcome | None]) -> None:
         """The first pass is over: how many nodes there are, how many are hits, and each of those."""
@@ -27,8 +29,11 @@ class Teller:
             return
         times = self._times()
         estimate = sum(times.get(node, 0.0) for node, one in enumerate(outcomes) if one is None)
-        hits = sum(one is not None for one in outcomes)
-        self._observer(Planned(self._dispatch_id, self._lattice, len(outcomes), hits, estimate))
+        rest = self._rest
+        hits = sum(one is not None for one in outcomes) + len(rest)
+        self._observer(Planned(self._dispatch_id, self._lattice, len(outcomes) + len(rest), hits, estimate))
+        for number, label, slot, hit in rest:
+            self._finished(number, label, slot, hit)
         for node, one in enumerate(outcomes):
             if one is not None:
                 self.finished(node, one)
@@ -37,19 +42,25 @@ class Teller:
         """A node runs."""
         if self._observer is not None:
             slot = self._graph.row_of(node).slot
-            self._observer(NodeStarted(self._dispatch_id, node, self._labels[node], slot))
+            self._observer(NodeStarted(self._dispatch_id, self._number(node), self._labels[node], slot))
 
     def finished(self, node: int, one: NodeOutcome) -> None:
         """A node is settled."""
-        if self._observer is None:
-            return
+        if self._observer is not None:
+            self._finished(self._number(node), self._labels[node], self._graph.row_of(node).slot, one)
+
+    def _number(self, node: int) -> int:
+        return node if self._numbers is None else self._numbers[node]
+
+    def _finished(self, number: int, label: str, slot: str, one: NodeOutcome) -> None:
+        assert self._observer is not None  # noqa: S101 - asked only with one
         is_hit = one.status is NodeStatus.HIT
         self._observer(
             NodeFinished(
                 dispatch_id=self._dispatch_id,
-                index=node,
-                label=self._labels[node],
-                electron=self._graph.row_of(node).slot,
+                index=number,
+                label=label,
+                electron=slot,
                 status=one.status.word,
                 reason=one.reason,
                 seconds=0.0 if is_hit else one.seconds,

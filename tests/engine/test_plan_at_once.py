@@ -157,6 +157,15 @@ def test_a_replacement_decodes_no_calls_but_those_it_takes_over() -> None:
     assert after.template_keys() == [(t.digest, t.slots, t.key_slots) for t in after.templates]
     assert len(after.templates) == 4
     assert [after.templates[-1], *after.templates[:3]] == [after.templates[3], *calls]
-    lines = manifest._lines(after.templates)
-    assert lines == [template_dumps(one) for one in after.templates]
+    written = b"".join(manifest._written(after.templates))
+    assert written.split(b"\n") == [template_dumps(one) for one in after.templates]
     assert list(manifest.templates_naming_blobs(after)) == [after.templates[3]]
+
+
+def test_a_recorded_call_is_found_without_taking_the_others_apart() -> None:
+    calls = [_template(at % 3, b"x" * (at * 7919 % 400), at % 3) for at in range(1500)]
+    recorded = manifest._Templates(memoryview(b"\n".join(map(template_dumps, calls))), len(calls))
+    order = list(range(len(calls)))
+    random.Random(0).shuffle(order)
+    assert all(recorded[at] == calls[at] for at in order)
+    assert "lines" not in vars(recorded)

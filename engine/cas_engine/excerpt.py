@@ -1,0 +1,198 @@
+"""What a change can reach of a recorded graph, as a graph of its own; all else is as the parent left it."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from cas_engine import keys, ledger
+from cas_engine.errors import UnknownDispatch
+from cas_engine.explain import Baseline, Reasons
+from cas_engine.graph import Graph
+from cas_engine.journal import NOBODY, Journal
+from cas_engine.outcome import NodeOutcome, having_samples, merged, unchanged
+from cas_engine.preparation import Prepared
+from cas_engine.records import Record
+from cas_engine.setting import Setting
+from cas_store.digest import Digest
+from cas_store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """The nodes that have to be decided anew, with those that they hang on.
+
+    `numbers` are those of its nodes in the whole graph, in order. The nodes of `given` are not decided: they have the
+    key and the record that the parent had. `before` are the same nodes as they were, `whole` all of the parent's.
+    """
+
+    graph: Graph
+    before: Graph
+    numbers: Sequence[int]
+    given: Mapping[int, tuple[Digest, Record]]
+    whole: Sequence[NodeOutcome]
+    seconds: float  # what all of them took
+
+    def setting(self, whole: Setting, prepared: Prepared) -> Setting:
+        """What the evaluation of it works with."""
+        assert prepared.baseline is not None  # noqa: S101 - there is no excerpt without
+        manifest = replace(prepared.baseline.manifest, graph=self.before)
+        before = [self.whole[number] for number in self.numbers]
+        packed = prepared.recorder.packed
+        reasons = Reasons(whole.store, self.graph, Baseline(manifest, before), packed=packed, same=self.given)
+        return replace(
+            whole,
+            graph=self.graph,
+            why=reasons.why,
+            times=lambda: {node: one.seconds for node, one in enumerate(before)},
+            numbers=self.numbers,
+            given=self.given,
+            rest=_Rest(prepared.manifest.graph, self),
+        )
+
+    def merged(self, nodes: Sequence[NodeOutcome]) -> Sequence[NodeOutcome]:
+        """What came of all nodes, from what came of these."""
+        both = enumerate(zip(self.numbers, nodes, strict=True))
+        new = {number: one for i, (number, one) in both if i not in self.given}
+        saved_s = self.seconds - sum(self.whole[number].seconds for number in new)
+        return merged(unchanged(self.whole), new, max(saved_s, 0.0))
+
+
+_FEW = 64  # nodes: so many are taken out of a graph however small it is
+
+
+class _Rest:
+    """The nodes that are not in an excerpt, told of when somebody listens."""
+
+    def __init__(self, graph: Graph, part: Excerpt) -> None:
+        self._graph = graph
+        self._part = part
+
+    def __len__(self) -> int:
+        return len(self._graph) - len(self._part.numbers)
+
+    def __iter__(self) -> Iterator[tuple[int, str, str, NodeOutcome]]:
+        graph, inside = self._graph, set(self._part.numbers)
+        for number, (label, one) in enumerate(zip(graph.labels(), unchanged(self._part.whole), strict=True)):
+            if number not in inside:
+                yield number, label, graph.row_of(number).slot, one
+
+
+def excerpt_of(store: Store, prepared: Prepared) -> Excerpt | None:
+    """What of a redispatch has to be evaluated; None where that is not certain, and all of it has to be looked at.
+
+    It is certain where the parent is complete, nothing but some electrons was replaced, those that were not have the
+    same keys here and now, no result is a sample, and none was taken away that is needed.
+    """
+    baseline, graph = prepared.baseline, prepared.manifest.graph
+    if baseline is None or not prepared.only_replaced or not prepared.policy.forces_nothing:
+        return None
+    before, nodes = baseline.manifest.graph, baseline.nodes
+    changed = {at for at, row in enumerate(before.rows) if row != graph.rows[at]}
+    rows = (*before.rows, *graph.rows)
+    if not changed or len(nodes) != len(graph) or any(row.is_lattice or row.stochastic for row in rows):
+        return None
+    cone = below(graph, graph.nodes_of(changed))
+    if (
+        len(cone) > max(_FEW, len(graph) // 4)
+        or having_samples(nodes)
+        or not _same_here(prepared, nodes, changed, cone)
+    ):
+        return None
+    above = sorted({parent for node in cone for parent in graph.parents_of(node)} - cone)
+    given = _given(store, nodes, above, [node for node in graph.output_parents if node not in cone])
+    if given is None:
+        return None
+    try:
+        totals = ledger.get(store, prepared.parent).totals
+    except UnknownDispatch:  # removed since
+        return None
+    numbers = sorted([*cone, *above])
+    index = {number: i for i, number in enumerate(numbers)}
+    names = tuple(graph.names_of(numbers))
+    return Excerpt(
+        graph=_part(graph, numbers, cone, index, names),
+        before=_part(before, numbers, cone, index, names),
+        numbers=numbers,
+        given={index[node]: found for node, found in given.items()},
+        whole=nodes,
+        seconds=totals["ran_s"] + totals["saved_s"],
+    )
+
+
+def below(graph: Graph, nodes: Sequence[int]) -> set[int]:
+    """These nodes and all that hang on them."""
+    cone = set(nodes)
+    if not cone:
+        return cone
+    first, parents = graph.first_parent, graph.parents
+    start = min(cone) + 1
+    begin = first[start] if start < len(graph) else 0
+    for node in range(start, len(graph)):
+        end = first[node + 1]
+        if node not in cone:
+            for at in range(begin, end):
+                if parents[at] in cone:
+                    cone.add(node)
+                    break
+        begin = end
+    return cone
+
+
+def _same_here(prepared: Prepared, nodes: Sequence[NodeOutcome], changed: set[int], cone: set[int]) -> bool:
+    """Whether the electrons that were not replaced are what they were for the parent: packages, what is accepted.
+
+    All nodes of an electron have its part of the key in common, so that one tells of all.
+    """
+    graph, prefixes = prepared.manifest.graph, prepared.prefixes()
+    for at in range(len(graph.rows)):
+        node = None if at in changed else graph.first_of(at, cone)
+        if node is None:
+            continue
+        identities = [nodes[parent].key for parent in graph.key_parents_of(node)]
+        if keys.node_key(prefixes[at], graph.template(node).digest, None, identities) != nodes[node].key:
+            return False
+    return True
+
+
+def _given(
+    store: Store, nodes: Sequence[NodeOutcome], above: Sequence[int], returned: Sequence[int]
+) -> dict[int, tuple[Digest, Record]] | None:
+    """The results that the cone hangs on; None if one of them, or of those that are returned, cannot be had."""
+    journal = Journal(store, NOBODY)
+    given = {}
+    with journal.one_look():
+        records = journal.lookup_many([nodes[node].key for node in above])
+        for node, record in zip(above, records, strict=True):
+            one = nodes[node]
+            if record is None or record.value != one.value or record.blob != one.blob or record.is_sample:
+                return None
+            given[node] = one.key, record
+    if journal.evicted or not all(journal.is_readable(nodes[node].blob) for node in sorted(set(returned))):
+        return None
+    return given
+
+
+def _part(
+    graph: Graph, numbers: Sequence[int], cone: set[int], index: Mapping[int, int], names: tuple[str, ...]
+) -> Graph:
+    # Nobody asks for the calls of the others, which may be many.
+    used = sorted({graph.template_of[number] for number in cone})
+    place = {template: i for i, template in enumerate(used)}
+    first, parents = array("I", [0]), array("I")
+    for number in numbers:
+        if number in cone:
+            parents.extend(index[parent] for parent in graph.parents_of(number))
+        first.append(len(parents))
+    return replace(
+        graph,
+        electron_of=array("I", [graph.electron_of[number] for number in numbers]),
+        templates=[graph.templates[template] for template in used],
+        template_of=array("I", [place[graph.template_of[number]] if number in cone else 0 for number in numbers]),
+        ordinal_of=array("I", [graph.ordinal_of[number] for number in numbers]),
+        first_parent=first,
+        parents=parents,
+        output_parents=tuple(index[parent] for parent in graph.output_parents if parent in cone),
+        names=names,
+    )
