@@ -47,7 +47,7 @@ def main() -> int:
         help=f"draw cost against the size of the graph (default {CHARTS}); wants the extra bench",
     )
     parser.add_argument("--lanes", type=int, default=2, help="projects of the corpus side by side (default 2)")
-    parser.add_argument("--seconds", type=float, default=300.0, help="the most that one peer may take (default 300)")
+    parser.add_argument("--seconds", type=float, help="the most that one peer may take (default 300; 25 with --quick)")
     parser.add_argument("--nodes", type=int, default=100_000, help="of the largest graph (default 100,000)")
     parser.add_argument("--rounds", type=int, default=5, help="of each graph, at most (default 5)")
     asked = parser.parse_args()
@@ -55,7 +55,7 @@ def main() -> int:
         quick=asked.quick,
         peers=asked.peers,
         lanes=asked.lanes,
-        seconds_each=asked.seconds,
+        seconds_each=asked.seconds or (25.0 if asked.quick else 300.0),
         nodes=asked.nodes,
         rounds=asked.rounds,
     )

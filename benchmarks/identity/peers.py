@@ -67,7 +67,7 @@ PEERS = (
 )
 
 # Peers of other benchmarks: no code of Python's is in their keys, or nothing is kept, so that nothing is to judge.
-ELSEWHERE = frozenset({"diskcache", "dask", "pydra", "snakemake", "ninja", "make", "covalent"})
+ELSEWHERE = frozenset({"diskcache", "dask", "pydra", "snakemake", "ninja", "make"})
 
 
 def chosen_peers(names: str) -> list[Contender]:

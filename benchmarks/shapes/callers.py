@@ -102,20 +102,3 @@ def prefect(shape: str, size: int, folder: Path) -> Ready:
 def dask(shape: str, size: int, _: Path) -> Ready:
     library: Any = importlib.import_module("dask")
     return lambda: (program(shape, library.delayed)(size).compute(scheduler="sync"), None)
-
-
-def covalent(shape: str, size: int, folder: Path) -> Ready:
-    """Its server keeps the results; the dispatch to reuse is told by its id."""
-    library: Any = importlib.import_module("covalent")
-
-    def ready() -> tuple[Any, None]:
-        earlier = folder / "dispatch"
-        main = library.lattice(program(shape, library.electron), executor="local")
-        if earlier.exists():
-            made = library.redispatch(earlier.read_text(), reuse_previous_results=True)(size)
-        else:
-            made = library.dispatch(main)(size)
-            earlier.write_text(made)
-        return library.get_result(made, wait=True).result, None
-
-    return ready

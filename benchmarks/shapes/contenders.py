@@ -53,7 +53,6 @@ CONTENDERS = {
     "mandala": Peer("callers", "mandala", "mandala", "pymandala"),
     "prefect": Peer("callers", "prefect", "prefect", served=True),
     "dask": Peer("callers", "dask", "dask", phases=("cold",), note="keeps nothing"),
-    "covalent": Peer("callers", "covalent", "covalent", served=True),
     "sf-hamilton": Peer("builders", "hamilton", "sf-hamilton", shapes=WITHOUT_SWEEP),
     "pydra": Peer("builders", "pydra", "pydra", shapes=frozenset({"chain", "grid"})),
     "snakemake": Peer("builders", "snakemake", "snakemake", shapes=WITHOUT_SWEEP, note=COMMANDS),

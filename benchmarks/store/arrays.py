@@ -22,7 +22,7 @@ Taken = dict[tuple[str, str], list[dict[str, float]]]
 
 
 def measure(options: Options) -> tuple[list[Figure], list[str]]:
-    size, rounds = (1 << 27, 3) if options.quick else (1 << 30, 5)
+    size, rounds = (1 << 27, 2) if options.quick else (1 << 30, 5)
     pythons, notes = contenders(options.peers)
     taken: Taken = {}
     for number in range(rounds):

@@ -16,7 +16,7 @@ LIMIT_OF_MANY = f"LMDB alone, the same rows, {GROUP:,} records in each synced tr
 
 
 def measure(options: Options) -> tuple[list[Figure], list[str]]:
-    seconds, rounds = (0.7, 3) if options.quick else (2.0, 9)
+    seconds, rounds = (0.4, 2) if options.quick else (2.0, 9)
     figures = []
     for name, processes, threads in SHAPES:
         rates: dict[str, list[float]] = {"raw": [], "ours": []}

@@ -22,7 +22,7 @@ COMMANDS = {  # what is measured: the command's words, what LMDB alone does besi
 
 
 def measure(options: Options) -> tuple[list[Figure], list[str]]:
-    count, times, rounds = (50_000, 9, 2) if options.quick else (1_000_000, 31, 3)
+    count, times, rounds = (20_000, 5, 1) if options.quick else (1_000_000, 31, 3)
     with folder() as made:
         few, many = made / "few", made / "many"
         ask(FILLED, few, 1000)
