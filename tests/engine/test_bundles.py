@@ -124,7 +124,8 @@ def test_an_imported_dispatch_is_redispatched_as_where_it_ran(
     # The length comes out the same: early cutoff works by what came along.
     changed = ct.get_result(ct.redispatch(done.dispatch_id)(2), wait=True)
     assert changed.result[1] == done.result[1]
-    assert ran() == ["draw", "load", "size"]
+    # Not `double`. The two calls of `size` have keys of their own, and may begin before either has a result.
+    assert set(ran()) == {"draw", "load", "size"}
 
 
 def test_the_same_dispatch_is_the_same_bytes_from_whatever_store(flow: Any, other: Store, tmp_path: Path) -> None:
