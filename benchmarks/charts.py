@@ -107,7 +107,6 @@ def picture(name: str, unit: str, panels: Mapping[str, Curves], machine: Mapping
             [shown[curve]] = axis.plot(list(points), list(points.values()), color=colour, **style)
         axis.set(xscale="log", yscale="log", title=panel, xlabel="nodes", ylabel=unit)
         axis.grid(visible=True, which="major", alpha=0.3)
-        axis.label_outer()
     for axis in list(axes.flat)[len(panels) :]:
         axis.set_axis_off()
     names = [*order, *(curve for curve in found if curve.startswith(LIMIT))]
