@@ -53,6 +53,8 @@ class Database:
         self._gate = threading.RLock()
         self._views: set[View] = set()
         self._env: lmdb.Environment | None = None
+        # One whose meta page a writer could not write: LMDB wants it opened anew, also by those who only read.
+        self._panicked: lmdb.Environment | None = None
         self._inode: tuple[int, int] | None = None
         self.handles: dict[str, lmdb._Database] = {}
         self._resting = False
@@ -106,12 +108,18 @@ class Database:
             return env.begin(buffers=True) if buffers else env.begin()  # type: ignore[return-value]
         except lmdb.MapResizedError:
             return None
+        except lmdb.PanicError:
+            self._panicked = env
+            return None
         except lmdb.Error as error:
             raise translate(error, self._root, "beginning to read") from error
 
     def make_ready(self) -> None:
-        """Open what is closed, and follow a map that another process has grown."""
+        """Open what is closed, or of no use any more, and follow a map that another process has grown."""
         with self._writer:
+            if self._env is not None and self._env is self._panicked:
+                self.close()
+            self._panicked = None
             if self._env is None:
                 self._open()
                 return

@@ -241,6 +241,9 @@ def test_killed_anywhere_compacting_leaves_the_old_or_the_new(
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert records_in(tmp_path / "store") == made
+    process = start("Store.open(sys.argv[1])")  # whoever opens it next clears away what the last one left
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
     assert [path.name for path in (tmp_path / "store" / "tmp").iterdir()] == []
 
 
