@@ -190,7 +190,7 @@ def _without_identity(layout: Layout) -> StoreDamaged:
 def _make_root(path: Path, *, create: bool) -> None:
     if path.is_dir():
         return
-    if path.exists():
+    if path.exists() and not path.is_dir():  # asked again: another process may have made it just now
         msg = f"{path} is not a folder\n{_LEFT_ALONE}"
         raise StoreRefused(msg, path)
     if not create:
