@@ -53,7 +53,7 @@ READING_ORDER = {
         """,
         "cas_run": """
             phrases ids table exits terminal conversion tracebacks
-            arguments loading backend session
+            arguments bytecode loading backend session
             tally preview report findings imported share progress live foreground completing conclusion
             command choices commands main __main__
         """,
