@@ -39,8 +39,9 @@ READING_ORDER = {
             salvage checkup mending
         """,
         "cas_engine": """
-            errors contexts signatures omission options values files bindings graph handles tracing electron
-            lattice substitution importing program fingerprint reading changeable live installed reached
+            errors contexts signatures omission options values files bindings columns index templates graph
+            handles tracing electron lattice substitution importing program fingerprint reading changeable live
+            installed reached
             classes image arrays oddities by_value streams frames unstorable deep definitions codec capsule lending
             unchanged
             plain records keys policy plan outcome manifest board
