@@ -58,29 +58,22 @@ class Blobs:
 
     # --- writing
 
-    def prepare(
-        self, pieces: Sequence[bytes | memoryview], parts: Sequence[bytes | memoryview], known: Sequence[Digest] = ()
-    ) -> PreparedBlob:
-        """Digest the concatenation, and each part; write what is large and not there yet to files, synced.
-
-        Of parts that were read from here `known` has the digests.
-        """
+    def prepare(self, pieces: Sequence[bytes | memoryview], parts: Sequence[bytes | memoryview]) -> PreparedBlob:
+        """Digest the concatenation, and each part; write what is large and not there yet to files, synced."""
         head = self._prepare(_views(pieces))
         if not parts:
             return head
-        members = (head, *self._prepare_parts([_views([part]) for part in parts], known))
+        members = (head, *self._prepare_parts([_views([part]) for part in parts]))
         size = sum(member.size for member in members)
         return PreparedBlob(_digest_in_parts(_row_of(size, members)), size, None, None, None, members)
 
-    def _prepare_parts(self, parts: Sequence[Sequence[memoryview]], known: Sequence[Digest]) -> list[PreparedBlob]:
-        # Small ones are written again by whoever has them, so that they are digested again too.
-        large = [sum(view.nbytes for view in part) > SMALL for part in parts]
-        digests = [known[i] if known and large[i] else digest_of(*part) for i, part in enumerate(parts)]
+    def _prepare_parts(self, parts: Sequence[Sequence[memoryview]]) -> list[PreparedBlob]:
+        digests = [digest_of(*part) for part in parts]
         distinct = dict(zip(digests, parts, strict=True))
         # Each waits for the disk, which takes many for the time of one.
         prepared = side_by_side(lambda one: self._prepare(one[1], one[0]), list(distinct.items()))
-        by_digest = dict(zip(distinct, prepared, strict=True))
-        return [by_digest[digest] for digest in digests]
+        known = dict(zip(distinct, prepared, strict=True))
+        return [known[digest] for digest in digests]
 
     def _prepare(self, views: Sequence[memoryview], digest: Digest | None = None) -> PreparedBlob:
         size = sum(view.nbytes for view in views)
@@ -159,11 +152,6 @@ class Blobs:
             return self._opened(digest + MEMBERS, view.get(_TABLE, digest + MEMBERS))
         finally:
             view.close()
-
-    def members_of(self, digest: Digest) -> tuple[Digest, ...]:
-        """What one in parts is made of: its head, then its parts; nothing of another."""
-        found = self._find(digest)
-        return found if isinstance(found, tuple) else ()
 
     def has(self, transaction: lmdb.Transaction[bytes], digest: Digest) -> bool:
         """Inside a write transaction: whether a blob is there, with all its parts."""

@@ -247,18 +247,12 @@ class Store:
 
     # --- blobs
 
-    def prepare(
-        self,
-        pieces: Sequence[bytes | memoryview],
-        parts: Sequence[bytes | memoryview] = (),
-        known: Sequence[Digest] = (),
-    ) -> PreparedBlob:
+    def prepare(self, pieces: Sequence[bytes | memoryview], parts: Sequence[bytes | memoryview] = ()) -> PreparedBlob:
         """Digest the concatenation of the pieces, ready for a PutBlob. Large ones are written here.
 
-        With parts, the pieces are the head of a blob in parts: each part is stored once, whatever blobs have it. Where
-        they were read from here, `known` are their digests: large ones that are there still are not looked through.
+        With parts, the pieces are the head of a blob in parts: each part is stored once, whatever blobs have it.
         """
-        return self._blobs.prepare(pieces, parts, known)
+        return self._blobs.prepare(pieces, parts)
 
     def get_blob(self, digest: Digest) -> memoryview:
         """The bytes of a blob: verified; writable, at no harm to the store, when large. Parts are copied together.
@@ -276,10 +270,6 @@ class Store:
             if self.is_evicted(digest):
                 raise BlobEvicted(digest, self.path) from None
             raise
-
-    def members_of(self, digest: Digest) -> tuple[Digest, ...]:
-        """What a blob in parts is made of: its head, then its parts; nothing of another."""
-        return self._blobs.members_of(digest)
 
     def is_evicted(self, digest: Digest) -> bool:
         """Of a blob that is not there: whether it was taken away on purpose, to keep the store small."""

@@ -8,7 +8,6 @@ line numbers, leave no trace. Inner functions are written in place.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from types import CodeType
 from typing import NamedTuple
 
@@ -39,9 +38,11 @@ from cas_engine.fingerprint.opcodes import (
     FAST,
     FORK,
     JUMP,
+    LOAD_CONST,
     LOADS_OF_VARIABLES,
     OR_POP,
     PLAIN,
+    STORE_FAST,
     V312,
 )
 from cas_engine.fingerprint.readings import (
@@ -73,6 +74,9 @@ __all__ = ["MODULE_READERS", "Canonical", "Parameter", "canonical"]
 _FLAGS = 0x4 | 0x8 | 0x20 | 0x80 | 0x100 | 0x200
 _VARARGS, _VARKEYWORDS = 0x4, 0x8
 _NOTHING: frozenset[str] = frozenset()
+_MERE = SIMPLE - {str}  # constants that say nothing but themselves, where nothing is imported
+_NOTHING_SAYS: frozenset[type] = frozenset()
+_ASKING = frozenset({"getattr", "hasattr", "vars"})
 
 
 class Parameter(NamedTuple):
@@ -81,8 +85,7 @@ class Parameter(NamedTuple):
     slot: int  # the number of its variable, -1 when nothing reads it
 
 
-@dataclass(frozen=True, slots=True)
-class Canonical:
+class Canonical(NamedTuple):
     """The pure part of a function's identity."""
 
     digest: bytes  # of the body
@@ -125,6 +128,23 @@ class _Scope:
 
 class _Writer:
     """Writes one code object and those inside it into one flat list."""
+
+    __slots__ = (
+        "asked",
+        "computed_imports",
+        "counted",
+        "hidden",
+        "keywords",
+        "names",
+        "out",
+        "reflects",
+        "slots",
+        "strings",
+        "uncounted",
+        "variables",
+        "writes",
+        "written",
+    )
 
     def __init__(self) -> None:
         self.out: list[object] = []
@@ -175,7 +195,7 @@ class _Writer:
         seen: dict[int, int] = {}
         self._walk(found, 0, scope, seen, handled)
         done = 0
-        while done < len(handled):  # a handler may itself be handled by another
+        while handled and done < len(handled):  # a handler may itself be handled by another
             where, packed = list(handled)[done]
             self.out += ("handler", done, packed)
             self._walk(found, where, scope, seen, handled)
@@ -194,6 +214,8 @@ class _Writer:
         out = self.out
         numbers = scope.numbers
         aliases = scope.imports.aliases
+        mere = _NOTHING_SAYS if found.has_import else _MERE
+        written = self.written
         pending = [start]
         while pending:
             at = pending.pop()
@@ -212,34 +234,23 @@ class _Writer:
                     if not copying:
                         out += ("goto", seen[at])
                         break
-                seen[at] = self.written
-                self.written += 1
+                seen[at] = written
+                written += 1
                 op = ops[at]
                 if handlers and (kind != FAST or not V312):  # from 3.12 on a local variable is known to be bound
                     handler = handlers[at]
                     out.append(-1 if handler is None else handled.setdefault(handler, len(handled)))
-                if kind == PLAIN:
-                    out += (op, args[at])
-                    at += 1
-                elif kind == FAST:
-                    name = args[at]
-                    ref = aliases.get(name) if aliases else None  # type: ignore[call-overload]
-                    if ref is not None and op in LOADS_OF_VARIABLES:
-                        at = self._chain(found, at, op, ref, scope, seen)
-                        continue
-                    number = numbers.get(name)  # type: ignore[call-overload]
+                if kind == FAST and not (aliases and args[at] in aliases and op in LOADS_OF_VARIABLES):
+                    name: str = args[at]  # type: ignore[assignment]
+                    number = numbers.get(name)
                     if number is None:
-                        number = self._number(scope, str(name))
+                        number = numbers[name] = self.variables
+                        self.variables += 1
                     out += (op, number)
                     at += 1
-                elif kind == CONST:
-                    at = self._constant(found, at, op, scope, seen)
-                elif kind == ATTR:
-                    self._attribute(found, at)
+                elif kind == PLAIN or (kind == CONST and type(args[at]) in mere):
                     out += (op, args[at])
                     at += 1
-                elif kind == O.GLOBAL:
-                    at = self._global(found, at, op, scope, seen)
                 elif kind == BRANCH or kind == OR_POP:  # noqa: PLR1714, SIM109 - by far the quickest
                     at = self._branch(found, at, op, pending)
                 elif kind == END:
@@ -249,11 +260,25 @@ class _Writer:
                     out.append(op)
                     pending.append(targets[at])
                     at += 1
+                elif kind == ATTR:
+                    self._attribute(found, at)
+                    out += (op, args[at])
+                    at += 1
                 else:
-                    at = self._rarer(found, at, op, scope, seen)
+                    self.written = written
+                    at = self._longer(found, at, op, scope, seen)
+                    written = self.written
+        self.written = written
 
-    def _rarer(self, found: Instructions, at: int, op: int, scope: _Scope, seen: dict[int, int]) -> int:
+    def _longer(self, found: Instructions, at: int, op: int, scope: _Scope, seen: dict[int, int]) -> int:
+        """What may be written as one with instructions that follow; the one that is next."""
         kind, arg = found.kinds[at], found.args[at]
+        if kind == O.GLOBAL:
+            return self._global(found, at, op, scope, seen)
+        if kind == CONST:
+            return self._constant(found, at, op, scope, seen)
+        if kind == FAST:
+            return self._chain(found, at, op, scope.imports.aliases[str(arg)], scope, seen)
         if kind == O.DEREF:
             return self._deref(found, at, op, scope, seen)
         if kind == O.IMPORT:
@@ -274,7 +299,7 @@ class _Writer:
     def _global(self, found: Instructions, at: int, op: int, scope: _Scope, seen: dict[int, int]) -> int:
         name = str(found.args[at])
         if scope.code.co_flags & CO_OPTIMIZED or not stores_name(found, name):
-            if is_counted(found, at, O.STORE_GLOBAL):
+            if found.ops[at + 1] == LOAD_CONST and is_counted(found, at, O.STORE_GLOBAL):
                 self.out += (op, self._slot(Ref(COUNTER, name)))
                 return at + 1
             return self._chain(found, at, op, Ref(GLOBAL, name), scope, seen)
@@ -305,23 +330,32 @@ class _Writer:
 
     def _chain(self, found: Instructions, at: int, op: int, base: Ref, scope: _Scope, seen: dict[int, int]) -> int:
         """A name and the attributes read from it at once: one reference, followed when the objects are at hand."""
-        attrs = list(base.attrs)
         end = at + 1
-        kinds = found.kinds
-        while end < len(kinds) and kinds[end] == O.ATTR and end not in found.landings:
-            attrs.append(str(found.args[end]))
+        kinds, args = found.kinds, found.args
+        while kinds[end] == ATTR and end not in found.landings:  # what reads a name is never the last instruction
             seen[end] = self.written
             self._counts(found, end)
             end += 1
-        asked = asked_for(found, at, end)
+        asked = None
+        before = args[at - 1] if at and kinds[at - 1] == O.GLOBAL else None
+        if before in _ASKING:
+            asked = asked_for(found, at, end)
+        attrs = base.attrs
+        if end > at + 1:
+            attrs += tuple(map(str, args[at + 1 : end]))
         if asked is not None:
-            attrs.append(asked)
+            attrs += (asked,)
             self._text(asked)
             seen[end] = self.written
             end += 1
-        ref = Ref(base.source, base.name, tuple(attrs), base.level, base.top) if end > at + 1 else base
-        refs = [ref] if asked is not None else read_of(scope.code, found, at, end, ref)
-        self.out += (op & 255, *map(self._slot, refs))  # `f` or `helpers.f`: what the attributes lead to is told
+        ref = base if attrs is base.attrs else Ref(base.source, base.name, attrs, base.level, base.top)
+        # `f` or `helpers.f`: what the attributes lead to is told
+        if asked is None and (
+            before == "vars" or base.name == "globals" or kinds[end] == CONST or found.ops[end] == STORE_FAST
+        ):
+            self.out += (op & 255, *map(self._slot, read_of(scope.code, found, at, end, ref)))
+        else:
+            self.out += (op & 255, self.slots.setdefault(ref, len(self.slots)))
         last = attrs[-1] if attrs else base.name
         if last in IMPORTERS:
             return self._literal_import(found, end, last, scope, seen)
@@ -353,7 +387,7 @@ class _Writer:
         return end
 
     def _attribute(self, found: Instructions, at: int) -> None:
-        name = str(found.args[at])
+        name: str = found.args[at]  # type: ignore[assignment]
         self.asked.add(name)
         if name in REFLECTIVE:
             what = OF_CLASSES.get(name) if is_of_class(found, at) else REFLECTIVE[name]
@@ -362,8 +396,11 @@ class _Writer:
         self._counts(found, at)
 
     def _counts(self, found: Instructions, at: int) -> None:
-        name = str(found.args[at])
-        (self.counted if is_counted(found, at, O.STORE_ATTR) else self.uncounted).add(name)
+        name: str = found.args[at]  # type: ignore[assignment]
+        if found.ops[at + 1] == LOAD_CONST and is_counted(found, at, O.STORE_ATTR):
+            self.counted.add(name)
+        else:
+            self.uncounted.add(name)
 
     # --- constants, branches, variables
 
@@ -376,7 +413,8 @@ class _Writer:
             if value.co_name == "<lambda>":
                 self.hidden += [p.name for p in parameters]
                 parameters = [Parameter(p.kind, "", p.slot) for p in parameters]
-            self.out += ("end", *((p.kind, p.name, p.slot) for p in parameters))
+            self.out.append("end")
+            self.out += [tuple(p) for p in parameters]
             if self.names & LOCALS_READERS:
                 self.out.append(tuple(sorted(inner.numbers.items(), key=lambda item: item[1])))
             return at + 1
@@ -417,6 +455,8 @@ class _Writer:
 
 def _parameters(code: CodeType, numbers: dict[str, int]) -> list[Parameter]:
     count, names = code.co_argcount, code.co_varnames
+    if not (code.co_posonlyargcount or code.co_kwonlyargcount or code.co_flags & (_VARARGS | _VARKEYWORDS)):
+        return [Parameter("a", name, numbers.get(name, -1)) for name in names[:count]]
     kinds = ["p"] * code.co_posonlyargcount + ["a"] * (count - code.co_posonlyargcount)
     kinds += ["k"] * code.co_kwonlyargcount
     kinds += ["*"] * bool(code.co_flags & _VARARGS) + ["**"] * bool(code.co_flags & _VARKEYWORDS)

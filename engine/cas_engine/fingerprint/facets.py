@@ -19,10 +19,10 @@ def facets_of(nodes: list[Node]) -> list[bytes]:
     """The facets that are read by one of these nodes, of all of them; empty when none is."""
     # A set: the same code may be met as two objects, one live and one loaded from a capsule.
     found: set[bytes] = set()
-    read: frozenset[str] = frozenset().union(*(node.reflects for node in nodes)) - _FOLLOWED
+    read: frozenset[str] = frozenset().union(*[node.reflects for node in nodes]) - _FOLLOWED
     if read:
         found = {digest_of(dumped(_facets(node, read))) for node in nodes if node.kind in _TOLD}
-    hidden = {name for node in nodes for name in node.hidden}
+    hidden = {name for node in nodes if node.hidden for name in node.hidden}
     if hidden:
         keywords: frozenset[str] = frozenset().union(*(node.keywords for node in nodes))
         passed = hidden & keywords.union(*(texts_in(node.obj) for node in nodes if node.kind == "value"))

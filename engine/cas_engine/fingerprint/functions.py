@@ -20,6 +20,7 @@ from cas_engine.fingerprint.resolve import (
     Found,
     Missing,
     folder_of,
+    look_up,
     module_of,
     name_of_function,
     registered_with,
@@ -29,6 +30,8 @@ from cas_store.digest import digest_of
 
 _BUILTIN = type(len)
 _EVALUATING = frozenset({"eval", "exec"})
+_REFLECTING = frozenset(REFLECTIVE)
+_POSITIONAL = frozenset({"p", "a"})
 
 
 def describe_function(node: Node, reach: Reach) -> None:
@@ -56,12 +59,18 @@ def describe_function(node: Node, reach: Reach) -> None:
             node.reflects = node.reflects | {"namespaces"}
     if "__subclasses__" in form.names:
         reader.subclasses()
-    node.evaluates = any(ref.source == GLOBAL and ref.name in _EVALUATING for ref in form.refs)
-    node.reflects = node.reflects | form.reflects
+    if not _EVALUATING.isdisjoint(form.names):
+        node.evaluates = any(ref.source == GLOBAL and ref.name in _EVALUATING for ref in form.refs)
+    if form.reflects:
+        node.reflects |= form.reflects
     if form.asked:
-        node.asked = node.asked | form.asked
-    node.keywords, node.hidden = form.keywords, (*form.hidden, *reader.hidden)
-    node.warnings += tuple(f"{node.name} writes the {what}" for what in form.writes)
+        node.asked |= form.asked
+    if form.keywords:
+        node.keywords = form.keywords
+    if form.hidden or reader.hidden:
+        node.hidden = (*form.hidden, *reader.hidden)
+    if form.writes:
+        node.warnings += tuple(f"{node.name} writes the {what}" for what in form.writes)
     says(node, "function", form.digest, tuple(reader.said))
 
 
@@ -75,17 +84,20 @@ def kept_parameters(fn: FunctionType, form: Canonical) -> tuple[Parameter, ...]:
     by_name = fn.__kwdefaults__ or {}
     if not (optional or by_name) or not LOCALS_READERS.isdisjoint(form.names):
         return parameters
+    if min([p.slot for p in parameters], default=0) >= 0:
+        return parameters
     kinds = {p.kind for p in parameters}
     if "**" in kinds:  # a new name would be taken from **kwargs
         return parameters
-    kept = [p for p in parameters if not (p.kind == "k" and p.slot < 0 and p.name in by_name)]
-    while optional and "*" not in kinds:
-        last = max((i for i, p in enumerate(kept) if p.kind in {"p", "a"}), default=-1)
-        if last < 0 or kept[last].slot >= 0:
-            break
-        del kept[last]
+    kept = parameters
+    if by_name:
+        kept = tuple(p for p in parameters if not (p.kind == "k" and p.slot < 0 and p.name in by_name))
+    positional = sum(p.kind in _POSITIONAL for p in kept)  # they come first
+    while optional and positional and "*" not in kinds and kept[positional - 1].slot < 0:
+        positional -= 1
+        kept = kept[:positional] + kept[positional + 1 :]
         optional -= 1
-    return tuple(kept)
+    return kept
 
 
 def read_as_if_in(node: Node, fn: FunctionType, form: Canonical, reach: Reach) -> tuple[object, ...]:
@@ -111,16 +123,22 @@ class _Reader:
         self.hidden: list[str] = []
 
     def read(self, ref: Ref) -> None:
-        if ref.source == COUNTER:
+        source, name, attrs, _, _ = ref
+        if source == COUNTER:
             self.said.append("counter")
             return
+        if source == GLOBAL:
+            base = look_up(self.fn.__globals__, name)
+            if type(base) is _BUILTIN and is_builtin(name, base):
+                self.said.append(("builtin", name, attrs))  # the most frequent case, without a node of its own
+                return
         resolution = resolve(ref, self.fn)
-        if isinstance(resolution, Missing):
-            self._missing(ref, resolution)
+        if isinstance(resolution, Found):
+            self._found(ref, resolution)
         elif isinstance(resolution, Foreign):
             self._foreign(resolution)
         else:
-            self._found(ref, resolution)
+            self._missing(ref, resolution)
 
     def child(self, obj: object, place: object, name: str) -> None:
         child = self.reach.node(obj, place, name)
@@ -155,15 +173,13 @@ class _Reader:
                 self.whole_module()
 
     def _reflect(self, names: tuple[str, ...]) -> None:
-        self.node.reflects = self.node.reflects | {REFLECTIVE[name] for name in names if name in REFLECTIVE}
+        if not _REFLECTING.isdisjoint(names):
+            self.node.reflects |= {REFLECTIVE[name] for name in names if name in REFLECTIVE}
 
     def _found(self, ref: Ref, found: Found) -> None:
         obj, rest = found.obj, found.rest
         if found.through:
             self.node.modules |= {*found.through}
-        if type(obj) is _BUILTIN and is_builtin(ref.name, obj) and ref.source == GLOBAL:
-            self.said.append(("builtin", ref.name, rest))  # the most frequent case, without a node of its own
-            return
         if found.place[1] in {"__name__", "__file__"} and isinstance(obj, str) and not rest:
             self._of_place(obj, found)
             return
@@ -171,8 +187,11 @@ class _Reader:
             self.imports_by_name = True  # under another name: its argument isn't known
         if isinstance(obj, FunctionType) and obj.__name__ in REFLECTIVE and not owner_of_function(obj).is_user:
             self._reflect((obj.__name__,))
-        self.said.append(("found", *self._told(obj, rest)))
-        self.node.asked = self.node.asked.union(rest)
+        if rest:
+            self.said.append(("found", *self._told(obj, rest)))
+            self.node.asked = self.node.asked.union(rest)
+        else:
+            self.said.append(("found",))
         self.child(obj, found.place, found.name)
 
     def _told(self, obj: object, rest: tuple[str, ...]) -> tuple[object, ...]:
@@ -239,25 +258,23 @@ class CompiledFile:
 
 def _read_defaults(node: Node, fn: FunctionType, form: Canonical, reader: _Reader) -> None:
     kept = kept_parameters(fn, form)
-    positional = [p for p in form.parameters if p.kind in {"p", "a"}]
     defaults = fn.__defaults__ or ()
-    by_position = dict(zip([id(p) for p in positional[len(positional) - len(defaults) :]], defaults))  # noqa: B905
     by_name = fn.__kwdefaults__ or {}
-    for at, parameter in enumerate(kept):
-        has_default = id(parameter) in by_position or (parameter.kind == "k" and parameter.name in by_name)
-        name = parameter.name
-        if fn.__code__.co_name == "<lambda>":  # hardly ever called by these names
-            name = ""
-            reader.hidden.append(parameter.name)
-        reader.said.append((parameter.kind, name, parameter.slot, has_default))
+    first = fn.__code__.co_argcount - len(defaults)
+    hides = fn.__code__.co_name == "<lambda>"  # hardly ever called by these names
+    for at, (kind, name, slot) in enumerate(kept):
+        has_default = at >= first if kind in _POSITIONAL else kind == "k" and name in by_name
+        if hides:
+            reader.hidden.append(name)
+        reader.said.append((kind, "" if hides else name, slot, has_default))
         if has_default:
-            value = by_name[parameter.name] if parameter.kind == "k" else by_position[id(parameter)]
-            reader.child(value, ("default", id(fn), at), f"{node.name}({parameter.name}=)")
+            value = by_name[name] if kind == "k" else defaults[at - first]
+            reader.child(value, ("default", id(fn), at), f"{node.name}({name}=)")
 
 
 def _read_attributes(node: Node, fn: FunctionType, form: Canonical, reader: _Reader) -> None:
     """What was set on the function: state that its own code may read. What it wraps is told by its cells."""
-    for name, value in sorted(fn.__dict__.items()):
+    for name, value in sorted(fn.__dict__.items()) if fn.__dict__ else ():
         if name != "__wrapped__" and name not in form.counted:
             reader.said.append(("attribute", name))
             reader.child(value, ("attribute", id(fn), name), f"{node.name}.{name}")

@@ -20,32 +20,23 @@ DigestOf = Callable[["Node"], bytes]
 class Node:
     """One piece: a function, a class, a value. Filled in by `describe`, then settled, then never changed."""
 
-    __slots__ = (
-        "asked",
-        "base",
-        "children",
-        "computes",
-        "depth",
-        "detail",
-        "digest",
-        "draws",
-        "electron",
-        "evaluates",
-        "hidden",
-        "index",
-        "keywords",
-        "kind",
-        "local",
-        "low",
-        "modules",
-        "name",
-        "obj",
-        "packages",
-        "recipe",
-        "reflects",
-        "unresolved",
-        "warnings",
-    )
+    # Of the class until a node has one of its own: there are many nodes, and few of them have any.
+    recipe: Callable[[DigestOf], bytes] | None = None  # for values, which mix themselves with what they hold
+    detail = ""
+    packages: frozenset[str] = frozenset()
+    modules: frozenset[str] = frozenset()
+    unresolved: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    electron = ""  # its name, if it is one
+    draws = False  # whether that is a stochastic one
+    reflects: frozenset[str] = frozenset()  # what it reads of others that usually doesn't count
+    keywords: frozenset[str] = frozenset()  # names by which it may pass arguments
+    hidden: tuple[str, ...] = ()  # names of parameters that only count if something passes arguments by them
+    computes = False  # whether it imports what only running it would tell
+    evaluates = False  # whether it evaluates texts
+    asked: frozenset[str] = frozenset()  # attributes that it reads of what isn't known
+    depth = 0  # of a piece in the value that it belongs to
+    base = ""  # the folder of the module that it belongs to: a path in a value is told from there
 
     def __init__(self, obj: Any, name: str, kind: ComponentKind | None = None) -> None:
         self.obj = obj
@@ -53,23 +44,6 @@ class Node:
         self.kind = kind  # None: not worth telling, like a builtin
         self.local = b""  # the digest of this piece alone
         self.children: list[Node] = []
-        self.recipe: Callable[[DigestOf], bytes] | None = None  # for values, which mix themselves with what they hold
-        self.detail = ""
-        # Not lists and sets: there are many nodes, and few of them have any.
-        self.packages: frozenset[str] = frozenset()
-        self.modules: frozenset[str] = frozenset()
-        self.unresolved: tuple[str, ...] = ()
-        self.warnings: tuple[str, ...] = ()
-        self.electron = ""  # its name, if it is one
-        self.draws = False  # whether that is a stochastic one
-        self.reflects: frozenset[str] = frozenset()  # what it reads of others that usually doesn't count
-        self.keywords: frozenset[str] = frozenset()  # names by which it may pass arguments
-        self.hidden: tuple[str, ...] = ()  # names of parameters that only count if something passes arguments by them
-        self.computes = False  # whether it imports what only running it would tell
-        self.evaluates = False  # whether it evaluates texts
-        self.asked: frozenset[str] = frozenset()  # attributes that it reads of what isn't known
-        self.depth = 0  # of a piece in the value that it belongs to
-        self.base = ""  # the folder of the module that it belongs to: a path in a value is told from there
         self.digest = b""
         self.index = self.low = -1
 
@@ -96,8 +70,11 @@ def settle(root: Node, describe: Callable[[Node], None]) -> None:
         describe(node)
         node.index = node.low = counter
         counter += 1
-        stack.append(node)
-        work.append((node, iter(node.children)))
+        if node.children:
+            stack.append(node)
+            work.append((node, iter(node.children)))
+        else:
+            node.digest = node.mix(_settled)
 
     try:
         enter(root)
@@ -117,13 +94,15 @@ def _climb(work: list[tuple[Node, Iterator[Node]]], stack: list[Node], enter: Ca
                 continue
             if child.index < 0:
                 enter(child)
+                if child.digest:
+                    continue
                 break
-            node.low = min(node.low, child.index)
+            if child.index < node.low:  # noqa: PLR1730 - by far the quickest
+                node.low = child.index
         else:
             work.pop()
-            if work:
-                parent = work[-1][0]
-                parent.low = min(parent.low, node.low)
+            if work and node.low < work[-1][0].low:
+                work[-1][0].low = node.low
             if node.low == node.index:
                 _close(node, stack)
 

@@ -25,7 +25,9 @@ from cas_engine.values.refused import refusal_of
 from cas_store.digest import digest_of
 
 _SHORT = frozenset({float, bool, type(None)})  # as they are written
-_SCALARS = frozenset({int, str, float, bool, bytes, complex, type(None)})
+_NUMBERS = frozenset({int, float, bool, complex, type(None)})
+_SCALARS = _NUMBERS | {str, bytes}
+_LONG = 10**15  # numbers from here on may have to be shortened
 
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset, defaultdict, OrderedDict, Counter})
 
@@ -49,12 +51,12 @@ def describe_value(node: Node, reach: Reach) -> None:
     value = node.obj
     node.kind, node.detail = "value", _short(value)
     kind = type(value)
-    below = place_of(value, node.base) if node.base else None
+    below = place_of(value, node.base) if node.base and kind not in _NUMBERS else None
     if below is not None:
-        says(node, "place", type(value).__name__, below)
+        says(node, "place", kind.__name__, below)
         return
-    if type(value) in _SCALARS:
-        says(node, "value", type(value).__name__, marshal.dumps(value, 2))
+    if kind in _SCALARS:
+        says(node, "value", kind.__name__, marshal.dumps(value, 2))
         return
     if issubclass(kind, logging.Logger):
         says(node, "logger")  # its name is that of a module, as a rule, and changes no result
@@ -207,7 +209,7 @@ _shorten.maxother = _shorten.maxstring = _shorten.maxlong = 80  # an address mus
 
 
 def _short(value: object) -> str:
-    if type(value) in _SHORT:
+    if type(value) in _SHORT or (type(value) is int and -_LONG < value < _LONG):
         return repr(value)
     try:
         text = _shorten.repr(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import compress, count
 from types import CodeType
 
@@ -33,6 +33,7 @@ _PLACES = frozenset({"__doc__", "__module__", "__qualname__", "__firstlineno__",
 
 _NAMED = frozenset({O.GLOBAL, O.ATTR, O.NAME, O.SUPER, O.IMPORT})
 _COUNTED = frozenset({O.MAKE, O.END})  # their argument is a number
+_EXTEND, _SKIP = bytes([EXTEND]), bytes([O.SKIP])
 _DROPPED = frozenset({O.POP_TOP, O.STORE_FAST})
 
 Handler = tuple[int, int]  # the instruction that handles; depth of the stack and more, as packed by CPython
@@ -60,7 +61,9 @@ def variables(code: CodeType) -> tuple[tuple[str, ...], tuple[str, ...], int]:
     if not O.V311:
         return code.co_varnames, code.co_cellvars + code.co_freevars, len(code.co_varnames)
     local = code.co_varnames
-    own = local + tuple(name for name in code.co_cellvars if name not in local)
+    own = local
+    if code.co_cellvars:
+        own += tuple(name for name in code.co_cellvars if name not in local)
     slots = own + code.co_freevars
     return slots, slots, len(own)
 
@@ -73,32 +76,26 @@ def decode(code: CodeType) -> Instructions:
     fasts, cells, free_from = variables(code)
     in_class = not code.co_flags & CO_OPTIMIZED
     raw = code.co_code
-    raw_ops = raw[::2]
-    raw_kinds = raw_ops.translate(O.KIND)
+    raw_kinds = raw[::2].translate(O.KIND)
     starts = found.starts
     jumps: list[tuple[int, int]] = []
-    extended = extends = 0
+    arguments: Sequence[int] = raw[1::2]
+    if EXTEND in raw_kinds:
+        arguments = _extended(raw_kinds, arguments)
+        raw_kinds = raw_kinds.replace(_EXTEND, _SKIP)
     # Only what is not skipped, whose kind is 0: half of the units are caches.
-    units = zip(count(), raw_kinds, raw_ops, raw[1::2])
+    units = zip(count(), raw_kinds, raw[::2].translate(SAME), arguments)
     for unit, kind, op, arg in compress(units, raw_kinds):
-        if kind == EXTEND:
-            extended = ((extended if extends == unit else 0) | arg) << 8
-            extends = unit + 1
-            continue
-        if extended:
-            if extends == unit:
-                arg |= extended  # noqa: PLW2901
-            extended = 0
         starts.append(unit)
         if kind == PLAIN:
             kinds.append(kind)
-            ops.append(SAME[op])
+            ops.append(op)
             args.append(arg if PLAIN_ARG[op] else 0)
         elif kind == FAST:
             if op == STORE_FAST and ops and ops[-1] in _DROPPED:
                 _drop_dead_store(found, fasts[arg])
             kinds.append(kind if arg < free_from else DEREF)
-            ops.append(SAME[op])
+            ops.append(op)
             args.append(fasts[arg])
         elif kind == CONST:
             kinds.append(kind)
@@ -146,6 +143,15 @@ def decode(code: CodeType) -> Instructions:
     if O.V311 and code.co_exceptiontable:
         _read_handlers(found, code.co_exceptiontable)
     return found
+
+
+def _extended(kinds: bytes, arguments: Sequence[int]) -> list[int]:
+    """The arguments with what prefixes add to them."""
+    whole = list(arguments)
+    for unit, kind in enumerate(kinds):
+        if kind == EXTEND:
+            whole[unit + 1] |= whole[unit] << 8
+    return whole
 
 
 def _target(op: int, arg: int, next_unit: int) -> int:

@@ -81,7 +81,7 @@ def _kind(op: int, name: str) -> int:
 
 KIND = bytes(_kind(op, name) for op, name in enumerate(opcode.opname[:256]))  # bytes, to translate code with
 PLAIN_ARG = [op >= opcode.HAVE_ARGUMENT for op in range(256)]
-SAME = [number(_SAME.get(name, name)) if name in _SAME else op for op, name in enumerate(opcode.opname[:256])]
+SAME = bytes(opcode.opmap.get(_SAME.get(name, name), op) for op, name in enumerate(opcode.opname[:256]))
 PAIR = {number(name): (number(a), number(b)) for name, (a, b) in _PAIRS.items() if number(name) >= 0}
 BACKWARD = ["JUMP_BACKWARD" in name or name.startswith("POP_JUMP_BACKWARD") for name in opcode.opname[:256]]
 ABSOLUTE = [op in opcode.hasjabs for op in range(256)]

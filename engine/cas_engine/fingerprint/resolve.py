@@ -1,6 +1,6 @@
 """What a reference stands for at this moment: the objects behind names, attribute chains and imports."""
 
-# ruff: noqa: PTH100, PTH120 - as texts, asked for every module
+# ruff: noqa: PTH100, PTH117, PTH120 - as texts, asked for every module
 
 from __future__ import annotations
 
@@ -93,9 +93,15 @@ def folder_of(namespace: dict[str, object]) -> str:
     file = namespace.get("__file__")
     if not isinstance(file, str) or file.startswith("<"):
         return ""
-    folder = os.path.dirname(os.path.abspath(file))
     package = namespace.get("__package__")
-    for _ in range(len(package.split(".")) if isinstance(package, str) and package else 0):
+    levels = len(package.split(".")) if isinstance(package, str) and package else 0
+    return _folder(file, levels) if os.path.isabs(file) else _folder.__wrapped__(file, levels)
+
+
+@functools.lru_cache(maxsize=1024)
+def _folder(file: str, levels: int) -> str:
+    folder = os.path.dirname(os.path.abspath(file))
+    for _ in range(levels):
         folder = os.path.dirname(folder)
     return folder
 

@@ -100,7 +100,7 @@ class Fingerprinter:
         return Fingerprint(
             code=code,
             packages=tuple(packages),
-            components=(*found.components, *(found.package(each) for each in packages), *found.lost),
+            components=(*found.components, *map(found.package, packages), *found.lost),
             electrons=tuple(dict.fromkeys(found.electrons)),
             unresolved=tuple(dict.fromkeys(found.unresolved)),
             warnings=tuple(dict.fromkeys(found.warnings)),
@@ -126,6 +126,7 @@ class _Findings:
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
+        self.seen: set[int] = set()
         self.components: list[Component] = []
         self.lost: list[Component] = []
         self.packages: set[str] = set()
@@ -137,24 +138,27 @@ class _Findings:
         self.widens = False  # whether something looks up more than is seen by following it
 
     def gather(self, start: Node) -> None:
-        seen = {id(node) for node in self.nodes}
+        seen = self.seen
         top = self.components[0].name if self.components else ""
         told: dict[int, str] = {}  # the name under which a node, or the nearest one above it that is told, is known
         for node, via in reachable(start):
             above = told.get(id(via), top)
-            told[id(node)] = node.name if node.kind is not None or not self.nodes else above
+            is_told = node.kind is not None or not self.nodes
+            told[id(node)] = node.name if is_told else above
             if id(node) in seen:
                 continue
-            if node.kind is not None or not self.nodes:
-                kind = node.kind or "code"
-                self.components.append(Component(kind, node.name, node.local, node.detail, above))
+            seen.add(id(node))
+            if is_told:
+                self.components.append(Component(node.kind or "code", node.name, node.local, node.detail, above))
             self.nodes.append(node)
-            self.widens = self.widens or node.computes or node.evaluates or node.kind == "module"
-            self.widens = self.widens or not node.reflects.isdisjoint(WIDENING)
-            for package in node.packages:
-                self.via.setdefault(package, told[id(node)])
-            self.packages |= node.packages
-            self.modules |= node.modules
+            if node.computes or node.evaluates or node.kind == "module" or not node.reflects.isdisjoint(WIDENING):
+                self.widens = True
+            if node.packages:
+                for package in node.packages:
+                    self.via.setdefault(package, told[id(node)])
+                self.packages |= node.packages
+            if node.modules:
+                self.modules |= node.modules
             self.warnings += node.warnings
             self.unresolved += node.unresolved
             for name in node.unresolved:
