@@ -35,7 +35,7 @@ READING_ORDER = {
             pages faults forks ground datafile tenancy views database owners
             opening quarantine scratch stamps compression snapshot
             largefiles threads blobs writes
-            transit backup committer sweeping store bundle
+            transit backup committer sweeping outpost store bundle
             salvage checkup mending
         """,
         "cas_engine": """

@@ -47,8 +47,8 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.option(
                 "--executor",
-                type=click.Choice(["thread", "inline"]),
-                help="Where electrons run: side by side in threads (default), or one after the other.",
+                type=click.Choice(["thread", "process", "inline"]),
+                help="Where electrons run: side by side in threads (default) or in processes, or one after the other.",
             ),
             click.option(
                 "--audit",

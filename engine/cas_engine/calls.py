@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from cas_engine.bindings import call_arguments, consts_in
-from cas_engine.executors import Answer, Job, shared_threads
+from cas_engine.executors import Answer, Job, Runner
 from cas_engine.graph import Graph, Row
 from cas_engine.records import Record
 from cas_engine.setting import Setting
@@ -28,6 +28,7 @@ class Call:
     attempt: int
     draw: int
     timeout: float | None
+    stop: Callable[[], None]
     deadline: float = math.inf
 
     def begin(self) -> None:
@@ -65,14 +66,15 @@ class Calls:
 
     def start(self, node: int, row: Row, task: Task, attempt: int, draw: int) -> None:
         """Make a call, or queue it: its answer comes out of `answers`."""
-        call = self._under_way[node] = Call(attempt, draw, row.timeout)
         if row.is_lattice:
+            call = self._under_way[node] = Call(attempt, draw, row.timeout, _nothing)
             self._nested_queue.append(_Start(node, row, task, call))
             self._start_nested()
             return
-        # A call in this very thread could not be watched.
-        runner = shared_threads() if row.timeout is not None else self._s.runner_for(row)
+        runner = self._s.runner_for(row)
+        call = self._under_way[node] = Call(attempt, draw, row.timeout, _nothing)
         job = Job(task, self._s.store, self._code_of(row), call.begin)
+        call.stop = _stopping(runner, job)
         runner.start(job, self._report(node, call, is_nested=False))
 
     def answers(self, wait_s: float | None) -> Iterator[tuple[int, Call, Answer]]:
@@ -97,14 +99,15 @@ class Calls:
         """The calls that ran out of time; they are given up."""
         now = time.monotonic()
         late = [(node, call) for node, call in self._under_way.items() if now > call.deadline]
-        for node, _ in late:
+        for node, call in late:
             del self._under_way[node]
-            if not self._s.graph.row_of(node).is_lattice:
-                shared_threads().abandon()
+            call.stop()
         return late
 
     def give_up(self) -> None:
-        """Wait for none of them any more."""
+        """Wait for none of them any more, and stop those that can be stopped."""
+        for call in self._under_way.values():
+            call.stop()
         self._under_way.clear()
         self._nested_queue.clear()
 
@@ -131,6 +134,14 @@ class Calls:
     def _code_of(self, row: Row) -> LiveCode | RecordedCode:
         live = self._s.live.get(row.capsule)
         return live if live is not None else self._recorded.setdefault(row.capsule, RecordedCode())
+
+
+def _nothing() -> None:
+    """A sublattice hears of a cancel by itself, and has no time of its own to run out of."""
+
+
+def _stopping(runner: Runner, job: Job) -> Callable[[], None]:
+    return lambda: runner.stop(job)
 
 
 def task_of(graph: Graph, node: int, record_of: Callable[[int], Record | None], seed: int | None) -> Task:

@@ -39,7 +39,8 @@ def dispatch(
     """A function that takes the lattice's inputs, starts its evaluation in the background and returns its id.
 
     store     a store or a path; default: CAS_RUN_STORE, else the user's data folder
-    executor  "thread" (default), "inline" or a `concurrent.futures.Executor`, where electrons do not say so themselves
+    executor  "thread" (default), "process", "inline" or a `concurrent.futures.Executor`, where electrons do not say so
+              themselves
     observer  called with each event, from the thread that coordinates
     audit     share of the hits (0 to 1, or "1%") that is run again and compared; default: CAS_RUN_AUDIT, else
               that of the config file, else none
@@ -153,8 +154,8 @@ def get_result(
 def cancel(dispatch_id: str, *, store: StoreChoice = None) -> bool:
     """Ask a dispatch to stop, whichever process runs it; False if it was over already.
 
-    What had finished stays, and a redispatch takes up from there. A call under way in a thread cannot be stopped; its
-    result is not waited for.
+    What had finished stays, and a redispatch takes up from there. Calls in worker processes are stopped; one in a
+    thread cannot be, and its result is not waited for.
     """
     opened = open_store(store)
     full = ledger.resolve(opened, dispatch_id)

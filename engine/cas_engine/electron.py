@@ -120,9 +120,9 @@ def electron(
     depends_on  modules, functions, `pathlib.Path`s of files, or texts that count as part of the code
     ignore      parameters that do not change the result, and so stay out of the key (a logger, verbosity), or parts
                 of them: "model.verbose", "config['log']"
-    executor    "inline", "thread" or a `concurrent.futures.Executor`
+    executor    "inline", "thread", "process" or a `concurrent.futures.Executor`
     retries     how often to try again when it raises
-    timeout     seconds for one try
+    timeout     seconds for one try; then it is stopped, unless it runs in a thread because that was asked for
     outputs     how many values `a, b = handle` unpacks (default: from a `tuple[A, B]` annotation)
 
     Raises BadOption for what is none of these.

@@ -160,6 +160,10 @@ class EnvironmentMismatch(_Telling):
         super().__init__(message + listed)
 
 
+class WorkerUnavailable(CasRunError):
+    """No process can be had to run calls in."""
+
+
 class DispatchFailed(_Telling):
     """A dispatch whose result was needed did not complete. ``failures``: (node, last line of its error)."""
 

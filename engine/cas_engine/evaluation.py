@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from cas_engine import keys
 from cas_engine.board import Board, with_result
 from cas_engine.calls import Call, Calls, task_of
-from cas_engine.executors import Answer, Done
+from cas_engine.executors import Answer, Died, Done
 from cas_engine.graph import Labels
 from cas_engine.journal import BLOB_GONE, EVICTED, Journal
 from cas_engine.outcome import NO_DIGEST, NO_EXTRA, NodeOutcome, NodeStatus
@@ -275,10 +275,23 @@ class Evaluation:
             self._finish(node, reply, answer, call.draw)
         elif isinstance(reply, InputGone):
             self._recover(node, reply.blob)
+        elif isinstance(reply, Died):
+            self._died(node, call, reply)
         elif call.attempt < self._graph.row_of(node).retries:
             self._start(node, call.attempt + 1)
         else:
             self._fail(node, reply.error, reply.seconds)
+
+    def _died(self, node: int, call: Call, died: Died) -> None:
+        """Once more at least: it may have been killed for what others did, if the system was short of memory."""
+        row = self._graph.row_of(node)
+        if call.attempt < max(1, row.retries):
+            self._start(node, call.attempt + 1)
+            return
+        why = f"electron `{row.name}`: the worker process that ran it {died.how}, {call.attempt + 1} times"
+        by_system = "if nobody killed it, the system was short of memory: give it less to do at once"
+        hint = by_system if "SIGKILL" in died.how else "call the function by itself to see what ends it"
+        self._fail(node, f"{why}\n  -> {hint}", died.seconds)
 
     def _out_of_time(self, node: int, call: Call) -> None:
         row = self._graph.row_of(node)

@@ -11,7 +11,7 @@ from cas_engine.errors import BadOption
 from cas_engine.omission import parsed
 from cas_engine.signatures import Signature
 
-EXECUTORS = ("inline", "thread")
+EXECUTORS = ("inline", "thread", "process")
 ExecutorChoice = str | Executor | None
 
 

@@ -25,7 +25,9 @@ from cas_engine.ledger import Entry, Status
 from cas_engine.options import ExecutorChoice
 from cas_engine.outcome import NodeOutcome, NodeStatus
 from cas_engine.preparation import Answered, Prepared
-from cas_store.errors import BlobMissing, CasRunError, RowMissing
+from cas_engine.settings import setting
+from cas_store.digest import Digest
+from cas_store.errors import BlobMissing, CasRunError, RowMissing, StoreError
 from cas_store.store import Store
 from cas_store.tables import Table
 from cas_store.writes import Delete, Need, NeedRow, Put, PutBlob, Write
@@ -238,7 +240,7 @@ def carry_out(
             policy=prepared.policy,
             kept=prepared.kept,
             live=prepared.recorder.live,
-            runner_for=_runners(prepared, executor),
+            runner_for=_runners(store, prepared, executor),
             nested=Sublattices(store, prepared, evaluate_inner),
             why=prepared.reasons(store).why,
             times=prepared.times,
@@ -403,11 +405,21 @@ def _answer(store: Store, answered: Answered, observer: Observer | None) -> Entr
     return entry
 
 
-def _runners(prepared: Prepared, executor: ExecutorChoice) -> Callable[[Row], executors.Runner]:
-    """The runner of each electron: what it says itself, else the dispatch, else the lattice, else threads."""
+def _fault_of(store: Store, code: Digest) -> str:
+    from cas_engine import capsule
+
+    try:
+        return capsule.header(store.get_blob(code)).fault
+    except StoreError:
+        return ""  # whoever needs it finds out
+
+
+def _runners(store: Store, prepared: Prepared, executor: ExecutorChoice) -> Callable[[Row], executors.Runner]:
+    """The runner of each electron: what it says itself, else the dispatch, else the lattice, else what is set."""
     from cas_engine import executors
 
     made: dict[Any, executors.Runner] = {}
+    stays: dict[Digest, bool] = {}
     lattice_choice = prepared.manifest.lattice.executor
 
     def named(name: str | None) -> str | Executor | None:
@@ -415,10 +427,21 @@ def _runners(prepared: Prepared, executor: ExecutorChoice) -> Callable[[Row], ex
         return prepared.executors.get(name) if name is not None and name.startswith("live:") else name
 
     def runner_for(row: Row) -> executors.Runner:
-        choice = named(row.executor) or executor or named(lattice_choice)
+        choice = named(row.executor) or executor or named(lattice_choice) or setting("executor")
+        if row.timeout is not None and choice in (None, "inline"):
+            # A call in this very thread could not be watched, and one in any thread not be stopped.
+            choice = "thread" if choice == "inline" else "process"
+        if choice == "process" and must_stay(row):
+            choice = "thread"
         if choice not in made:
             made[choice] = executors.runner_for(choice)
         return made[choice]
+
+    def must_stay(row: Row) -> bool:
+        """Whether the function is here, and what it needs cannot be recorded."""
+        if row.capsule not in stays:
+            stays[row.capsule] = row.capsule in prepared.recorder.live and bool(_fault_of(store, row.capsule))
+        return stays[row.capsule]
 
     return runner_for
 

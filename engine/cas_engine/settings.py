@@ -8,6 +8,8 @@ The file is INI, in the platform's folder for configuration (CAS_RUN_CONFIG name
     verify = boot
     compress = zstd
     max-size = 20GB
+    executor = process
+    workers = 8
 """
 
 from __future__ import annotations
@@ -19,14 +21,43 @@ from pathlib import Path
 
 from cas_engine.errors import BadOption
 
-NAMES = ("store", "audit", "verify", "compress", "max-size")
+NAMES = ("store", "audit", "verify", "compress", "max-size", "executor", "workers")
 _SECTION = "cas-run"
 
 
 def setting(name: str) -> str | None:
     """CAS_RUN_<NAME>, else what the config file says, else None. Raises BadOption for a file that cannot be read."""
-    from_environment = os.environ.get(f"CAS_RUN_{name.upper().replace('-', '_')}")
-    return from_environment or _read(config_path()).get(name)
+    return _said.get(name) or os.environ.get(_variable(name)) or _read(config_path()).get(name) or _presets.get(name)
+
+
+def say(name: str, value: str) -> None:
+    """For this process, whatever is set elsewhere: the option of a command."""
+    _said[name] = value
+
+
+def preset(name: str, value: str) -> None:
+    """For this process, where the user has set nothing: what the program in charge takes for the best."""
+    _presets[name] = value
+
+
+_said: dict[str, str] = {}
+_presets: dict[str, str] = {}
+
+
+def _variable(name: str) -> str:
+    return f"CAS_RUN_{name.upper().replace('-', '_')}"
+
+
+def number(name: str) -> int | None:
+    """A setting that is a whole number from 1, None where nothing is set. Raises BadOption."""
+    said = setting(name)
+    if said is None:
+        return None
+    if not said.strip().isdecimal() or int(said) < 1:
+        raise BadOption(
+            f"`{name} = {said}` ({_variable(name)} or {config_path()}) is no number from 1\n  -> give a whole number"
+        )
+    return int(said)
 
 
 def choice(name: str, choices: Sequence[str]) -> str:

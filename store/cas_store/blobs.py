@@ -60,32 +60,7 @@ class Blobs:
 
     def prepare(self, pieces: Sequence[bytes | memoryview], parts: Sequence[bytes | memoryview]) -> PreparedBlob:
         """Digest the concatenation, and each part; write what is large and not there yet to files, synced."""
-        head = self._prepare(_views(pieces))
-        if not parts:
-            return head
-        members = (head, *self._prepare_parts([_views([part]) for part in parts]))
-        size = sum(member.size for member in members)
-        return PreparedBlob(_digest_in_parts(_row_of(size, members)), size, None, None, None, members)
-
-    def _prepare_parts(self, parts: Sequence[Sequence[memoryview]]) -> list[PreparedBlob]:
-        digests = [digest_of(*part) for part in parts]
-        distinct = dict(zip(digests, parts, strict=True))
-        # Each waits for the disk, which takes many for the time of one.
-        prepared = side_by_side(lambda one: self._prepare(one[1], one[0]), list(distinct.items()))
-        known = dict(zip(distinct, prepared, strict=True))
-        return [known[digest] for digest in digests]
-
-    def _prepare(self, views: Sequence[memoryview], digest: Digest | None = None) -> PreparedBlob:
-        size = sum(view.nbytes for view in views)
-        if size <= SMALL:
-            content = b"".join(views)
-            return PreparedBlob(digest or digest_of(content), size, content, None)
-        digest = digest or digest_of(*views)
-        linked = self._link(digest, size)
-        if linked is not None:
-            return linked
-        digest, temporary, kept = self._files.write(views, size)
-        return PreparedBlob(digest, size, None, temporary, kept)
+        return prepared(pieces, parts, self._link, self._files)
 
     def _link(self, digest: Digest, size: int) -> PreparedBlob | None:
         kept = self._find(digest)
@@ -241,6 +216,17 @@ class Blobs:
         except BlobDamaged as error:
             raise BlobDamaged(digest, self._layout.root) from error
 
+    def locate(self, digest: Digest) -> list[tuple[Digest, bytes | Kept, list[Path]]]:
+        """Where the bytes are that `get` gives, with the digest of each piece; files are not looked at."""
+        found = self._find(digest)
+        pieces = [(digest, found)] if not isinstance(found, tuple) else [(one, self._find(one)) for one in found]
+        located: list[tuple[Digest, bytes | Kept, list[Path]]] = []
+        for one, there in pieces:
+            if there is None or isinstance(there, tuple):
+                raise BlobMissing(digest, self._layout.root)
+            located.append((one, there, [] if isinstance(there, bytes) else self._places(one)))
+        return located
+
     def find_missing(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those that are not there. Sizes of files are looked at, contents are not."""
         missing = self._missing(digests)
@@ -332,6 +318,45 @@ class Blobs:
     def after_fork_in_child(self) -> None:
         # What the parent has submitted stays readable: small ones are in memory, large ones where they were.
         self._lock = threading.Lock()
+
+
+Link = Callable[[Digest, int], "PreparedBlob | None"]  # a large blob that is there already
+
+
+def prepared(
+    pieces: Sequence[bytes | memoryview], parts: Sequence[bytes | memoryview], link: Link, files: Files
+) -> PreparedBlob:
+    """A blob ready to be published: digests taken, and what is large in files, synced."""
+    head = _prepared(_views(pieces), None, link, files)
+    return with_parts([head, *_prepared_parts([_views([part]) for part in parts], link, files)]) if parts else head
+
+
+def with_parts(members: Sequence[PreparedBlob]) -> PreparedBlob:
+    """The blob that a head and its parts make."""
+    size = sum(member.size for member in members)
+    return PreparedBlob(_digest_in_parts(_row_of(size, members)), size, None, None, None, tuple(members))
+
+
+def _prepared_parts(parts: Sequence[Sequence[memoryview]], link: Link, files: Files) -> list[PreparedBlob]:
+    digests = [digest_of(*part) for part in parts]
+    distinct = dict(zip(digests, parts, strict=True))
+    # Each waits for the disk, which takes many for the time of one.
+    ready = side_by_side(lambda one: _prepared(one[1], one[0], link, files), list(distinct.items()))
+    known = dict(zip(distinct, ready, strict=True))
+    return [known[digest] for digest in digests]
+
+
+def _prepared(views: Sequence[memoryview], digest: Digest | None, link: Link, files: Files) -> PreparedBlob:
+    size = sum(view.nbytes for view in views)
+    if size <= SMALL:
+        content = b"".join(views)
+        return PreparedBlob(digest or digest_of(content), size, content, None)
+    digest = digest or digest_of(*views)
+    linked = link(digest, size)
+    if linked is not None:
+        return linked
+    digest, temporary, kept = files.write(views, size)
+    return PreparedBlob(digest, size, None, temporary, kept)
 
 
 def _views(pieces: Sequence[bytes | memoryview]) -> list[memoryview]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from xxhash import xxh3_128
 
@@ -21,11 +21,11 @@ from cas_store.digest import DIGEST_SIZE, Digest
 from cas_store.errors import BlobDamaged, BlobMissing
 from cas_store.faults import translate
 from cas_store.layout import Layout, sync_folder
-from cas_store.owners import Owners
-from cas_store.quarantine import Quarantine
-from cas_store.stamps import Stamps, set_back, stamp_of
+from cas_store.stamps import set_back, stamp_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from typing_extensions import Self
 
 MARKER = b"\x01"  # after the digest: the key of the row that says what is in the file
@@ -87,18 +87,47 @@ class Temporary:
         with suppress(OSError):  # published, or swept away
             unlink(self.path)
 
+    def give_away(self) -> str:
+        """Its path, for another process that sees to it from now on."""
+        self._process = 0
+        return str(self.path)
+
+
+class Owning(Protocol):
+    """As much of Owners as is needed here."""
+
+    @property
+    def own(self) -> bytes: ...
+    def is_alive(self, owner: bytes) -> bool: ...
+
+
+class Known(Protocol):
+    """As much of Stamps as is needed here."""
+
+    def is_intact(self, digest: Digest, found: os.stat_result) -> bool: ...
+    def note_here(self, digest: Digest, found: os.stat_result) -> None: ...
+    def note_read(self, digest: Digest, found: os.stat_result) -> None: ...
+    def note_written(self, files: Mapping[Digest, os.stat_result]) -> None: ...
+
+
+class Taking(Protocol):
+    """As much of Quarantine as is needed here."""
+
+    def file(self, digest: bytes, identity: tuple[int, int], marker: bytes, told: bytes) -> None: ...
+
 
 class Files:
     """The large blobs of one store."""
 
-    def __init__(self, layout: Layout, owners: Owners, stamps: Stamps, quarantine: Quarantine) -> None:
-        self._layout = layout
+    def __init__(self, layout: Layout, owners: Owning, stamps: Known, quarantine: Taking) -> None:
+        self.layout = layout
         self._owners = owners
         self._stamps = stamps
         self._quarantine = quarantine
         self._folders: set[Path] = set()
         self._moved: dict[Digest, os.stat_result] = {}
         self.compress = False
+        self.name = ""  # what the names of new files go on with, after their owner's
 
     # --- writing
 
@@ -123,7 +152,7 @@ class Files:
                 for piece in _copied(views, plain):
                     file.write(piece)
         except OSError as error:
-            raise translate(error, self._layout.root, "writing a blob") from error
+            raise translate(error, self.layout.root, "writing a blob") from error
         return self._written(plain.digest(), temporary, Kept(size))
 
     def _written(self, digest: Digest, temporary: Temporary, kept: Kept) -> tuple[Digest, Temporary, Kept]:
@@ -140,7 +169,7 @@ class Files:
                     state.update(piece)
                     file.write(piece)
         except OSError as error:
-            raise translate(error, self._layout.root, "writing a blob") from error
+            raise translate(error, self.layout.root, "writing a blob") from error
         return (temporary, Kept(size)) if state.digest() == digest else None
 
     def link(self, digest: Digest, kept: Kept, places: Sequence[Path]) -> Temporary | None:
@@ -167,7 +196,7 @@ class Files:
 
     def move(self, digest: Digest, kept: Kept, temporary: Temporary) -> Path:
         """To its place; inside the write transaction. The folder has to be synced afterwards. May be repeated."""
-        path = self._layout.blob(digest)
+        path = self.layout.blob(digest)
         try:
             untouched = temporary.looks is not None and stamp_of(temporary.path.lstat()) == stamp_of(temporary.looks)
             temporary.path.rename(path)  # over an equal one, should it have come there meanwhile
@@ -182,7 +211,7 @@ class Files:
                 return self.move(digest, kept, temporary)
             # The job is run again, or the blob was published by an earlier batch.
             if not self.is_there(digest, kept):
-                raise BlobMissing(digest, self._layout.root) from error
+                raise BlobMissing(digest, self.layout.root) from error
         return path.parent
 
     def make_folders(self, wanted: set[Path]) -> None:
@@ -193,8 +222,12 @@ class Files:
         for folder in wanted:
             with suppress(FileExistsError):
                 folder.mkdir(mode=0o700)
-        sync_folder(self._layout.blobs)
+        sync_folder(self.layout.blobs)
         self._folders |= wanted
+
+    def note_written_elsewhere(self, digest: Digest, found: os.stat_result) -> None:
+        """Another process has written this for us, and it looks as it did then."""
+        self._stamps.note_here(digest, found)
 
     def note_moved(self) -> None:
         """Tell the other processes that what was moved since is as it was written."""
@@ -204,7 +237,7 @@ class Files:
 
     def remove(self, digest: Digest) -> int:
         """Take one away, inside a write transaction; the bytes that this frees."""
-        path = self._layout.blob(digest)
+        path = self.layout.blob(digest)
         try:
             size = path.lstat().st_size
             path.unlink()
@@ -214,7 +247,7 @@ class Files:
 
     def there(self) -> Iterator[Digest]:
         """Those that have a file, whether there is a row of them or not."""
-        for folder in sorted(self._layout.blobs.iterdir()):
+        for folder in sorted(self.layout.blobs.iterdir()):
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
                 try:
                     digest = bytes.fromhex(path.name)
@@ -225,7 +258,7 @@ class Files:
 
     def sweep(self) -> None:
         """Remove what dead processes left unfinished."""
-        for path in self._layout.tmp.iterdir():
+        for path in self.layout.tmp.iterdir():
             owner, _, _ = path.name.partition("-")
             try:
                 name = bytes.fromhex(owner)
@@ -235,14 +268,14 @@ class Files:
                 path.unlink(missing_ok=True)
 
     def _new_name(self) -> Temporary:
-        return Temporary(self._layout.tmp / f"{self._owners.own.hex()}-{os.urandom(8).hex()}")
+        return Temporary(self.layout.tmp / f"{self._owners.own.hex()}-{self.name}{os.urandom(8).hex()}")
 
     # --- reading
 
     def is_there(self, digest: Digest, kept: Kept) -> bool:
         """Whether there is a file of the right size; what is in it is not looked at."""
         try:
-            return self._layout.blob(digest).lstat().st_size == kept.file_size
+            return self.layout.blob(digest).lstat().st_size == kept.file_size
         except FileNotFoundError:
             return False
 
@@ -261,7 +294,7 @@ class Files:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise translate(error, self._layout.root, f"reading blob {digest.hex()[:12]}") from error
+            raise translate(error, self.layout.root, f"reading blob {digest.hex()[:12]}") from error
 
     def verify(self, digest: Digest, kept: Kept | None, descriptor: int) -> None:
         """By reading, not by mapping: a failing disk is then no signal. Raises BlobMissing, BlobDamaged."""
@@ -275,15 +308,15 @@ class Files:
             return
         if kept is None:
             # A file without its row: left by a crash, or about to get one; it may be compressed.
-            raise BlobMissing(digest, self._layout.root)
+            raise BlobMissing(digest, self.layout.root)
         self._discard(digest, kept, found)
 
     def _discard(self, digest: Digest, kept: Kept, found: os.stat_result) -> NoReturn:
         self._quarantine.file(digest, (found.st_dev, found.st_ino), digest + MARKER, kept.to_row())
-        raise BlobDamaged(digest, self._layout.root)
+        raise BlobDamaged(digest, self.layout.root)
 
     def _unpacked(self, digest: Digest, kept: Kept, descriptor: int) -> memoryview:
-        what = f"blob {digest.hex()[:12]} in the store at {self._layout.root}"
+        what = f"blob {digest.hex()[:12]} in the store at {self.layout.root}"
         plain = compression.decompressed(_pieces(descriptor), kept.size, what)
         if plain is None or xxh3_128(plain).digest() != digest:
             self._discard(digest, kept, os.fstat(descriptor))
@@ -299,7 +332,7 @@ class Files:
                 except OSError as error:
                     if error.errno != errno.EMFILE or not _allow_more_files():
                         raise
-        raise BlobMissing(digest, self._layout.root)
+        raise BlobMissing(digest, self.layout.root)
 
 
 class _Written:

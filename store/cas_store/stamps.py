@@ -57,6 +57,16 @@ class Stamps:
                 return True
         return False
 
+    def known(self, digest: Digest) -> bytes | None:
+        """What a file with that digest looks like while it is intact; None if it is to be read through."""
+        if self.verify is Verify.ALWAYS:
+            return None
+        found = self._here.get(digest)
+        if found is None and self.verify is Verify.BOOT:
+            with suppress(StoreError):
+                found = self._scratch.get_stamp(digest)
+        return found
+
     def note_here(self, digest: Digest, found: os.stat_result) -> None:
         """It looks like this now, and is intact; others are not told yet, for it will get another name."""
         self._here[digest] = stamp_of(found)
@@ -66,6 +76,14 @@ class Stamps:
         self.note_here(digest, found)
         if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > _SETTLED_NS:
             self._tell({digest: stamp_of(found)})
+
+    def note_read_elsewhere(self, stamps: Mapping[Digest, bytes]) -> None:
+        """Another process has read them through for this one."""
+        now = time.time_ns()
+        self._here.update(stamps)
+        settled = {digest: stamp for digest, stamp in stamps.items() if now - _latest_in(stamp) > _SETTLED_NS}
+        if settled:
+            self._tell(settled)
 
     def note_written(self, files: Mapping[Digest, os.stat_result]) -> None:
         """They were written by this process, or their names changed, and look like this now."""
@@ -77,6 +95,11 @@ class Stamps:
         if self.verify is Verify.BOOT:
             with suppress(Exception):  # others will read the file, that is all; the committer must not end by it
                 self._scratch.set_stamps(stamps)
+
+
+def _latest_in(stamp: bytes) -> int:
+    _, _, modified, changed, _ = _STAMP.unpack(stamp)
+    return int(max(modified, changed))
 
 
 def set_back(descriptor: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
-from cas_store.blobs import Blobs, PreparedBlob
+from cas_store.blobs import Blobs, PreparedBlob, with_parts
 from cas_store.committer import Batch, Committer
 from cas_store.compression import check_available
 from cas_store.database import MAP_SIZE
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from cas_store.backup import Backup, Told
+    from cas_store.outpost import Lying, Made
     from cas_store.transit import Staging
 
 _ROW = 200  # bytes that a row takes besides its value, roughly
@@ -253,6 +254,35 @@ class Store:
         With parts, the pieces are the head of a blob in parts: each part is stored once, whatever blobs have it.
         """
         return self._blobs.prepare(pieces, parts)
+
+    def locate(self, digest: Digest) -> list[Lying]:
+        """Where another process finds the bytes that `get_pieces` gives. Raises BlobMissing, BlobDamaged."""
+        from cas_store.outpost import Lying
+
+        found = []
+        for one, there, places in self._blobs.locate(digest):
+            if isinstance(there, bytes):
+                found.append(Lying(one, there))
+            else:
+                stamp = self._stamps.known(there.file_digest(one))
+                found.append(Lying(one, None, tuple(map(str, places)), there.to_row(), stamp))
+        return found
+
+    def adopt(self, made: Sequence[Made]) -> PreparedBlob:
+        """A blob that another process has written for this one (`Outpost.write`), ready for a PutBlob."""
+        from cas_store.outpost import adopted
+
+        members = adopted(made, self._files)
+        return members[0] if len(members) == 1 else with_parts(members)
+
+    def note_intact(self, stamps: Mapping[Digest, bytes]) -> None:
+        """Another process has read these files through for this one, and they looked like this."""
+        self._stamps.note_read_elsewhere(stamps)
+
+    def remove_unfinished(self, name: str) -> None:
+        """Remove what an outpost of this process, by its name, had not finished writing when it ended."""
+        for path in self._layout.tmp.glob(f"{self._owners.own.hex()}-{name}*"):
+            path.unlink(missing_ok=True)
 
     def get_blob(self, digest: Digest) -> memoryview:
         """The bytes of a blob: verified; writable, at no harm to the store, when large. Parts are copied together.

@@ -1,0 +1,89 @@
+"""A call to be made, and what came of it, as executors take and give them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from cas_engine.contexts import context_for_call
+from cas_engine.unchanged import Code, calling
+from cas_engine.worker import Fetch, Reply, Returned, Task, run
+from cas_store.blobs import PreparedBlob
+from cas_store.store import Store
+
+# What a call prints: the stream ("stdout", "stderr", "log") and a piece of it.
+Output = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The process that made the call ended before the call did; `how` it ended, in words."""
+
+    how: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A reply with its blob prepared: large ones are on the disk already, waiting to be published."""
+
+    reply: Reply | Died
+    blob: PreparedBlob | None
+
+
+Answer = Done | BaseException
+Report = Callable[[Answer], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A task, and what a runner in this process may use to do it faster."""
+
+    task: Task
+    store: Store
+    code: Code
+    on_begin: Callable[[], None] | None = None
+    output: Output | None = None
+    context: Context = field(default_factory=context_for_call)
+
+    def run_here(self) -> Done:
+        """Make the call in this thread."""
+        return self.context.run(self._run)
+
+    def _run(self) -> Done:
+        if self.on_begin is not None:
+            self.on_begin()
+        return finished(called(self.task, self.store.get_pieces, self.code), self.store)
+
+
+def called(task: Task, fetch: Fetch, code: Code) -> Reply:
+    """The reply to a call of this code, with what is to be said about it."""
+    reply, warning = calling(code, lambda function: run(task, fetch, lambda: function(lambda: fetch(task.capsule)[0])))
+    return replace(reply, warning=warning) if warning and isinstance(reply, Returned) else reply
+
+
+def finished(reply: Reply, store: Store) -> Done:
+    """A reply with its result written down, if it has one."""
+    if not isinstance(reply, Returned):
+        return Done(reply, None)
+    return Done(reply, store.prepare(reply.encoded.pieces, reply.encoded.parts))
+
+
+def answer(call: Callable[[], Done]) -> Answer:
+    """What came of a call, also if it was none of what calls end with."""
+    try:
+        return call()
+    except BaseException as error:  # noqa: BLE001 - a runner must report, whatever happened
+        return error
+
+
+class Runner(Protocol):
+    """Starts jobs and reports what came of each, from whatever thread."""
+
+    def start(self, job: Job, report: Report) -> None:
+        """Start a job; `report` is called once with its answer."""
+
+    def stop(self, job: Job) -> None:
+        """Nobody waits for it any more: stop it where that can be done. Its answer may come all the same."""

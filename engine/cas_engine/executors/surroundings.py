@@ -1,0 +1,71 @@
+"""What a call finds around it besides its code and inputs: the working folder, the path of imports, the environment.
+
+In a worker process it is as in the program that dispatches, at the moment when the call is given to the worker.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import NamedTuple
+
+
+class Surroundings(NamedTuple):
+    """As they were found. `levels` are those of loggers, "" the root."""
+
+    folder: str
+    path: tuple[str, ...]
+    environment: Mapping[str, str]
+    words: tuple[str, ...]
+    recursion: int
+    levels: Mapping[str, int]
+    disabled: int
+
+
+def surroundings() -> Surroundings:
+    """Those of this process."""
+    return Surroundings(
+        folder=_folder(),
+        path=tuple(each for each in sys.path if isinstance(each, str)),
+        environment=dict(os.environ),
+        words=tuple(map(str, getattr(sys, "argv", ()))),
+        recursion=sys.getrecursionlimit(),
+        levels=_levels(),
+        disabled=logging.root.manager.disable,
+    )
+
+
+def surround(wanted: Surroundings) -> None:
+    """Make those of this process the same."""
+    with suppress(OSError):  # it may be gone by now: then this is as near as one gets
+        if wanted.folder and wanted.folder != _folder():
+            os.chdir(wanted.folder)
+    if sys.path != list(wanted.path):
+        sys.path[:] = wanted.path
+    if os.environ != wanted.environment:
+        for name in set(os.environ) - set(wanted.environment):
+            del os.environ[name]
+        os.environ.update(wanted.environment)
+    sys.argv[:] = wanted.words
+    sys.setrecursionlimit(wanted.recursion)
+    for name, level in wanted.levels.items():
+        logging.getLogger(name or None).setLevel(level)
+    logging.disable(wanted.disabled)
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - asked for each batch of calls
+    except OSError:
+        return ""
+
+
+def _levels() -> dict[str, int]:
+    found = {"": logging.root.level}
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and logger.level:
+            found[name] = logger.level
+    return found

@@ -1,0 +1,418 @@
+"""Worker processes make calls as threads do, and besides can be stopped, may die, and hold no data in the program."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cas_run as ct
+from cas_engine.executors.pool import shared_pool
+
+Mark = Callable[[str], None]
+Ran = Callable[[], "list[str]"]
+
+FACTOR = 3
+
+
+@ct.electron(executor="process")
+def where(n: int) -> int:
+    return os.getpid()
+
+
+def run(lattice: Any, *args: Any, **options: Any) -> Any:
+    return ct.get_result(ct.dispatch(lattice, executor="process", **options)(*args), wait=True, timeout=60)
+
+
+def test_calls_run_in_other_processes_which_are_used_again(mark: Mark) -> None:
+    @ct.lattice
+    def flow(n: int) -> Any:
+        return [where(i) for i in range(n)]
+
+    first = set(ct.dispatch_sync(flow)(8).result)
+    again = set(ct.dispatch_sync(flow)(20).result)
+    assert os.getpid() not in first | again
+    assert len(first | again) <= shared_pool().limit
+
+
+def test_values_and_code_travel(mark: Mark, ran: Ran) -> None:
+    import numpy as np
+
+    offset = {"by": 1}
+
+    class Point:
+        def __init__(self, x: float) -> None:
+            self.x = x
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Point) and self.x == other.x
+
+        __hash__ = None  # type: ignore[assignment]
+
+    @ct.electron
+    def make(n: int) -> Any:
+        mark("make")
+        return {"big": np.full(50_000, n), "small": [n, "text", None], "point": Point(n)}
+
+    @ct.electron
+    def use(made: Any, more: Any) -> Any:
+        mark("use")
+        made["big"] += 1  # writable, and nobody else's
+        return made["big"], made["point"], made["small"], float(more.sum()) * FACTOR + offset["by"]
+
+    @ct.lattice
+    def flow(more: Any) -> Any:
+        made = make(7)
+        return use(made, more), use(made, more + 1)
+
+    more = np.ones(100_000)
+    result = run(flow, more)
+    assert result.status == "COMPLETED", result.error
+    big, point, small, total = result.result[0]
+    assert (big[0], len(big), point, small, total) == (8, 50_000, Point(7), [7, "text", None], 300_001.0)
+    assert ran() == ["make", "use", "use"]
+    # What ran there is known here, and the other way round.
+    assert ct.dispatch_sync(flow, executor="thread")(more).ran == 0
+    assert ran() == []
+
+
+def test_results_are_the_same_as_in_threads(mark: Mark) -> None:
+    @ct.electron(stochastic=True)
+    def draw(n: int) -> Any:
+        import random
+
+        return random.Random(ct.seed()).random() + n
+
+    @ct.electron
+    def grow(n: int, onto: list[int] = []) -> list[int]:  # noqa: B006
+        onto.append(n)
+        return onto
+
+    @ct.lattice
+    def flow() -> Any:
+        return [draw(1), draw(1)], [grow(i) for i in range(4)]
+
+    result = run(flow)
+    assert result.result[1] == [[0], [1], [2], [3]]
+    again = ct.redispatch(result.dispatch_id, recompute="all", executor="thread")
+    drawn = ct.get_result(again(), wait=True).result
+    assert drawn[1] == result.result[1]
+    assert drawn[0] != result.result[0]
+
+
+def test_the_surroundings_are_those_of_the_program(mark: Mark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "only_there.py").write_text("VALUE = 42\n")
+    run_once = ct.lattice(lambda: where(99))
+    ct.dispatch_sync(run_once)()  # the workers have started by now
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("A_WORD", "said later")
+    monkeypatch.syspath_prepend(str(tmp_path / "beside"))
+
+    @ct.electron
+    def look() -> Any:
+        import only_there  # type: ignore[import-not-found]
+
+        found = str(Path.cwd()), os.environ.get("A_WORD"), only_there.VALUE
+        os.environ["A_WORD"] = "changed by a call"
+        os.chdir("/")
+        return found
+
+    @ct.electron
+    def look_again(before: Any) -> Any:
+        return str(Path.cwd()), os.environ.get("A_WORD")
+
+    @ct.lattice
+    def flow() -> Any:
+        found = look()
+        return found, [look_again(found)]
+
+    result = run(flow)
+    assert result.result == ((str(tmp_path), "said later", 42), [(str(tmp_path), "said later")])
+
+
+def test_a_call_that_ran_out_of_time_is_stopped(mark: Mark, tmp_path: Path, eventually: Any) -> None:
+    @ct.electron(timeout=0.3)
+    def stuck() -> None:
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        while True:
+            time.sleep(0.01)
+
+    @ct.electron
+    def aside(n: int) -> int:
+        return n
+
+    @ct.lattice
+    def flow() -> Any:
+        return stuck(), [aside(n) for n in range(20)]
+
+    # Also where nothing is said of executors: a thread could not be stopped.
+    result = ct.get_result(ct.dispatch(flow)(), wait=True, timeout=60)
+    assert (result.ran, result.failed) == (20, 1)
+    assert "timeout=0.3" in str(result.error)
+    pid = int((tmp_path / "pid").read_text())
+    eventually(lambda: not _is_there(pid))
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("way", ["os._exit(5)", "os.kill(os.getpid(), 9)", "faulthandler._sigsegv()"])
+def test_a_worker_that_dies_costs_its_electron_one_more_try_and_no_other_anything(
+    mark: Mark, ran: Ran, way: str
+) -> None:
+    @ct.electron
+    def die() -> None:
+        import faulthandler  # noqa: F401
+
+        mark("die")
+        exec(way)
+
+    @ct.electron
+    def aside(n: int) -> int:
+        mark("aside")
+        return n
+
+    @ct.lattice
+    def flow() -> Any:
+        return [aside(n) for n in range(10)], die(), [aside(n) for n in range(10, 20)]
+
+    result = run(flow)
+    assert (result.ran, result.failed) == (20, 1)
+    assert ran() == ["aside"] * 20 + ["die"] * 2
+    said = {"os._exit(5)": "status 5", "os.kill(os.getpid(), 9)": "SIGKILL"}.get(way, "SIGSEGV")
+    assert "electron `die`" in str(result.error)
+    assert said in str(result.error)
+
+
+def test_a_worker_that_was_killed_once_is_no_failure(mark: Mark, take_number: Callable[[], int]) -> None:
+    @ct.electron
+    def unlucky() -> int:
+        number = take_number()
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    @ct.lattice
+    def flow() -> Any:
+        return unlucky()
+
+    assert run(flow).result == 2
+
+
+def test_what_a_call_has_started_ends_with_its_worker(mark: Mark, tmp_path: Path, eventually: Any) -> None:
+    @ct.electron(timeout=0.5)
+    def start() -> None:
+        import subprocess
+
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        (tmp_path / "pid").write_text(str(child.pid))
+        child.wait()
+
+    @ct.lattice
+    def flow() -> Any:
+        return start()
+
+    assert run(flow).failed == 1
+    pid = int((tmp_path / "pid").read_text())
+    eventually(lambda: not _is_there(pid))
+
+
+def test_cancelling_stops_what_runs(mark: Mark, tmp_path: Path, eventually: Any) -> None:
+    @ct.electron
+    def first() -> int:
+        return 1
+
+    @ct.electron
+    def stuck(n: int) -> None:
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        while True:
+            time.sleep(0.01)
+
+    @ct.lattice
+    def flow() -> Any:
+        return stuck(first())
+
+    dispatch_id = ct.dispatch(flow, executor="process")()
+    eventually((tmp_path / "pid").exists)
+    ct.cancel(dispatch_id)
+    result = ct.get_result(dispatch_id, wait=True, timeout=20)
+    assert [node.status for node in result.nodes] == ["ran", "cancelled"]
+    pid = int((tmp_path / "pid").read_text() or 0)
+    eventually(lambda: not _is_there(pid))
+
+
+def test_short_calls_behind_a_long_one_are_made_by_others(mark: Mark, tmp_path: Path) -> None:
+    if shared_pool().limit < 2:
+        pytest.skip("one worker")
+    gate = tmp_path / "gate"
+
+    @ct.electron
+    def step(n: int) -> int:
+        deadline = time.monotonic() + 30
+        if n == 60:
+            gate.touch()
+        while n == 40 and not gate.exists():  # usually short, and this time it waits for one that comes later
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        return n
+
+    @ct.lattice
+    def flow() -> Any:
+        return [step(n) for n in range(61)]
+
+    assert run(flow).result == list(range(61))
+
+
+def test_what_cannot_be_recorded_runs_in_this_process(mark: Mark) -> None:
+    numbers = (n for n in range(10))
+
+    @ct.electron(ignore=["n"])
+    def following(n: int) -> int:
+        next(numbers)
+        return os.getpid()
+
+    @ct.lattice
+    def flow() -> Any:
+        return following(0)
+
+    assert run(flow).result == os.getpid()
+
+
+def test_a_damaged_input_is_computed_again(mark: Mark, ran: Ran, tmp_path: Path) -> None:
+    import numpy as np
+
+    @ct.electron
+    def make() -> Any:
+        mark("make")
+        return np.arange(100_000)
+
+    @ct.electron
+    def use(made: Any, by: int) -> int:
+        mark("use")
+        return int(made.sum()) * by
+
+    @ct.lattice
+    def flow(by: int) -> Any:
+        return use(make(), by)
+
+    expected = run(flow, 1).result
+    for file in (tmp_path / "store" / "blobs").rglob("*"):
+        if file.is_file():
+            file.chmod(0o600)
+            content = bytearray(file.read_bytes())
+            content[-9] ^= 1
+            file.write_bytes(content)
+    assert ran() == ["make", "use"]
+    assert run(flow, 2).result == 2 * expected
+    assert ran() == ["make", "use"]
+
+
+def test_an_array_that_is_passed_on_is_stored_once(mark: Mark, tmp_path: Path) -> None:
+    import numpy as np
+
+    @ct.electron
+    def make() -> Any:
+        return np.arange(200_000)
+
+    @ct.electron
+    def wrap(made: Any) -> Any:
+        return {"it": made}
+
+    @ct.lattice
+    def flow() -> Any:
+        return wrap(make())
+
+    run(flow)
+    files = [file for file in (tmp_path / "store" / "blobs").rglob("*") if file.is_file()]
+    assert len(files) == 1
+    assert list((tmp_path / "store" / "tmp").iterdir()) == []
+
+
+def test_no_worker_is_started_for_hits(user: Any) -> None:
+    script = user.script(
+        """
+        @ct.electron
+        def work(n):
+            mark("work")
+            return n
+
+        @ct.lattice
+        def flow(n):
+            return [work(i) for i in range(n)]
+
+        import cas_engine.executors.pool as pools
+        ct.dispatch_sync(flow, executor="process")(3)
+        show(len(pools.shared_pool()._workers))
+        """
+    )
+    assert user.run(script).last > 0  # and the script has no `if __name__ == "__main__"`
+    assert user.run(script).last == 0
+    assert user.ran() == ["work"] * 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they see it when their call is over")
+def test_workers_end_with_their_program_however_it_ends(user: Any, eventually: Any) -> None:
+    script = user.script(
+        """
+        @ct.electron
+        def stuck(n):
+            show(os.getpid())
+            mark("stuck")
+            sum(iter(int, 1))  # in C, for ever
+
+        @ct.lattice
+        def flow():
+            return stuck(1)
+
+        ct.dispatch_sync(flow, executor="process")()
+        """
+    )
+    program = user.start(script)
+    pid = program.shown()
+    assert _is_there(pid)
+    program.kill()
+    eventually(lambda: not _is_there(pid))
+    program = user.start(script)
+    pid = program.shown()
+    program.interrupt()
+    done = program.end()
+    assert not _is_there(pid)
+    assert done.err.count("Traceback") == 1  # the program's own
+
+
+def test_a_pool_of_one_does_not_wait_for_itself(user: Any) -> None:
+    script = user.script(
+        """
+        @ct.electron
+        def leaf(n):
+            return n + 1
+
+        @ct.electron
+        @ct.lattice
+        def inside(n):
+            return leaf(leaf(n))
+
+        @ct.electron
+        def dispatching(n):
+            return ct.dispatch_sync(inside.fn)(n).result
+
+        @ct.lattice
+        def flow():
+            return [inside(i) for i in range(4)], [dispatching(i + 10) for i in range(4)]
+
+        show(ct.dispatch_sync(flow, executor="process")().result)
+        """
+    )
+    assert user.run(script, CAS_RUN_WORKERS="1").last == [[2, 3, 4, 5], [12, 13, 14, 15]]
