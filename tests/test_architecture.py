@@ -32,7 +32,7 @@ READING_ORDER = {
     for package, names in {
         "cas_store": """
             errors digest tables layout rows
-            pages faults forks ground datafile tenancy views database owners
+            pages faults forks ground datafile tenancy turns views database owners
             opening quarantine scratch stamps compression snapshot
             largefiles threads blobs writes
             transit backup committer sweeping outpost store bundle

@@ -25,6 +25,7 @@ from cas_store.faults import translate
 from cas_store.layout import sync_folder
 from cas_store.pages import DataFile, Walk
 from cas_store.tenancy import Tenancy, alone
+from cas_store.turns import Turns
 from cas_store.views import View
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class Database:
         self._commits = 0
         self._still = False
         self._tenancy = Tenancy(folder)
+        self._turns = Turns(self._file)
         self._stamped = 0  # commits, when `clean` was written
         self._suspect = False
         forks.watch(self)
@@ -194,8 +196,7 @@ class Database:
         self._commits += 1
         if self._commits % _CHECK_READERS_EACH == 0:
             env.reader_check()
-        with env.begin(write=True) as transaction:
-            outcome = job(transaction)
+        outcome = self._turns.write(env, job)
         # Once more before anybody is told: what went into a folder that has no name is lost.
         self.check_place()
         return outcome
@@ -338,6 +339,7 @@ class Database:
             if self._env is not None:
                 self._env.close()
                 self._env = None
+                self._turns.close()
                 self.handles = {}
                 self.leave_word()
                 self._tenancy.leave()
@@ -376,10 +378,12 @@ class Database:
             raise translate(error, self._root, "opening it") from error
         try:
             env.reader_check()
+            self._turns.open()
             self.handles = self._open_tables(env)
             found = self._file.stat()
         except BaseException as error:
             env.close()
+            self._turns.close()
             self._tenancy.leave()
             if isinstance(error, (lmdb.Error, OSError)):
                 raise translate(error, self._root, "opening its tables") from error
@@ -424,10 +428,12 @@ class Database:
     def _open_tables(self, env: lmdb.Environment) -> dict[str, lmdb._Database]:
         # In a write transaction, though it writes nothing when they exist: the handle of a table is forgotten
         # with the read transaction that opened it.
+        def job(transaction: lmdb.Transaction[bytes]) -> dict[str, lmdb._Database]:
+            return {name: env.open_db(name.encode(), txn=transaction) for name in self._names}
+
         while True:
             try:
-                with env.begin(write=True) as transaction:
-                    return {name: env.open_db(name.encode(), txn=transaction) for name in self._names}
+                return self._turns.write(env, job)
             except lmdb.MapFullError:
                 env.set_mapsize(2 * env.info()["map_size"])
             except lmdb.MapResizedError:
@@ -480,6 +486,7 @@ class Database:
         env, self._env, self.handles = self._env, None, {}
         if env is not None:
             env.close()
+        self._turns.close()
         self._tenancy.leave()
         self._stamped = self._commits  # the parent's to say
 

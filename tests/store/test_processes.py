@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +126,46 @@ def test_no_address_space_to_grow_into_is_said_and_survived(run: Any) -> None:
         store.commit([Put(Table.RECORDS, b"%d" % n, bytes(1 << 20)) for n in range(300)])
         assert snapshot.get(Table.RECORDS, b"a") == b"1"
     """)
+
+
+STUCK = """
+    store = Store.open(sys.argv[1])
+    store.claim([b"first"], b"h" * 16)
+
+    def job(transaction):
+        print("writing", os.fork() if sys.argv[2:] else 0, flush=True)
+        time.sleep(60)
+
+    store._scratch._database.write(job)
+"""
+
+
+@pytest.mark.promise("once")
+def test_who_waits_behind_a_stuck_writer_can_be_interrupted(start: Any) -> None:
+    stuck = start(STUCK)
+    assert stuck.stdout.readline() == "writing 0\n"
+    waiting = start("""
+        store = Store.open(sys.argv[1])
+        print("opened", flush=True)
+        try:
+            store.claim([b"key"], b"h" * 16)
+        except KeyboardInterrupt:
+            print(store.get(Table.RECORDS, b"key"), "interrupted", flush=True)
+    """)
+    assert waiting.stdout.readline() == "opened\n"
+    time.sleep(0.5)  # so that it does wait, not only is about to
+    waiting.send_signal(signal.SIGINT)
+    assert waiting.communicate(timeout=10) == ("None interrupted\n", "")
+
+
+@pytest.mark.promise("once")
+def test_the_turn_of_who_is_killed_passes_on_whatever_it_left_running(start: Any, run: Any) -> None:
+    stuck = start(STUCK, "fork")
+    children = {int(stuck.stdout.readline().split()[1]) for _ in range(2)} - {0}
+    stuck.kill()
+    stuck.wait()
+    try:
+        run("assert Store.open(sys.argv[1]).claim([b'key'], b'h' * 16) == [None]", seconds=20)
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Hurts stores: python harness.py kill|power|faults ROUNDS SEED
+"""Hurts stores: python harness.py kill|turns|power|faults ROUNDS SEED
 
 A program of its own with one thread, so that it may fork for each round; what it hurts is the cas_store on its path.
 Prints a line of JSON with figures; a promise that was not kept is a traceback and status 1.
@@ -120,6 +120,48 @@ def _write_until_killed(path: Path, first: int, begun: set[int], descriptor: int
         workload.check(store, begun)
         os.write(descriptor, b"checked\n")
         workload.write(store, range(first, first + 1_000), workload.acknowledge_to(descriptor))
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+        sys.stderr.flush()
+    os._exit(1)
+
+
+# --- kill -9 of some that wait for each other
+
+
+def turns(folder: Path, rounds: int, dice: random.Random) -> dict[str, object]:
+    """Each round six processes want to write as often as they can, and four are killed. The others come to an end."""
+    for turn in range(rounds):
+        if turn % _PER_STORE == 0:
+            shutil.rmtree(folder / "store", ignore_errors=True)
+            Store.open(folder / "store").close()
+        gate, opener = os.pipe()
+        crew = [_writer(folder / "store", gate, opener, sys.maxsize if n < 4 else 600) for n in range(6)]
+        os.close(gate)
+        time.sleep(0.03)
+        os.close(opener)  # they begin together
+        for pid in crew[:4]:
+            time.sleep(dice.random() * 0.004)
+            os.kill(pid, signal.SIGKILL)
+        ends = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in crew]
+        if ends != [-signal.SIGKILL] * 4 + [0] * 2:
+            raise Broken(f"round {turn}: {ends}; {-signal.SIGALRM} waited for a turn that never came")
+    return {"killed": 4 * rounds}
+
+
+def _writer(path: Path, gate: int, opener: int, times: int) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    signal.alarm(30)
+    try:
+        os.close(opener)
+        store = Store.open(path)
+        os.read(gate, 1)
+        for _ in range(times):
+            # In this thread, and without a sync: most of it is waiting for the others.
+            store.set_signal(b"%d" % os.getpid(), bytes(100))
+        os._exit(0)
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
         sys.stderr.flush()
@@ -310,7 +352,7 @@ def _with_patience(job: Callable[[], Store]) -> Store:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("how", choices=["kill", "power", "faults"])
+    parser.add_argument("how", choices=["kill", "turns", "power", "faults"])
     parser.add_argument("rounds", type=int)
     parser.add_argument("seed", type=int)
     parser.add_argument("--control", action="store_true", help="losses are expected, and counted")
@@ -318,13 +360,15 @@ def main() -> int:
     parser.add_argument("--calls", type=lambda text: text.split(","), help="which of the system's calls fail")
     given = parser.parse_args()
     dice = random.Random(given.seed)
-    why_not = "" if given.how == "kill" else tracer.is_possible()
+    why_not = "" if given.how in ("kill", "turns") else tracer.is_possible()
     if why_not:
         print(json.dumps({"impossible": why_not}))
         return 0
     with scratch() as folder:
         if given.how == "kill":
             figures = kill(folder, given.rounds, dice)
+        elif given.how == "turns":
+            figures = turns(folder, given.rounds, dice)
         elif given.how == "power":
             figures = power(folder, given.rounds, dice, sizes=given.batches or _BATCHES, control=given.control)
         else:
