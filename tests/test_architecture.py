@@ -52,7 +52,7 @@ READING_ORDER = {
             bundling bundled unbundling doctor
         """,
         "cas_run": """
-            phrases ids table exits terminal conversion tracebacks
+            client phrases ids table exits terminal conversion tracebacks
             arguments loading backend session
             tally preview report findings imported share progress live foreground completing conclusion
             command choices commands main __main__

@@ -1,0 +1,135 @@
+"""client.py alone, copied somewhere, does it all: with Python 3.8 or newer and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.client.conftest import Request, Said, Script, Scripted
+
+import cas_run.client
+
+FILE = Path(cas_run.client.__file__)
+ID = "9f3a" * 8
+
+
+def oldest_python() -> str:
+    """The oldest from 3.8 on that this machine has: what version managers keep, else this one."""
+    root = Path(os.environ.get("PYENV_ROOT", Path("~").expanduser() / ".pyenv"))
+    found = [sys.executable]
+    for minor in range(8, sys.version_info.minor):
+        found += [str(path) for path in root.glob(f"versions/3.{minor}.*/bin/python")]
+        found += [path] if (path := shutil.which(f"python3.{minor}")) else []
+    versions = {}
+    for path in found:
+        said = subprocess.run([path, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True)
+        if said.returncode == 0:
+            versions[tuple(map(int, said.stdout.split()))] = path
+    return versions[min(versions)]
+
+
+PYTHON = oldest_python()  # the home of a test has no version manager
+
+
+def alone(folder: Path, program: str, *words: str, **environment: str) -> str:
+    """A program beside a copy of client.py, without site-packages, the user's settings or anything of ours."""
+    shutil.copy(FILE, folder / "client.py")
+    start = f"import sys; sys.path.insert(0, {str(folder)!r})\n"
+    done = subprocess.run(
+        [PYTHON, "-I", "-S", "-W", "error", "-c", start + program, *words],
+        cwd=folder,
+        env={"PATH": os.defpath, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.fixture
+def server(script: Script) -> Scripted:
+    def answer(request: Request) -> Said:
+        if request.path.endswith("/events"):
+            text = b'event: finished\ndata: {"status": "COMPLETED"}\n\n'
+            return Said(200, text, {"Content-Type": "text/event-stream"})
+        if request.path.startswith("/api/v1/dispatches?"):
+            return Said(200, {"dispatches": [{"dispatch_id": ID}], "next_cursor": None})
+        if request.path.endswith("/result"):
+            return Said(200, {"value": {"score": 0.97}})
+        if request.path.endswith("/missing/plan"):
+            return Said(404, {"error": {"kind": "UnknownDispatch", "message": "there is none", "advice": "look"}})
+        return Said(200, {"dispatch_id": ID, "status": "COMPLETED", "cancelled": True})
+
+    return script(answer)
+
+
+def test_its_syntax_is_that_of_python_3_8() -> None:
+    ast.parse(FILE.read_text(encoding="utf-8"), feature_version=(3, 8))
+
+
+def test_it_works_where_there_is_nothing_else(server: Scripted, tmp_path: Path) -> None:
+    program = """
+import asyncio, pickle, sys
+from client import AsyncClient, Client, NotFound
+url = sys.argv[1]
+with Client(url, "secret") as client:
+    dispatch = client.redispatch(sys.argv[2], inputs={"C": 1.5})
+    print(dispatch.wait().result()["score"], [event.kind for event in dispatch.events()], dispatch.cancel())
+    try:
+        client.plan("missing")
+    except NotFound as error:
+        print(repr(str(pickle.loads(pickle.dumps(error)))))
+
+async def story():
+    async with AsyncClient(url, "secret") as client:
+        dispatch = await client.redispatch(sys.argv[2])
+        print((await (await dispatch.wait()).result())["score"], [event.kind async for event in dispatch.events()])
+
+asyncio.run(story())
+"""
+    out = alone(tmp_path, program, server.url, ID).splitlines()
+    assert out == [
+        "0.97 ['finished'] True",
+        repr("there is none\n  -> look"),
+        "0.97 ['finished']",
+    ]
+    assert {request.headers["Authorization"] for request in server.requests} == {"Bearer secret"}
+
+
+def shell(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    shutil.copy(FILE, folder / "client.py")
+    command = [PYTHON, "-I", "-S", str(folder / "client.py"), *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_it_is_a_small_command_too(server: Scripted, tmp_path: Path) -> None:
+    def said(*words: str) -> Any:
+        done = shell(tmp_path, *words, CAS_RUN_SERVER=server.url, CAS_RUN_TOKEN="secret")
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    assert said("redispatch", ID, "C=1.5", "kernel=rbf", "--recompute", "stochastic", "--replace", "a=b").strip() == ID
+    body = server.requests[0].json
+    assert body["inputs"] == {"C": 1.5, "kernel": "rbf"}
+    assert (body["recompute"], body["replace_electrons"]) == ("stochastic", {"a": "b"})
+    assert json.loads(said("redispatch", ID, "--wait")) == {"score": 0.97}
+    assert json.loads(said("list", "-n", "1"))["dispatch_id"] == ID
+    assert json.loads(said("events", ID))["event"] == "finished"
+    assert "Talk to a `cas-run serve`" in said("--help")
+    for words in (("plan", "missing", "--url", server.url), ("--url", server.url, "plan", "missing")):
+        failed = shell(tmp_path, *words)
+        assert (failed.returncode, failed.stderr) == (1, "error: there is none\n  -> look\n")
+    assert shell(tmp_path, "list").stderr.startswith("error: there is no address of a server\n")
+
+
+def test_it_is_loaded_without_what_few_callers_use(tmp_path: Path) -> None:
+    loaded = set(alone(tmp_path, "import client; print(*sys.modules)").split())
+    assert loaded & {"asyncio", "logging", "concurrent", "urllib.request", "argparse"} == set()
