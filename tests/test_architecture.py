@@ -39,12 +39,13 @@ READING_ORDER = {
             salvage checkup mending
         """,
         "cas_engine": """
-            errors contexts signatures omission options values files bindings graph handles tracing electron
-            lattice substitution importing program fingerprint reading changeable live installed reached
+            errors contexts signatures omission options values files bindings columns index templates graph
+            handles tracing electron lattice substitution importing program fingerprint reading changeable live
+            installed reached
             classes image arrays oddities by_value streams frames unstorable deep definitions codec capsule lending
             unchanged
-            records keys policy plan outcome manifest board
-            settings location ledger accepted journal kept previews explain recorder
+            plain records keys policy plan outcome manifest board
+            settings location ledger accepted previews journal kept explain recorder
             answers references inputs replacement preparation limits pins survey collection usage budget
             seeding ownership worker executors events setting excerpt telling calls evaluation sublattice
             result verification running dispatch planning amounts history difference comparison explanation
@@ -53,7 +54,7 @@ READING_ORDER = {
         """,
         "cas_run": """
             client phrases ids table exits terminal conversion tracebacks
-            arguments loading backend session
+            arguments bytecode loading backend session
             tally preview report findings imported share progress live foreground completing conclusion
             command choices commands main __main__
         """,
@@ -75,7 +76,7 @@ NAMED_ONLY = {
 # And these say so: what the design asks to be values that can be printed.
 MUST_BE_PURE = {
     "cas_store": {"digest", "rows", "tables"},
-    "cas_engine": {"bindings", "graph", "keys", "plan", "policy", "records", "signatures"},
+    "cas_engine": {"bindings", "graph", "keys", "plain", "plan", "policy", "records", "signatures"},
     "cas_run": {"conversion", "ids", "findings", "phrases", "report", "table"},
 }
 

@@ -86,6 +86,10 @@ def read(folder: Path, parent: str) -> str:
     return parent
 
 
+def blobs_of(store: Store, entry: ledger.Entry) -> set[bytes]:
+    return store.made_of(map(bytes.fromhex, (entry.manifest, entry.outcome)))
+
+
 def main() -> None:
     verbs: dict[str, Callable[..., str]] = {"record": record, "same": same, "replace": replace, "read": read}
     work = verbs[sys.argv[1]]
@@ -98,13 +102,13 @@ def main() -> None:
     entry = ledger.get(store, made)
     sizes = dict(store.blob_sizes())
     parent = ledger.get(store, entry.parent) if entry.parent else None
-    known = {parent.manifest, parent.outcome} if parent is not None else set()
+    known = blobs_of(store, parent) if parent is not None else set()
     told = {
         "id": made,
         "seconds": seconds,
         "cpu": cpu,
         "totals": entry.totals,
-        "history": sum(sizes[bytes.fromhex(one)] for one in {entry.manifest, entry.outcome} - known),
+        "history": sum(sizes[one] for one in blobs_of(store, entry) - known),
         "peak": peak,
     }
     print(json.dumps(told))

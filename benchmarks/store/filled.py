@@ -55,7 +55,7 @@ def fill(folder: Path, count: int) -> None:
     for start in range(0, len(nodes), EACH):
         some = nodes[start : start + EACH]
         ended = [settled(key, records.loads(row)) for key, row, _ in some]
-        blob = store.prepare(outcome.dumps(ended))
+        blob = store.prepare(*outcome.dumps(ended))
         entry = replace(
             real,
             id=os.urandom(16).hex(),

@@ -8,6 +8,7 @@ import sys
 import traceback
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ import cas_engine.verification  # noqa: F401
 from cas_engine.electron import Electron
 from cas_engine.errors import UsageError
 from cas_engine.lattice import Lattice
+from cas_run.bytecode import CarefulLoader, distrust_young
 from cas_run.tracebacks import users_traceback
 
 if TYPE_CHECKING:
@@ -113,6 +115,7 @@ def _names(names: list[str] | dict[str, Lattice[..., object]]) -> str:
 
 
 def _module_of(target: Target) -> ModuleType:
+    distrust_young()
     return _from_file(target) if target.is_file else _from_module(target)
 
 
@@ -134,6 +137,8 @@ def _from_file(target: Target) -> ModuleType:
     sys.path.insert(0, folder)
     _folders.append(path.parent)
     spec = importlib.util.spec_from_file_location(stem, path)
+    if spec is not None and type(spec.loader) is SourceFileLoader:
+        spec.loader = CarefulLoader(stem, str(path))
     if spec is None or spec.loader is None:
         raise LoadingError(f"{target.place} is not a Python file\n  -> give one whose name ends in .py")
     module = importlib.util.module_from_spec(spec)

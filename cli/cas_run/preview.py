@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
+from cas_engine.plain import NOT_JSON, plain
+from cas_engine.previews import type_name
 
 LINES, COLUMNS = 20, 100
 BIG = 10_000  # items: beyond this not even a shortened repr is asked of a builtin container
 JSON_ITEMS = 100_000
-MOST_BITS = 10_000
 
 
 def preview(value: object, *, lines: int = LINES, columns: int = COLUMNS) -> str:
@@ -25,46 +25,12 @@ def preview(value: object, *, lines: int = LINES, columns: int = COLUMNS) -> str
     return "\n".join(cut)
 
 
-def type_name(value: object) -> str:
-    """`float`, `numpy.ndarray`: how a reader finds out what it is."""
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
 def as_json(value: object) -> dict[str, object]:
     """Type and preview; `value` too where JSON holds it without loss (a tuple as a list: the type tells)."""
     found: dict[str, object] = {"type": type_name(value), "preview": preview(value)}
-    try:
-        plain = _plain(value, [JSON_ITEMS])
-    except RecursionError:  # it contains itself
-        plain = _NOT_JSON
-    if plain is not _NOT_JSON:
-        found["value"] = plain
+    if (held := plain(value, JSON_ITEMS)) is not NOT_JSON:
+        found["value"] = held
     return found
-
-
-_NOT_JSON = object()
-
-
-def _plain(value: object, budget: list[int]) -> object:
-    budget[0] -= 1
-    if budget[0] < 0:
-        return _NOT_JSON
-    if value is None or type(value) in (bool, str):
-        return value
-    if type(value) is int:  # Python itself refuses to write and to read longer ones
-        return value if value.bit_length() < MOST_BITS else _NOT_JSON
-    if isinstance(value, float):  # numpy's float64 is one
-        return float(value) if math.isfinite(value) else _NOT_JSON
-    if type(value).__module__ == "numpy" and hasattr(value, "item") and getattr(value, "shape", None) == ():
-        return _plain(value.item(), budget)
-    if type(value) in (list, tuple):
-        items = [_plain(item, budget) for item in value]  # type: ignore[attr-defined]
-        return _NOT_JSON if any(item is _NOT_JSON for item in items) else items
-    if type(value) is dict and all(type(key) is str for key in value):
-        named = {key: _plain(item, budget) for key, item in value.items()}
-        return _NOT_JSON if any(item is _NOT_JSON for item in named.values()) else named
-    return _NOT_JSON
 
 
 def _container(

@@ -9,7 +9,7 @@ from cas_engine import manifest as manifests
 from cas_engine.explain import Baseline
 from cas_engine.files import are_not_edited, are_unchanged, from_json
 from cas_engine.journal import EPOCH
-from cas_engine.kept import outcomes_of
+from cas_engine.kept import in_pieces, outcomes_of
 from cas_engine.ledger import Entry, Status
 from cas_engine.manifest import Manifest
 from cas_store.digest import Digest, digest_of
@@ -74,4 +74,4 @@ def latest_key(lattice: str) -> bytes:
 
 def load_manifest(store: Store, entry: Entry) -> Manifest:
     """What a dispatch evaluated. Raises BlobMissing, BlobDamaged, CapsuleError."""
-    return manifests.loads(store.get_blob(bytes.fromhex(entry.manifest)))
+    return manifests.loads(*in_pieces(store, entry.manifest))

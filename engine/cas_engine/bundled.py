@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TypeVar
 
-from cas_engine import ledger, outcome, records
+from cas_engine import ledger, outcome, records, templates
 from cas_engine import manifest as manifests
 from cas_engine.acceptance import Acceptance
 from cas_engine.bundling import ABOUT, ACCEPTED, CONTENT, DISPATCH, NODE, RECORD, Recorded, Told
 from cas_engine.graph import Graph
+from cas_engine.index import COLUMNS as INDEXED
+from cas_engine.index import Index
 from cas_engine.ledger import Entry, Status
 from cas_engine.outcome import NO_DIGEST, NOT_YET, NodeOutcome, NodeStatus
 from cas_engine.records import Record
@@ -115,10 +117,10 @@ def load_dispatch(rows: Rows, entry: Entry) -> Recorded:
     """What a dispatch evaluated and what came of it, found in order."""
 
     def load() -> Recorded:
-        manifest = manifests.loads(_blob(rows, entry.manifest))
+        manifest = manifests.loads(_pieces(rows, entry.manifest))
         _check_graph(manifest.graph)
         if entry.outcome:
-            nodes: Sequence[NodeOutcome] = outcome.loads(_blob(rows, entry.outcome))
+            nodes: Sequence[NodeOutcome] = outcome.loads(_pieces(rows, entry.outcome))
         else:
             nodes = [NOT_YET] * len(manifest.graph)
             for i, node in rows.nodes.get(entry.id, {}).items():
@@ -131,16 +133,16 @@ def load_dispatch(rows: Rows, entry: Entry) -> Recorded:
     return parsed(rows.name, load)
 
 
-def _blob(rows: Rows, digest: str) -> bytes:
+def _pieces(rows: Rows, digest: str) -> list[memoryview]:
     key = bytes.fromhex(digest)
     require(key in rows.staging, "a blob that it names is not in it")
-    return rows.staging.read(key)
+    return [memoryview(rows.staging.read(one)) for one in rows.staging.members_of(key) or (key,)]
 
 
 def _check_graph(graph: Graph) -> None:
     n = len(graph.electron_of)
     require(len(graph.template_of) == len(graph.ordinal_of) == n and len(graph.first_parent) == n + 1, "odd columns")
-    firsts = graph.first_parent
+    graph, firsts = graph.flat(), graph.first_parent
     require(firsts[0] == 0 and firsts[-1] == len(graph.parents), "its graph has other parents than it says")
     require(all(e < len(graph.rows) for e in graph.electron_of), "a node is of no electron")
     require(all(t < len(graph.templates) for t in graph.template_of), "a node has no template")
@@ -151,6 +153,12 @@ def _check_graph(graph: Graph) -> None:
         require(all(parent < node for parent in above), "a node hangs on one that comes after it")
         template = graph.template(node)
         require(0 <= template.key_slots <= template.slots <= len(above), "a node has fewer parents than slots")
+    templates.check(graph.templates)
+    if graph.recorded_index is not None:
+        made = Index(len(graph.rows), graph.electron_of, firsts, graph.parents)
+        for name in INDEXED:
+            told, found = getattr(graph.recorded_index, name), getattr(made, name)
+            require(list(told) == list(found), "its index is of another graph")
 
 
 def _check_node(node: NodeOutcome) -> None:

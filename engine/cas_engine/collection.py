@@ -17,6 +17,7 @@ from cas_engine import ledger, records
 from cas_engine.errors import UnknownDispatch
 from cas_engine.limits import Limits, checked_limits
 from cas_engine.location import StoreChoice, open_store
+from cas_engine.previews import PREFIX
 from cas_engine.survey import Keep, Kind, Survey, survey_of
 from cas_store.digest import Digest
 from cas_store.store import Store
@@ -207,6 +208,9 @@ def _idle_rows(store: Store, survey: Survey) -> Iterator[OldRow]:
                 whose = key[len(prefix) :] if prefix == b"pin:" else row
                 if snapshot.get(Table.DISPATCHES, whose) is None:
                     yield OldRow(Table.META, key, row)
+        for key, row in snapshot.scan(Table.META, PREFIX):
+            if is_idle(key[len(PREFIX) :]):
+                yield OldRow(Table.META, key, row)
         for key, row in snapshot.scan(Table.EVICTED):
             if key in place or key not in named:
                 yield OldRow(Table.EVICTED, key, row)

@@ -342,7 +342,7 @@ class Evaluation:
         one = with_result(NodeStatus.RAN, self._reason(node, miss), miss.key, record, extra or NO_EXTRA)
         called_with = self._called_with.pop(node, None)
         by_content = None if record.is_sample else called_with
-        self._journal.enter(node, one, record, done.blob, by_content, differs=differs)
+        self._journal.enter(node, one, record, done.blob, by_content, differs=differs, told=reply.told)
         if self._again.get(node, record.value) != record.value:
             self._decide_anew_below(node)
         self._planner.settle(node, miss.key, record)

@@ -123,20 +123,11 @@ def excerpt_of(store: Store, prepared: Prepared) -> Excerpt | None:
 
 def below(graph: Graph, nodes: Sequence[int]) -> set[int]:
     """These nodes and all that hang on them."""
-    cone = set(nodes)
-    if not cone:
-        return cone
-    first, parents = graph.first_parent, graph.parents
-    start = min(cone) + 1
-    begin = first[start] if start < len(graph) else 0
-    for node in range(start, len(graph)):
-        end = first[node + 1]
-        if node not in cone:
-            for at in range(begin, end):
-                if parents[at] in cone:
-                    cone.add(node)
-                    break
-        begin = end
+    cone, todo, index = set(nodes), list(nodes), graph.index
+    while todo:
+        new = set(index.children_of(todo.pop())) - cone
+        cone |= new
+        todo += new
     return cone
 
 
@@ -195,4 +186,5 @@ def _part(
         parents=parents,
         output_parents=tuple(index[parent] for parent in graph.output_parents if parent in cone),
         names=names,
+        recorded_index=None,
     )

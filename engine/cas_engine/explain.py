@@ -9,10 +9,11 @@ from types import MappingProxyType
 
 from cas_engine.bindings import Binding, Const, Ref
 from cas_engine.fingerprint.environment import FILE, version_of
-from cas_engine.graph import Graph, MoreTemplates, Row, counted
+from cas_engine.graph import Graph, Row, counted
 from cas_engine.manifest import Manifest
 from cas_engine.outcome import NodeOutcome
 from cas_engine.previews import preview_encoded
+from cas_engine.templates import MoreTemplates
 from cas_store.digest import Digest
 from cas_store.errors import CasRunError
 from cas_store.store import Store

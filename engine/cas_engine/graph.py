@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from array import array
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from heapq import merge
 from itertools import count
 from typing import Any
 
 from cas_engine.bindings import Binding, Template
+from cas_engine.columns import Column, whole
+from cas_engine.index import Index
 from cas_engine.signatures import Signature
+from cas_engine.templates import KeyPart, key_parts_of
 from cas_store.digest import Digest
 
 
@@ -69,48 +71,6 @@ def standing(row: Row, replaced: Mapping[str, Row]) -> Row:
     return row
 
 
-Column = Sequence[int]  # an array of what was traced, a view into the blob of what was read
-
-
-def copied(column: Column) -> array[int]:
-    """A column of one's own, to be changed."""
-    made = array("I")
-    if isinstance(column, array | memoryview):
-        made.frombytes(memoryview(column).cast("B"))
-    else:
-        made.extend(column)
-    return made
-
-
-class MoreTemplates(Sequence[Template]):
-    """The templates of a recorded graph as they are, decoded or not, and behind them those that were made since."""
-
-    def __init__(self, recorded: Sequence[Template]) -> None:
-        self.recorded = recorded
-        self.added: list[Template] = []
-
-    def __len__(self) -> int:
-        return len(self.recorded) + len(self.added)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        at = index + len(self) if index < 0 else index
-        count = len(self.recorded)
-        return self.recorded[at] if at < count else self.added[at - count]
-
-    def keys_told(self) -> list[tuple[Digest, int, int]]:
-        """As `Graph.template_keys`."""
-        return [*_keys_of(self.recorded), *_keys_of(self.added)]
-
-
-def _keys_of(templates: Sequence[Template]) -> list[tuple[Digest, int, int]]:
-    told: Callable[[], list[tuple[Digest, int, int]]] | None = getattr(templates, "keys_told", None)
-    if told is not None:
-        return told()
-    return [(template.digest, template.slots, template.key_slots) for template in templates]
-
-
 @dataclass(frozen=True, slots=True)
 class Graph:
     """Nodes 0..n-1 in an order in which each comes after those it hangs on.
@@ -130,9 +90,22 @@ class Graph:
     output: Binding
     output_parents: tuple[int, ...]
     names: tuple[str, ...] = ()  # of the nodes, where they are some of a larger graph
+    recorded_index: Index | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.electron_of)
+
+    @property
+    def index(self) -> Index:
+        """Who hangs on a node, which nodes are calls of an electron; as it was recorded, or made now."""
+        if self.recorded_index is not None:
+            return self.recorded_index
+        return Index(len(self.rows), self.electron_of, self.first_parent, self.parents)
+
+    def flat(self) -> Graph:
+        """The same, fit for looking at all nodes: no entry is looked for among changes."""
+        columns = {name: whole(getattr(self, name)) for name in COLUMNS}
+        return replace(self, **columns)  # type: ignore[arg-type]
 
     def parents_of(self, node: int) -> Sequence[int]:
         """The nodes in the slots of this node's template, then those that it only waits for."""
@@ -146,9 +119,9 @@ class Graph:
             return parents
         return [*parents[: template.key_slots], *parents[template.slots :]]
 
-    def template_keys(self) -> list[tuple[Digest, int, int]]:
+    def template_keys(self) -> list[KeyPart]:
         """What keys need to know of each template: its digest, its slots, and how many of these count in a key."""
-        return _keys_of(self.templates)
+        return key_parts_of(self.templates)
 
     def row_of(self, node: int) -> Row:
         """The electron of a node."""
@@ -160,48 +133,30 @@ class Graph:
 
     def nodes_of(self, electrons: Container[int]) -> list[int]:
         """The nodes of some electrons, given by their places in `rows`, in order."""
-        found = self._electrons()
-        if found is None:
-            return [node for node, at in enumerate(self.electron_of) if at in electrons]
-        return sorted(node for at in range(len(self.rows)) if at in electrons for node in _places(found, at))
+        index = self.index
+        return list(merge(*(index.calls_of(at) for at in range(len(self.rows)) if at in electrons)))
 
     def first_of(self, electron: int, but: Container[int]) -> int | None:
         """The first node of an electron that is not among some."""
-        found = self._electrons()
-        places = self.nodes_of((electron,)) if found is None else _places(found, electron)
-        return next((node for node in places if node not in but), None)
+        return next((node for node in self.index.calls_of(electron) if node not in but), None)
 
     def names_of(self, nodes: Sequence[int]) -> list[str]:
-        """The labels of some nodes, in order; the others are counted, not named."""
-        found = self._electrons()
-        if found is None or self.names:
-            labels = self.labels()
-            return [labels[node] for node in nodes]
+        """The labels of some nodes; the others are counted, not named."""
+        if self.names:
+            return [self.names[node] for node in nodes]
+        index = self.index
         electrons: dict[str, list[int]] = {}
         for at, row in enumerate(self.rows):
             electrons.setdefault(row.slot, []).append(at)
-        seen: dict[str, tuple[int, int]] = {}  # up to which node, how many
-        total: dict[str, int] = {}
         names = []
         for node in nodes:
             slot = self.row_of(node).slot
             here = electrons[slot]
-            if slot not in total:
-                total[slot] = sum(found.count(at) for at in here)
-            since, number = seen.get(slot, (0, 0))
-            number += sum(found.count(at, since, node) for at in here)
-            seen[slot] = node, number
-            names.append(slot if total[slot] == 1 else f"{slot}#{number}")
+            if sum(len(index.calls_of(at)) for at in here) == 1:
+                names.append(slot)
+            else:
+                names.append(f"{slot}#{sum(index.calls_before(at, node) for at in here)}")
         return names
-
-    def _electrons(self) -> bytes | None:
-        """The electron of each node as one byte, to be searched at the speed of memory; None if a byte is too few."""
-        if len(self.rows) > 256:
-            return None
-        if not isinstance(self.electron_of, array | memoryview):
-            return bytes(self.electron_of)
-        lowest = 0 if sys.byteorder == "little" else self.electron_of.itemsize - 1
-        return memoryview(self.electron_of).cast("B")[lowest :: self.electron_of.itemsize].tobytes()
 
     def labels(self) -> list[str]:
         """A name for each node: `train`, or `train#0`, `train#1` where there are several."""
@@ -217,13 +172,8 @@ class Graph:
             for slot, number in map(named.__getitem__, self.electron_of)
         ]
 
-    def children(self) -> list[list[int]]:
-        """For each node those that hang on it."""
-        below: list[list[int]] = [[] for _ in range(len(self))]
-        for node in range(len(self)):
-            for parent in set(self.parents_of(node)):
-                below[parent].append(node)
-        return below
+
+COLUMNS = ("electron_of", "template_of", "ordinal_of", "first_parent", "parents")
 
 
 class Labels(Sequence[str]):
@@ -241,13 +191,6 @@ class Labels(Sequence[str]):
 
     def __getitem__(self, index: Any) -> Any:
         return self._made[index]
-
-
-def _places(found: bytes, electron: int) -> Iterator[int]:
-    at = found.find(electron)
-    while at >= 0:
-        yield at
-        at = found.find(electron, at + 1)
 
 
 def counted(label: str) -> str:

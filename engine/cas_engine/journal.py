@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cas_engine import outcome, records
 from cas_engine.files import are_unchanged
 from cas_engine.outcome import NodeOutcome
+from cas_engine.previews import PREFIX
 from cas_engine.records import Record
 from cas_store.blobs import PreparedBlob
 from cas_store.digest import Digest
@@ -145,10 +146,13 @@ class Journal:
         content_key: Digest | None,
         *,
         differs: bool,
+        told: bytes = b"",
     ) -> None:
         """Write a result down: blob, record and the node's row become visible together, and durable soon after."""
         row = records.dumps(record)
         writes: list[Write] = [PutBlob(blob), Put(Table.RECORDS, one.key, row)]
+        if told:
+            writes.append(Insert(Table.META, PREFIX + blob.digest, told))
         if content_key is not None:
             writes.append(Put(Table.CONTENTS, content_key, row))
         if differs:

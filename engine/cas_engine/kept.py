@@ -28,13 +28,19 @@ if TYPE_CHECKING:
 def outcomes_of(store: Store, entry: Entry) -> Sequence[NodeOutcome]:
     """What came of a dispatch's nodes, so far if it is not over."""
     if entry.outcome:
-        return outcome.loads(store.get_blob(bytes.fromhex(entry.outcome)))
-    graph = loads(store.get_blob(bytes.fromhex(entry.manifest))).graph
+        return outcome.loads(*in_pieces(store, entry.outcome))
+    graph = loads(*in_pieces(store, entry.manifest)).graph
     nodes = [NOT_YET] * len(graph)
     with store.snapshot() as snapshot:
         for key, row in snapshot.scan(Table.NODES, bytes.fromhex(entry.id)):
             nodes[int.from_bytes(key[16:], "big")] = outcome.row_loads(row)
     return nodes
+
+
+def in_pieces(store: Store, hexed: str) -> tuple[tuple[memoryview, ...], tuple[Digest, ...]]:
+    """A manifest or an outcome: its head and its parts, if it has any; and the digests of these."""
+    digest = bytes.fromhex(hexed)
+    return store.get_pieces(digest), store.members_of(digest)
 
 
 def kept_samples(store: Store, entry: Entry) -> dict[Digest, Record]:

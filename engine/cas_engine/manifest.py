@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import json
 import struct
-import sys
 from array import array
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate, chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from cas_engine import bindings, files, signatures
-from cas_engine.bindings import Template
+from cas_engine.bindings import Binding, Template
+from cas_engine.columns import Column, Patched, views
+from cas_engine.columns import dumps as dump
 from cas_engine.errors import CapsuleError
-from cas_engine.graph import Column, Graph, MoreTemplates, Reached, Row, copied
+from cas_engine.graph import Graph, Reached, Row
+from cas_engine.index import COLUMNS as INDEXED
+from cas_engine.index import Index
+from cas_engine.templates import (
+    ROW,
+    Indexed,
+    MoreTemplates,
+    Recorded,
+    at_bottom,
+    lines_of,
+    naming_blobs,
+    rows_of,
+    some,
+    text_of,
+)
 from cas_engine.values import FileContent
 from cas_store.digest import Digest
 
 MAGIC = b"cas-run manifest 1\n"
+IN_PARTS = b"cas-run manifest 2\n"
 _LENGTHS = struct.Struct("<II")
-_BLOCK = 1 << 14  # bytes of templates
 _COLUMNS = ("electron_of", "template_of", "ordinal_of", "first_parent", "parents")
+_PATCHED = ("template_of", "ordinal_of", "parents")
+_LARGE = 64 << 10  # bytes of columns and templates: more lie in parts, which a child shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +59,111 @@ class Manifest:
     names_files: bool  # whether the lattice's own code names some: where they lie is not in its key
 
 
-def dumps(manifest: Manifest) -> list[bytes | memoryview]:
-    """The pieces of a manifest's blob: a JSON header, the graph's columns, its templates as JSON lines."""
+class Written(NamedTuple):
+    """What a manifest's blob is made of: a head, and parts. `known` are the digests of parts that were read so."""
+
+    pieces: Sequence[bytes | memoryview]
+    parts: Sequence[bytes | memoryview] = ()
+    known: Sequence[Digest] = ()
+
+
+class _Base(Indexed):
+    """The templates of a large recorded graph, with the parts that it lies in: all that a child may share."""
+
+    def __init__(self, text: memoryview, rows: memoryview, columns: Mapping[str, Column]) -> None:
+        super().__init__(text, rows)
+        self.columns = columns
+        self.output: Binding | None = None
+        self.parts: tuple[memoryview, ...] = ()
+        self.digests: tuple[Digest, ...] = ()
+
+    def patches(self, graph: Graph) -> dict[str, Mapping[int, int]] | None:
+        """What is another in a graph than here; None where that cannot be told in few words."""
+        found: dict[str, Mapping[int, int]] = {}
+        for name in _COLUMNS:
+            column: Column = getattr(graph, name)
+            if name in _PATCHED and isinstance(column, Patched):
+                found[name], column = column.changes, column.base
+            if column is not self.columns[name]:
+                return None
+        return found if graph.output is self.output else None
+
+
+def dumps(manifest: Manifest) -> Written:
+    """A JSON header, the graph's columns, its templates as JSON lines; those of a large graph in parts of their own.
+
+    Of one that was recorded, with changes, the parts are as they were, and the header is followed by what changed.
+    """
     graph = manifest.graph
+    base = at_bottom(graph.templates)
+    patches = base.patches(graph) if isinstance(base, _Base) else None
+    if patches is not None and isinstance(base, _Base):
+        return _patched(manifest, base, patches)
+    text = text_of(graph.templates)
+    columns = [dump(getattr(graph, name)) for name in _COLUMNS]
+    if sum(map(len, columns)) + sum(map(len, text)) > _LARGE:
+        return _in_parts(manifest)
     header = {
+        **_header(manifest),
+        "output": bindings.to_json(graph.output),
+        "output_parents": list(graph.output_parents),
+        "columns": {name: len(getattr(graph, name)) for name in _COLUMNS},
+        "templates": len(graph.templates),
+    }
+    return Written([*_head(MAGIC, header, sum(map(len, columns))), *columns, *text])
+
+
+def _in_parts(manifest: Manifest) -> Written:
+    graph, index = manifest.graph, manifest.graph.index
+    columns: dict[str, Column] = {name: getattr(graph, name) for name in _COLUMNS}
+    columns.update((name, getattr(index, name)) for name in INDEXED)
+    columns["output_parents"] = graph.output_parents
+    if isinstance(graph.templates, MoreTemplates):
+        # Those that nothing uses any more are left out, so that a long line of children does not gather them.
+        used = sorted(set(graph.template_of))
+        number = {at: i for i, at in enumerate(used)}
+        columns["template_of"] = array("I", map(number.__getitem__, graph.template_of))
+        lines, parts = some(graph.templates, used)
+    else:
+        lines, parts = lines_of(graph.templates), graph.template_keys()
+    rows = rows_of(lines, parts)
+    text = b"\n".join(lines)
+    output = _compact(bindings.to_json(graph.output)).encode()
+    header = {
+        **_header(manifest),
+        "columns": {name: len(column) for name, column in columns.items()},
+        "templates": len(lines),
+        "text": len(text),
+        "patches": {},
+        "added": 0,
+    }
+    return Written(_head(IN_PARTS, header, 0), [b"".join(map(dump, columns.values())), b"".join([rows, text, output])])
+
+
+def _patched(manifest: Manifest, base: _Base, patches: dict[str, Mapping[int, int]]) -> Written:
+    added = sorted({at for at in patches.get("template_of", {}).values() if at >= len(base)})
+    number = {at: len(base) + i for i, at in enumerate(added)}
+    written = {}
+    for name, changes in patches.items():
+        entries = list(changes.values())
+        if name == "template_of":
+            entries = [number.get(at, at) for at in entries]
+        written[name] = dump(array("I", [*changes, *entries]))
+    lines, parts = some(manifest.graph.templates, added)
+    header = {
+        **_header(manifest),
+        "columns": {name: len(column) for name, column in base.columns.items()},
+        "templates": len(base),
+        "text": len(base.text),
+        "patches": {name: len(changes) for name, changes in patches.items()},
+        "added": len(added),
+    }
+    head = [*_head(IN_PARTS, header, sum(map(len, written.values()))), *written.values()]
+    return Written([*head, bytes(rows_of(lines, parts)), b"\n".join(lines)], base.parts, base.digests)
+
+
+def _header(manifest: Manifest) -> dict[str, Any]:
+    return {
         "lattice": _row_to_json(manifest.lattice),
         "inputs": bindings.template_to_json(manifest.inputs),
         "previews": [list(pair) for pair in manifest.previews],
@@ -56,48 +171,37 @@ def dumps(manifest: Manifest) -> list[bytes | memoryview]:
         "environment": [list(pair) for pair in manifest.environment],
         "files": files.to_json(manifest.files),
         "names_files": manifest.names_files,
-        "rows": [_row_to_json(row) for row in graph.rows],
-        "output": bindings.to_json(graph.output),
-        "output_parents": list(graph.output_parents),
-        "columns": {name: len(getattr(graph, name)) for name in _COLUMNS},
-        "templates": len(graph.templates),
+        "rows": [_row_to_json(row) for row in manifest.graph.rows],
     }
-    raw = json.dumps(header, separators=(",", ":")).encode()
-    raw += b" " * (-(len(MAGIC) + _LENGTHS.size + len(raw)) % 8)
-    columns = [_little(getattr(graph, name)) for name in _COLUMNS]
-    return [MAGIC, _LENGTHS.pack(len(raw), sum(map(len, columns))), raw, *columns, *_written(graph.templates)]
 
 
-def loads(blob: memoryview | bytes) -> Manifest:
-    """The manifest in a blob. Raises CapsuleError when it is of another format."""
-    view = memoryview(blob)
-    if bytes(view[: len(MAGIC)]) != MAGIC:
+def _head(magic: bytes, header: dict[str, Any], columns: int) -> list[bytes | memoryview]:
+    raw = _compact(header).encode()
+    raw += b" " * (-(len(magic) + _LENGTHS.size + len(raw)) % 8)
+    return [magic, _LENGTHS.pack(len(raw), columns), raw]
+
+
+def loads(blob: Sequence[memoryview | bytes], digests: Sequence[Digest] = ()) -> Manifest:
+    """The manifest in a blob, given as its head and its parts, with the digests of these.
+
+    Raises CapsuleError when it is of another format, ValueError when it is not laid out so.
+    """
+    head, *parts = [memoryview(piece) for piece in blob]
+    magic = bytes(head[: len(MAGIC)])
+    if magic != (IN_PARTS if parts else MAGIC):
         raise CapsuleError(
             "this dispatch was recorded in a format that this version of cas-run does not read\n"
             "  -> use the version that recorded it, or dispatch the workflow again"
         )
     at = len(MAGIC)
-    header_size, columns_size = _LENGTHS.unpack_from(view, at)
+    header_size, columns_size = _LENGTHS.unpack_from(head, at)
     at += _LENGTHS.size
-    header = json.loads(bytes(view[at : at + header_size]))
+    header = json.loads(bytes(head[at : at + header_size]))
     at += header_size
-    templates = _Templates(view[at + columns_size :], header["templates"])
-    columns: dict[str, Column] = {}
-    for name in _COLUMNS:
-        size = 4 * header["columns"][name]
-        columns[name] = _from_little(view[at : at + size])
-        at += size
-    graph = Graph(
-        rows=tuple(_row_from_json(row) for row in header["rows"]),
-        templates=templates,
-        output=bindings.from_json(header["output"]),
-        output_parents=tuple(header["output_parents"]),
-        electron_of=columns["electron_of"],
-        template_of=columns["template_of"],
-        ordinal_of=columns["ordinal_of"],
-        first_parent=columns["first_parent"],
-        parents=columns["parents"],
-    )
+    if parts:
+        graph = _graph_in_parts(header, head[at:], parts, digests[1:])
+    else:
+        graph = _graph_in(header, head[at : at + columns_size], head[at + columns_size :])
     return Manifest(
         lattice=_row_from_json(header["lattice"]),
         inputs=bindings.template_from_json(header["inputs"]),
@@ -110,94 +214,53 @@ def loads(blob: memoryview | bytes) -> Manifest:
     )
 
 
-class _Templates(Sequence[Template]):
-    """Templates decoded when somebody looks: a graph may have a hundred thousand, and a change touches few."""
-
-    def __init__(self, text: memoryview, count: int) -> None:
-        self.text = text
-        self._count = count
-        self._decoded: dict[int, Template] = {}
-
-    @cached_property
-    def _raw(self) -> bytes:
-        return bytes(self.text)
-
-    @cached_property
-    def _newlines(self) -> list[int]:
-        """How many there are before each block of the text, and in all: found at the speed of memory, and kept."""
-        raw = self._raw
-        each = (raw.count(b"\n", at, at + _BLOCK) for at in range(0, len(raw), _BLOCK))
-        before = list(accumulate(each, initial=0))
-        if before[-1] + 1 != self._count:
-            raise ValueError("a manifest has other templates than it says")
-        return before
-
-    def _line(self, index: int) -> bytes:
-        """One line, without taking all of them apart."""
-        if not 0 <= index < self._count:
-            raise IndexError(f"template {index} of {self._count}")
-        raw, before, start = self._raw, self._newlines, 0
-        if index:
-            block = bisect_left(before, index) - 1
-            start = block * _BLOCK
-            for _ in range(index - before[block]):
-                start = raw.find(b"\n", start) + 1
-        end = raw.find(b"\n", start)
-        return raw[start:] if end < 0 else raw[start:end]
-
-    @cached_property
-    def lines(self) -> list[bytes]:
-        lines = self._raw.split(b"\n") if self._count else []
-        if len(lines) != self._count:
-            raise ValueError("a manifest has other templates than it says")
-        return lines
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        found = self._decoded.get(index)
-        if found is None:
-            found = self._decoded[index] = bindings.template_from_json(json.loads(self._line(index)))
-        return found
-
-    def keys_told(self) -> list[tuple[Digest, int, int]]:
-        """As `Graph.template_keys`: read at both ends of each line, for all that is between costs ten times as much."""
-        found = []
-        for line in self.lines:
-            if line[:2] != b'["' or line[34:36] != b'",' or line.endswith(b"]]"):  # with usual parameters
-                digest, _, _, _, slots, key_slots, *_ = json.loads(line)
-                found.append((bytes.fromhex(digest), slots, key_slots))
-                continue
-            _, slots, key_slots = line.rsplit(b",", 2)
-            found.append((bytes.fromhex(line[2:34].decode()), int(slots), int(key_slots[:-1])))
-        return found
-
-    def naming_blobs(self) -> Iterator[Template]:
-        return (self[index] for index, line in enumerate(self.lines) if bindings.BLOB_IN_JSON in line)
+def _graph_in(header: dict[str, Any], raw: memoryview, text: memoryview) -> Graph:
+    columns, _ = views(raw, [(name, header["columns"][name]) for name in _COLUMNS])
+    return Graph(
+        rows=tuple(_row_from_json(row) for row in header["rows"]),
+        templates=Recorded(text, header["templates"]),
+        output=bindings.from_json(header["output"]),
+        output_parents=tuple(header["output_parents"]),
+        **columns,  # type: ignore[arg-type]
+    )
 
 
-def _written(templates: Sequence[Template]) -> list[bytes | memoryview]:
-    """The pieces of the lines that templates are written as; those that were recorded as they came."""
-    if isinstance(templates, _Templates):
-        return [templates.text]
-    if isinstance(templates, MoreTemplates) and len(templates.recorded):
-        added = [b"\n", *_written(templates.added)] if templates.added else []
-        return [*_written(templates.recorded), *added]
-    return [b"\n".join(bindings.template_dumps(template) for template in templates)]
+def _graph_in_parts(
+    header: dict[str, Any], changed: memoryview, parts: Sequence[memoryview], digests: Sequence[Digest]
+) -> Graph:
+    rows = tuple(_row_from_json(row) for row in header["rows"])
+    columns, _ = views(parts[0], header["columns"].items())
+    size, length = header["templates"] * ROW.size, header["text"]
+    base = _Base(parts[1][size : size + length], parts[1][:size], columns)
+    base.parts, base.digests = tuple(parts), tuple(digests)
+    base.output = bindings.from_json(json.loads(bytes(parts[1][size + length :])))
+    now = {name: columns[name] for name in _COLUMNS}
+    patches, left = views(changed, [(name, 2 * header["patches"].get(name, 0)) for name in _PATCHED])
+    for name, entries in patches.items():
+        places, count = list(entries), len(entries) // 2
+        if count:
+            now[name] = Patched(columns[name], dict(zip(places[:count], places[count:], strict=True)))
+    templates: Sequence[Template] = base
+    if header["added"]:
+        size = header["added"] * ROW.size
+        templates = MoreTemplates(base, Indexed(left[size:], left[:size]))
+    index = Index(len(rows), columns["electron_of"], columns["first_parent"], columns["parents"])
+    return Graph(
+        rows=rows,
+        templates=templates,
+        output=base.output,
+        output_parents=tuple(columns["output_parents"]),
+        recorded_index=index.recorded(columns),
+        **now,  # type: ignore[arg-type]
+    )
 
 
 def templates_naming_blobs(graph: Graph) -> Iterable[Template]:
     """All templates that have a constant which is a blob, and some others; few of a recorded graph are decoded."""
-    return _naming_blobs(graph.templates)
+    return naming_blobs(graph.templates)
 
 
-def _naming_blobs(templates: Sequence[Template]) -> Iterable[Template]:
-    if isinstance(templates, MoreTemplates):
-        return chain(_naming_blobs(templates.recorded), templates.added)
-    return templates.naming_blobs() if isinstance(templates, _Templates) else templates
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _row_to_json(row: Row) -> dict[str, Any]:
@@ -236,22 +299,3 @@ def _row_from_json(raw: dict[str, Any]) -> Row:
         signature=signatures.from_json(raw["signature"]),
         reaches=tuple(Reached(name, bytes.fromhex(code), sto) for name, code, sto in raw["reaches"]),
     )
-
-
-def _little(column: Column) -> bytes | memoryview:
-    if sys.byteorder == "little" and isinstance(column, array | memoryview):
-        return memoryview(column).cast("B")
-    made = copied(column)
-    if sys.byteorder == "big":
-        made.byteswap()
-    return made.tobytes()
-
-
-def _from_little(raw: memoryview) -> Column:
-    """The column as it lies there, uncopied: of a million nodes, few may be looked at."""
-    if sys.byteorder == "little":
-        return raw.cast("I")
-    column = array("I")
-    column.frombytes(raw)
-    column.byteswap()
-    return column

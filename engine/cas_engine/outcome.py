@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 from cas_store.digest import Digest
 
 MAGIC = b"cas-run outcome 1\n"
+IN_PARTS = b"cas-run outcome 2\n"
+_LARGE = 64 << 10  # bytes of rows: more lie in parts, which a child shares
+_SHARE = 8  # where more than one node in so many is another, all are written
 _NODE = struct.Struct("<BBxxI16s16s16sQdd")  # status, is_sample, reason, key, value, blob, size, seconds, created
 NO_DIGEST = bytes(16)
 
@@ -67,35 +70,88 @@ NOT_YET = NodeOutcome(
 _STATUS = tuple(NodeStatus)  # by number: calling the enumeration costs a microsecond
 
 
-def dumps(nodes: Sequence[NodeOutcome]) -> list[bytes | memoryview]:
-    """The pieces of an outcome's blob: a JSON header with reasons and extras, then one row of fixed size a node."""
-    if isinstance(nodes, _Merged) and (packed := nodes.packed()) is not None:
-        return packed
+class Written(NamedTuple):
+    """What an outcome's blob is made of: a head, and parts. `known` are the digests of parts that were read so."""
+
+    pieces: Sequence[bytes | memoryview]
+    parts: Sequence[bytes | memoryview] = ()
+    known: Sequence[Digest] = ()
+
+
+def dumps(nodes: Sequence[NodeOutcome]) -> Written:
+    """A JSON header with reasons and extras, then one row of fixed size a node; of many, the rows in a part.
+
+    Of an outcome that was read, with other nodes in place of some, the parts are as they were, the others in the head.
+    """
+    base = nodes.base() if isinstance(nodes, _Merged) else None
+    if base is not None and isinstance(nodes, _Merged):
+        return _patched(base, dict(sorted(nodes.new().items())), len(nodes))
+    told, rows = _rows_of(nodes)
+    extras = {i: dict(node.extra) for i, node in enumerate(nodes) if node.extra}
+    if len(rows) <= _LARGE:
+        header = _json({"reasons": told, "extras": extras, "nodes": len(nodes)})
+        return Written([MAGIC, struct.pack("<I", len(header)), header, memoryview(rows)])
+    about = _json({"reasons": told, "extras": extras})
+    has_samples = any(node.is_sample for node in nodes)
+    header = _json({"nodes": len(nodes), "as_hits": False, "samples": has_samples, "reasons": [], "extras": {}})
+    return Written([IN_PARTS, struct.pack("<I", len(header)), header], [memoryview(rows), about])
+
+
+def _patched(base: _Nodes, new: Mapping[int, NodeOutcome], count: int) -> Written:
+    told, rows = _rows_of(new.values())
+    extras = {i: dict(node.extra) for i, node in new.items() if node.extra}
+    samples = base.has_samples() or any(node.is_sample for node in new.values())
+    header = _json({"nodes": count, "as_hits": True, "samples": samples, "reasons": told, "extras": extras})
+    places = struct.pack(f"<{len(new)}I", *new)
+    return Written([IN_PARTS, struct.pack("<I", len(header)), header, places, bytes(rows)], base.parts, base.digests)
+
+
+def _rows_of(nodes: Iterable[NodeOutcome]) -> tuple[list[str], bytearray]:
+    """The reasons, and the rows with their numbers."""
     reasons: dict[str, int] = {}
-    rows = bytearray()
-    pack = _NODE.pack
+    rows, pack = bytearray(), _NODE.pack
     for status, why, key, value, blob, size, is_sample, seconds, created, _ in nodes:
         reason = reasons.setdefault(why, len(reasons))
         rows += pack(status, is_sample, reason, key, value, blob, size, seconds, created)
-    return _pieces(reasons, {i: node for i, node in enumerate(nodes) if node.extra}, rows)
+    return list(reasons), rows
 
 
-def _pieces(
-    reasons: Iterable[str], having_extras: Mapping[int, NodeOutcome], rows: bytearray
-) -> list[bytes | memoryview]:
-    extras = {i: dict(node.extra) for i, node in having_extras.items()}
-    header = json.dumps({"reasons": list(reasons), "extras": extras, "nodes": len(rows) // _NODE.size}).encode()
-    return [MAGIC, struct.pack("<I", len(header)), header, memoryview(rows)]
+def _json(header: Mapping[str, Any]) -> bytes:
+    return json.dumps(header).encode()
 
 
-def loads(blob: memoryview | bytes) -> Sequence[NodeOutcome]:
-    """The nodes in an outcome's blob, each decoded when it is looked at. Raises ValueError if it is not laid out so."""
-    view = memoryview(blob)
+def loads(blob: Sequence[memoryview | bytes], digests: Sequence[Digest] = ()) -> Sequence[NodeOutcome]:
+    """The nodes in an outcome's blob, given as its head and its parts; each decoded when it is looked at.
+
+    Raises ValueError if it is not laid out so.
+    """
+    head, *parts = [memoryview(piece) for piece in blob]
     at = len(MAGIC)
-    (size,) = struct.unpack_from("<I", view, at)
-    header = json.loads(bytes(view[at + 4 : at + 4 + size]))
-    extras = {int(i): extra for i, extra in header["extras"].items()}
-    return _Nodes(view[at + 4 + size :], header["reasons"], extras)
+    (size,) = struct.unpack_from("<I", head, at)
+    header, left = json.loads(bytes(head[at + 4 : at + 4 + size])), head[at + 4 + size :]
+    if not parts:
+        return _Nodes(left, header["reasons"], _by_number(header["extras"]))
+    rows, about = parts
+    told = json.loads(bytes(about))
+    base = _Nodes(rows, told["reasons"], _by_number(told["extras"]))
+    base.parts, base.digests = tuple(parts), tuple(digests[1:])
+    if len(base) != header["nodes"]:
+        raise ValueError("an outcome has other nodes than it says")
+    if not header["as_hits"]:
+        base.samples = header["samples"]
+        return base
+    count, rest = divmod(len(left), _NODE.size + 4)
+    places = struct.unpack_from(f"<{count}I", left)
+    if rest or any(place >= len(base) for place in places):
+        raise ValueError("an outcome has other nodes in place of its own than it has")
+    changed = _Nodes(left[4 * count :], header["reasons"], {})
+    extras = _by_number(header["extras"])
+    new = {place: one._replace(extra=extras.get(place, NO_EXTRA)) for place, one in zip(places, changed, strict=True)}
+    return _Read(unchanged(base), new, 0.0, header["samples"])
+
+
+def _by_number(extras: Mapping[str, Mapping[str, str]]) -> dict[int, Mapping[str, str]]:
+    return {int(i): extra for i, extra in extras.items()}
 
 
 class _Nodes(Sequence[NodeOutcome]):
@@ -104,6 +160,9 @@ class _Nodes(Sequence[NodeOutcome]):
         if rest:
             raise ValueError(f"an outcome ends within a node, {rest} bytes after its beginning")
         self._rows, self._reasons, self._extras = rows, reasons, extras
+        self.parts: tuple[memoryview, ...] = ()
+        self.digests: tuple[Digest, ...] = ()
+        self.samples: bool | None = None  # whether it has some, if that is told
 
     def __len__(self) -> int:
         return self._count
@@ -120,20 +179,10 @@ class _Nodes(Sequence[NodeOutcome]):
         return (self._node(at, *row) for at, row in enumerate(_NODE.iter_unpack(self._rows)))
 
     def has_samples(self) -> bool:
-        flags = self._rows.cast("B")[1 :: _NODE.size].tobytes()
-        return flags.count(0) != len(flags)
-
-    def as_hits(self, reason: str, kept: str) -> tuple[bytearray, dict[str, int]] | None:
-        """The rows as those of hits, and the numbers of their reasons; None where these are too many for a byte."""
-        if len(self._reasons) >= 256:
-            return None
-        numbers = {reason: 0}
-        staying = [numbers.setdefault(was, len(numbers)) if was.startswith(kept) else 0 for was in self._reasons]
-        rows = bytearray(self._rows)
-        rows[0 :: _NODE.size] = bytes([NodeStatus.HIT]) * len(self)
-        # The lowest byte of four; the others are zero.
-        rows[4 :: _NODE.size] = rows[4 :: _NODE.size].translate(bytes(staying).ljust(256, b"\0"))
-        return rows, numbers
+        if self.samples is None:
+            flags = self._rows.cast("B")[1 :: _NODE.size].tobytes()
+            self.samples = flags.count(0) != len(flags)
+        return self.samples
 
     def having_extras(self) -> list[int]:
         return sorted(self._extras)
@@ -158,7 +207,9 @@ class _Nodes(Sequence[NodeOutcome]):
 
 def having_extras(nodes: Sequence[NodeOutcome]) -> list[int]:
     """The nodes that have extras, in order; of an outcome that was read, without looking at the others."""
-    return nodes.having_extras() if isinstance(nodes, _Nodes) else [i for i, one in enumerate(nodes) if one.extra]
+    if isinstance(nodes, (_Nodes, _Hits, _Merged)):
+        return nodes.having_extras()
+    return [i for i, one in enumerate(nodes) if one.extra]
 
 
 class _Hits(Sequence[NodeOutcome]):
@@ -179,10 +230,16 @@ class _Hits(Sequence[NodeOutcome]):
     def __iter__(self) -> Iterator[NodeOutcome]:
         return map(self._hit, self._nodes)
 
-    def packed(self) -> tuple[bytearray, dict[str, int]] | None:
+    def base(self) -> _Nodes | None:
+        """The outcome that was read, if its parts can be shared by who has these hits."""
         nodes = self._nodes
-        plain = self._kept and isinstance(nodes, _Nodes) and not nodes.having_extras()
-        return nodes.as_hits(self._reason, self._kept) if plain and isinstance(nodes, _Nodes) else None
+        return nodes if self._kept and isinstance(nodes, _Nodes) and nodes.parts else None
+
+    def having_extras(self) -> list[int]:
+        return [i for i in having_extras(self._nodes) if self[i].extra]
+
+    def has_samples(self) -> bool:
+        return having_samples(self._nodes)
 
     def _hit(self, one: NodeOutcome) -> NodeOutcome:
         extra = {"dispatch": one.extra["dispatch"]} if "dispatch" in one.extra else NO_EXTRA
@@ -197,7 +254,13 @@ def all_hits(nodes: Sequence[NodeOutcome], reason: str) -> Sequence[NodeOutcome]
 
 def unchanged(nodes: Sequence[NodeOutcome]) -> Sequence[NodeOutcome]:
     """The same results, as a child takes them that has nothing new for these nodes."""
-    return _Hits(nodes, "unchanged", "same call as ")
+    if isinstance(nodes, _Read):
+        changed = _Hits(list(nodes.new().values()), *_UNCHANGED)
+        return _Merged(nodes.below(), dict(zip(nodes.new(), changed, strict=True)), 0.0)
+    return _Hits(nodes, *_UNCHANGED)
+
+
+_UNCHANGED = "unchanged", "same call as "
 
 
 class _Merged(Sequence[NodeOutcome]):
@@ -209,17 +272,20 @@ class _Merged(Sequence[NodeOutcome]):
     def new(self) -> Mapping[int, NodeOutcome]:
         return self._new
 
-    def packed(self) -> list[bytes | memoryview] | None:
-        """As `dumps`, of many nodes at once, where they are those of an outcome that was read."""
-        rest = self._nodes.packed() if isinstance(self._nodes, _Hits) else None
-        if rest is None:
-            return None
-        rows, reasons = rest
-        for i, one in self._new.items():
-            status, why, key, value, blob, size, is_sample, seconds, created, _ = one
-            reason = reasons.setdefault(why, len(reasons))
-            _NODE.pack_into(rows, i * _NODE.size, status, is_sample, reason, key, value, blob, size, seconds, created)
-        return _pieces(reasons, {i: one for i, one in sorted(self._new.items()) if one.extra}, rows)
+    def below(self) -> Sequence[NodeOutcome]:
+        return self._nodes
+
+    def base(self) -> _Nodes | None:
+        """What was read, where it lies in parts and few nodes are others by now."""
+        few = len(self._new) * _SHARE <= len(self._nodes)
+        return self._nodes.base() if few and isinstance(self._nodes, _Hits) else None
+
+    def having_extras(self) -> list[int]:
+        below = [i for i in having_extras(self._nodes) if i not in self._new]
+        return sorted([*below, *(i for i, one in self._new.items() if one.extra)])
+
+    def has_samples(self) -> bool:
+        return having_samples(self._nodes) or any(one.is_sample for one in self._new.values())
 
     def totals(self) -> dict[str, Any]:
         told, others = totals(list(self._new.values())), len(self._nodes) - len(self._new)
@@ -239,9 +305,26 @@ class _Merged(Sequence[NodeOutcome]):
         return (self._new.get(i, one) for i, one in enumerate(self._nodes))
 
 
+class _Read(_Merged):
+    """As it was written down, with a word on whether it has samples."""
+
+    def __init__(
+        self, nodes: Sequence[NodeOutcome], new: Mapping[int, NodeOutcome], saved_s: float, samples: bool
+    ) -> None:
+        super().__init__(nodes, new, saved_s)
+        self._samples = samples
+
+    def has_samples(self) -> bool:
+        return self._samples
+
+
 def merged(nodes: Sequence[NodeOutcome], new: Mapping[int, NodeOutcome], saved_s: float) -> Sequence[NodeOutcome]:
     """Hits with some other nodes in place of their own; `saved_s` is what the hits that are left took."""
-    return _Merged(nodes, new, saved_s)
+    if isinstance(nodes, _Merged):
+        others = {i: one for i, one in nodes.new().items() if i not in new}
+        saved_s -= sum(one.seconds for one in others.values())
+        nodes, new = nodes.below(), {**others, **new}
+    return _Merged(nodes, new, max(saved_s, 0.0))
 
 
 def settled_here(nodes: Sequence[NodeOutcome]) -> list[int]:
@@ -252,13 +335,15 @@ def settled_here(nodes: Sequence[NodeOutcome]) -> list[int]:
 
 def having_samples(nodes: Sequence[NodeOutcome]) -> bool:
     """Whether some results are samples."""
-    return nodes.has_samples() if isinstance(nodes, _Nodes) else any(one.is_sample for one in nodes)
+    if isinstance(nodes, (_Nodes, _Hits, _Merged)):
+        return nodes.has_samples()
+    return any(one.is_sample for one in nodes)
 
 
 def row_dumps(node: NodeOutcome) -> bytes:
     """One node as a row of the table of nodes, written as it settles."""
     if node.extra:
-        return b"".join(dumps([node]))
+        return b"".join(dumps([node]).pieces)
     status, reason, key, value, blob, size, is_sample, seconds, created, _ = node
     return _head_for(reason) + _NODE.pack(status, is_sample, 0, key, value, blob, size, seconds, created)
 
@@ -266,17 +351,17 @@ def row_dumps(node: NodeOutcome) -> bytes:
 @lru_cache(maxsize=256)
 def _head_for(reason: str) -> bytes:
     """What stands before a single node without extras: few reasons serve many nodes."""
-    return b"".join(dumps([NOT_YET._replace(reason=reason)])[:-1])
+    return b"".join(dumps([NOT_YET._replace(reason=reason)]).pieces[:-1])
 
 
 def row_loads(row: bytes) -> NodeOutcome:
     """The node in such a row."""
-    return next(iter(loads(row)))
+    return next(iter(loads([row])))
 
 
 def totals(nodes: Sequence[NodeOutcome]) -> dict[str, Any]:
     """Counts by status, seconds run and seconds saved."""
-    if isinstance(nodes, _Merged):
+    if isinstance(nodes, _Merged) and not isinstance(nodes, _Read):
         return nodes.totals()
     count = dict.fromkeys(NodeStatus, 0)
     ran_s = saved_s = 0.0

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 from typing import Any
 
-from cas_engine.frames import Frame, Kind, kind_of, take_apart
+from cas_engine.frames import PREFIX_SIZE, Frame, Kind, kind_of, take_apart
+from cas_engine.plain import NOT_JSON, plain
+from cas_store.digest import Digest
+from cas_store.store import Store
+from cas_store.tables import Table
 
 _WIDTH = 60
 _WRITTEN = {"decimal", "fractions", "datetime", "uuid", "pathlib"}  # modules whose types have one way to be written
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
+PREFIX = b"preview:"  # in META, before the digest of a result's blob: what is told of it
+_AT_A_GLANCE = (bool, int, float, str, bytes, type(None))  # whose blobs need no pickler to be read
+_GLANCED_AT = 1 << 20  # bytes: of a longer text only the beginning is looked at
+_ITEMS, _BYTES = 256, 4096  # of a value that is kept as JSON beside its blob
 
 
 def preview(value: object) -> str:
@@ -20,6 +29,62 @@ def preview(value: object) -> str:
     except Exception:  # noqa: BLE001 - a shape or length of the user's own class may fail
         text = f"<{type(value).__name__}>"
     return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
+
+
+def type_name(value: object) -> str:
+    """`float`, `numpy.ndarray`: how a reader finds out what it is."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def told(value: object) -> bytes:
+    """What is kept beside a result for readers that must not unpickle it: JSON of `type`, `preview`, `shape` if it has
+    one, and `value` if JSON holds that and it is small. Empty where the blob itself is as easy to read.
+    """
+    if type(value) in _AT_A_GLANCE:
+        return b""
+    found: dict[str, object] = {"type": type_name(value), "preview": preview(value)}
+    if (shape := _shape(value)) is not None:
+        found["shape"] = shape
+    if (held := plain(value, _ITEMS)) is not NOT_JSON:
+        text = json.dumps(held, separators=(",", ":"))
+        if len(text) <= _BYTES:
+            found["value"] = held
+    return json.dumps(found, separators=(",", ":")).encode()
+
+
+def told_of(store: Store, blob: Digest) -> dict[str, Any] | None:
+    """The same of a stored result, without unpickling anything; None where only loading it would tell."""
+    row = store.get(Table.META, PREFIX + blob)
+    if row is not None:
+        return dict(json.loads(row))
+    head = store.get_pieces(blob)[0]
+    kind = kind_of(head)
+    if kind >= Kind.PLAIN:
+        return None
+    from cas_engine import codec
+
+    if len(head) > _GLANCED_AT:
+        return {"type": Kind(kind).name.lower(), "preview": _beginning(kind, bytes(head[PREFIX_SIZE:_GLANCED_AT]))}
+    value = codec.decode(head)
+    found: dict[str, Any] = {"type": type_name(value), "preview": preview(value)}
+    if (held := plain(value, 1)) is not NOT_JSON:
+        found["value"] = held
+    return found
+
+
+def _beginning(kind: int, raw: bytes) -> str:
+    if kind == Kind.STR:
+        return preview(raw.decode("utf-8", "replace"))
+    return preview(raw) if kind == Kind.BYTES else "<a very large int>"
+
+
+def _shape(value: object) -> list[int] | None:
+    try:
+        shape = getattr(value, "shape", None)
+    except Exception:  # noqa: BLE001 - a property of the user's own
+        return None
+    return [int(n) for n in shape] if type(shape) is tuple and all(isinstance(n, int) for n in shape) else None
 
 
 def preview_encoded(encoded: bytes) -> str:

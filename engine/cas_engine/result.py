@@ -160,9 +160,9 @@ class Result:
     @cached_property
     def manifest(self) -> Manifest:
         """What was evaluated."""
-        from cas_engine.manifest import loads
+        from cas_engine.answers import load_manifest
 
-        return loads(self._store.get_blob(bytes.fromhex(self._entry.manifest)))
+        return load_manifest(self._store, self._entry)
 
     @cached_property
     def nodes(self) -> tuple[NodeResult, ...]:

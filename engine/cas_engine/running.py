@@ -171,7 +171,7 @@ def unregister(running: Running) -> None:
 def begin(store: Store, prepared: Prepared, *, outer: str, cancel: CancelFlag | None) -> Running:
     """Write down that a dispatch starts, with all that is needed to take it up again."""
     manifest = prepared.manifest
-    blob = store.prepare(manifests.dumps(manifest))
+    blob = store.prepare(*manifests.dumps(manifest))
     dispatch_id = uuid.uuid4().hex
     entry = Entry(
         id=dispatch_id,
@@ -312,7 +312,7 @@ def _finish(running: Running, prepared: Prepared, status: Status, error: str, no
     )
     writes: list[Write] = []
     if nodes:
-        blob = store.prepare(outcome.dumps(nodes))
+        blob = store.prepare(*outcome.dumps(nodes))
         entry = replace(entry, outcome=blob.digest.hex())
         writes.append(PutBlob(blob))
     if status is Status.COMPLETED and not prepared.manifest.names_files:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,9 +17,11 @@ from cas_engine.bindings import (
     refs_in,
     template_digest,
 )
-from cas_engine.graph import Graph, MoreTemplates, Row, copied, standing
+from cas_engine.columns import copied, patched
+from cas_engine.graph import Graph, Row, standing
 from cas_engine.omission import parsed
 from cas_engine.signatures import bind, pick
+from cas_engine.templates import MoreTemplates
 from cas_store.digest import Digest, digest_of
 
 DefaultOf = Callable[[Row, str], "Digest | None"]
@@ -70,34 +71,34 @@ def substitute(graph: Graph, replaced: Mapping[str, Row], default_of: DefaultOf)
     changed = {at for at, row in enumerate(graph.rows) if row != rows[at]}
     if not changed:
         return graph
-    templates = MoreTemplates(graph.templates)
-    new_at: dict[tuple[int, int], int] = {}
-    template_of, parents = copied(graph.template_of), copied(graph.parents)
-    ordinal_of, draws = copied(graph.ordinal_of), Counter[tuple[int, int, bytes]]()
+    added: list[Template] = []
+    new_at: dict[tuple[int, int], tuple[int, list[int]]] = {}
+    template_of, parents, ordinal_of = dict[int, int](), dict[int, int](), dict[int, int]()  # what is another now
+    draws = Counter[tuple[int, int, tuple[int, ...]]]()
     for node in graph.nodes_of(changed):
         at = graph.electron_of[node]
-        old = graph.template(node)
         where = (graph.template_of[node], at)
         if where not in new_at:
-            new_at[where] = len(templates)
-            templates.added.append(rebound(old, rows[at], default_of, graph.rows[at].ignore))
-        template_of[node] = new_at[where]
-        order = slot_order(old, rows[at])
+            old = graph.template(node)
+            added.append(rebound(old, rows[at], default_of, graph.rows[at].ignore))
+            new_at[where] = len(graph.templates) + len(added) - 1, slot_order(old, rows[at])
+        template_of[node], order = new_at[where]
         first = graph.first_parent[node]
-        slots = [graph.parents[first + slot] for slot in order]
-        parents[first : first + len(slots)] = array("I", slots)
+        slots = tuple(graph.parents[first + slot] for slot in order)
+        parents.update((first + i, slots[i]) for i, slot in enumerate(order) if i != slot)
         if rows[at].stochastic:
             # Two equal calls of what was a function are two draws of what stands in.
-            draw = (at, new_at[where], parents[first : first + len(slots)].tobytes())
+            draw = (at, template_of[node], slots)
             ordinal_of[node] = draws[draw]
             draws[draw] += 1
+    # Its index holds on: each node hangs on the same ones, if in another order.
     return replace(
         graph,
         rows=rows,
-        templates=templates,
-        template_of=template_of,
-        parents=parents,
-        ordinal_of=ordinal_of,
+        templates=MoreTemplates(graph.templates, added),
+        template_of=patched(graph.template_of, template_of),
+        parents=patched(graph.parents, parents),
+        ordinal_of=patched(graph.ordinal_of, ordinal_of),
     )
 
 

@@ -21,6 +21,7 @@ from cas_engine.errors import Undigestible, Unstorable
 from cas_engine.fingerprint import Fingerprinter
 from cas_engine.frames import Encoded
 from cas_engine.ownership import with_own_defaults
+from cas_engine.previews import told
 from cas_engine.records import NO_PARTS, Parts
 from cas_engine.values import FileContent, compose, compose_dict, content_of, files_met
 from cas_store.digest import Digest, digest_of
@@ -53,6 +54,7 @@ class Returned:
     files: tuple[FileContent, ...]
     seconds: float
     warning: str = ""  # what is to be said of the call
+    told: bytes = b""  # what is kept of the value for readers that must not load it: see `previews`
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ def returned(value: object, seconds: float) -> Returned:
     except Undigestible:
         # Equal bytes are equal values; that unequal bytes may be too costs only a missed early cutoff.
         digest, parts = digest_of(b"bytes\0", *encoded.pieces, *encoded.parts), NO_PARTS
-    return Returned(encoded, digest, parts, tuple(met), seconds)
+    return Returned(encoded, digest, parts, tuple(met), seconds, told=told(value))
 
 
 _FILE_ADVICE = "  -> dispatch it again when the file is complete; an electron that writes gives a new file"

@@ -58,9 +58,14 @@ class Blobs:
 
     # --- writing
 
-    def prepare(self, pieces: Sequence[bytes | memoryview], parts: Sequence[bytes | memoryview]) -> PreparedBlob:
-        """Digest the concatenation, and each part; write what is large and not there yet to files, synced."""
-        return prepared(pieces, parts, self._link, self._files)
+    def prepare(
+        self, pieces: Sequence[bytes | memoryview], parts: Sequence[bytes | memoryview], known: Sequence[Digest] = ()
+    ) -> PreparedBlob:
+        """Digest the concatenation, and each part; write what is large and not there yet to files, synced.
+
+        Of parts that were read from here `known` has the digests.
+        """
+        return prepared(pieces, parts, self._link, self._files, known)
 
     def _link(self, digest: Digest, size: int) -> PreparedBlob | None:
         kept = self._find(digest)
@@ -127,6 +132,11 @@ class Blobs:
             return self._opened(digest + MEMBERS, view.get(_TABLE, digest + MEMBERS))
         finally:
             view.close()
+
+    def members_of(self, digest: Digest) -> tuple[Digest, ...]:
+        """What one in parts is made of: its head, then its parts; nothing of another."""
+        found = self._find(digest)
+        return found if isinstance(found, tuple) else ()
 
     def has(self, transaction: lmdb.Transaction[bytes], digest: Digest) -> bool:
         """Inside a write transaction: whether a blob is there, with all its parts."""
@@ -324,11 +334,17 @@ Link = Callable[[Digest, int], "PreparedBlob | None"]  # a large blob that is th
 
 
 def prepared(
-    pieces: Sequence[bytes | memoryview], parts: Sequence[bytes | memoryview], link: Link, files: Files
+    pieces: Sequence[bytes | memoryview],
+    parts: Sequence[bytes | memoryview],
+    link: Link,
+    files: Files,
+    known: Sequence[Digest] = (),
 ) -> PreparedBlob:
     """A blob ready to be published: digests taken, and what is large in files, synced."""
     head = _prepared(_views(pieces), None, link, files)
-    return with_parts([head, *_prepared_parts([_views([part]) for part in parts], link, files)]) if parts else head
+    if not parts:
+        return head
+    return with_parts([head, *_prepared_parts([_views([part]) for part in parts], known, link, files)])
 
 
 def with_parts(members: Sequence[PreparedBlob]) -> PreparedBlob:
@@ -337,13 +353,17 @@ def with_parts(members: Sequence[PreparedBlob]) -> PreparedBlob:
     return PreparedBlob(_digest_in_parts(_row_of(size, members)), size, None, None, None, tuple(members))
 
 
-def _prepared_parts(parts: Sequence[Sequence[memoryview]], link: Link, files: Files) -> list[PreparedBlob]:
-    digests = [digest_of(*part) for part in parts]
+def _prepared_parts(
+    parts: Sequence[Sequence[memoryview]], known: Sequence[Digest], link: Link, files: Files
+) -> list[PreparedBlob]:
+    # Small ones are written again by whoever has them, so that they are digested again too.
+    large = [sum(view.nbytes for view in part) > SMALL for part in parts]
+    digests = [known[i] if known and large[i] else digest_of(*part) for i, part in enumerate(parts)]
     distinct = dict(zip(digests, parts, strict=True))
     # Each waits for the disk, which takes many for the time of one.
     ready = side_by_side(lambda one: _prepared(one[1], one[0], link, files), list(distinct.items()))
-    known = dict(zip(distinct, ready, strict=True))
-    return [known[digest] for digest in digests]
+    by_digest = dict(zip(distinct, ready, strict=True))
+    return [by_digest[digest] for digest in digests]
 
 
 def _prepared(views: Sequence[memoryview], digest: Digest | None, link: Link, files: Files) -> PreparedBlob:

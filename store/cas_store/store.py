@@ -248,12 +248,18 @@ class Store:
 
     # --- blobs
 
-    def prepare(self, pieces: Sequence[bytes | memoryview], parts: Sequence[bytes | memoryview] = ()) -> PreparedBlob:
+    def prepare(
+        self,
+        pieces: Sequence[bytes | memoryview],
+        parts: Sequence[bytes | memoryview] = (),
+        known: Sequence[Digest] = (),
+    ) -> PreparedBlob:
         """Digest the concatenation of the pieces, ready for a PutBlob. Large ones are written here.
 
-        With parts, the pieces are the head of a blob in parts: each part is stored once, whatever blobs have it.
+        With parts, the pieces are the head of a blob in parts: each part is stored once, whatever blobs have it. Where
+        they were read from here, `known` are their digests: large ones that are there still are not looked through.
         """
-        return self._blobs.prepare(pieces, parts)
+        return self._blobs.prepare(pieces, parts, known)
 
     def locate(self, digest: Digest) -> list[Lying]:
         """Where another process finds the bytes that `get_pieces` gives. Raises BlobMissing, BlobDamaged."""
@@ -300,6 +306,10 @@ class Store:
             if self.is_evicted(digest):
                 raise BlobEvicted(digest, self.path) from None
             raise
+
+    def members_of(self, digest: Digest) -> tuple[Digest, ...]:
+        """What a blob in parts is made of: its head, then its parts; nothing of another."""
+        return self._blobs.members_of(digest)
 
     def is_evicted(self, digest: Digest) -> bool:
         """Of a blob that is not there: whether it was taken away on purpose, to keep the store small."""

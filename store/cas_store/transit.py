@@ -96,6 +96,10 @@ class Staging:
             found.update(members_in(self._in_parts[digest]))
         return found
 
+    def members_of(self, digest: Digest) -> tuple[Digest, ...]:
+        """What one in parts is made of: its head, then its parts; nothing of another."""
+        return members_in(self._in_parts.get(digest))
+
     def take(self, digest: Digest, size: int, pieces: Iterable[bytes]) -> bool:
         """Write a blob down; False if its bytes do not have that digest. What `pieces` raises goes through."""
         if size <= SMALL:

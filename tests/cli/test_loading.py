@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 
 from cas_run import loading
 from cas_run.loading import LoadingError, load_callable, load_lattice
+
+from .conftest import Space
 
 FLOW = """
 import cas_run as ct
@@ -197,3 +201,20 @@ def test_ctrl_c_while_importing_is_ctrl_c(write: Write) -> None:
     write("flow.py", "raise KeyboardInterrupt\n")
     with pytest.raises(KeyboardInterrupt):
         load_lattice("flow.py")
+
+
+def test_an_edit_within_a_second_of_the_last_run_is_seen(space: Space) -> None:
+    # Python tells files from their bytecode by whole seconds and sizes: to it, these three are the same.
+    texts = {
+        "quick.py": "import cas_run as ct\nimport pack.helper\n"
+        "@ct.electron\ndef one(n):\n    return pack.helper.f(n) + {k}\n"
+        "@ct.lattice\ndef quick(n: int = 1):\n    return one(n)\n",
+        "pack/helper.py": "def f(n):\n    return n * {k}\n",
+    }
+    second = time.time_ns() // 10**9 + 5
+    seen = []
+    for k in (2, 3, 4):
+        for name, text in texts.items():
+            os.utime(space.write(name, text.replace("{k}", str(k))), ns=(second * 10**9 + k,) * 2)
+        seen.append(space.run("run", "quick.py", "--json").json["result"]["value"])
+    assert seen == [4, 6, 8]

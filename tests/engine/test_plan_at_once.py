@@ -7,7 +7,7 @@ import random
 from array import array
 from dataclasses import replace
 
-from cas_engine import bindings, manifest
+from cas_engine import bindings, manifest, templates
 from cas_engine.bindings import Const, Items, Ref, Template, template_digest, template_dumps, template_to_json
 from cas_engine.graph import Graph, Row
 from cas_engine.plan import Decision, Hit, Miss, Planner, Unknown
@@ -124,27 +124,27 @@ def test_a_template_written_the_short_way_is_the_json_that_it_was() -> None:
     deep = Items("dict", (plain, Items("list", (Ref(1, (("item", 0), ("attr", "x"))), large))))
     params = (("a", plain), ('quo"te\\é', Ref(0, ())), ("b", deep), ("**k", named), ("l", large), ("e", empty))
     digest = template_digest(params, leave_out=frozenset())
-    templates = [
+    calls = [
         Template(params, (0, 1), (("b", 2), ("ü", 3)), 2, 2, digest),
         Template(params[:2], (0, 1), (), 1, 0, digest, frozenset({"a", 'quo"te\\é'})),
         Template((), (), (), 0, 0, digest),
     ]
-    for template in templates:
+    for template in calls:
         written = template_dumps(template)
         assert written == json.dumps(template_to_json(template), separators=(",", ":")).encode()
         assert bindings.template_from_json(json.loads(written)) == template
 
     def told_of(lines: list[bytes]) -> list[tuple[Digest, int, int]]:
-        return manifest._Templates(memoryview(b"\n".join(lines)), len(lines)).keys_told()
+        return templates.Recorded(memoryview(b"\n".join(lines)), len(lines)).key_parts()
 
-    told = told_of([template_dumps(template) for template in templates])
-    assert told == [(t.digest, t.slots, t.key_slots) for t in templates]
-    assert told_of([b" " + json.dumps(template_to_json(template)).encode() for template in templates]) == told
+    told = told_of([template_dumps(call) for call in calls])
+    assert told == [(t.digest, t.slots, t.key_slots) for t in calls]
+    assert told_of([b" " + json.dumps(template_to_json(call)).encode() for call in calls]) == told
 
 
 def test_a_replacement_decodes_no_calls_but_those_it_takes_over() -> None:
     calls = [_template(0, b"0", 0), _template(1, b"1", 1), _template(1, b"2", 1)]
-    recorded = manifest._Templates(memoryview(b"\n".join(map(template_dumps, calls))), len(calls))
+    recorded = templates.Recorded(memoryview(b"\n".join(map(template_dumps, calls))), len(calls))
     takes_any = replace(ROWS[1], signature=Signature((), known=False))
     graph = Graph(
         (ROWS[0], takes_any), recorded, array("I", [0, 0, 1]), array("I", range(3)), array("I", [0, 0, 0]),
@@ -157,14 +157,14 @@ def test_a_replacement_decodes_no_calls_but_those_it_takes_over() -> None:
     assert after.template_keys() == [(t.digest, t.slots, t.key_slots) for t in after.templates]
     assert len(after.templates) == 4
     assert [after.templates[-1], *after.templates[:3]] == [after.templates[3], *calls]
-    written = b"".join(manifest._written(after.templates))
+    written = b"".join(templates.text_of(after.templates))
     assert written.split(b"\n") == [template_dumps(one) for one in after.templates]
     assert list(manifest.templates_naming_blobs(after)) == [after.templates[3]]
 
 
 def test_a_recorded_call_is_found_without_taking_the_others_apart() -> None:
     calls = [_template(at % 3, b"x" * (at * 7919 % 400), at % 3) for at in range(1500)]
-    recorded = manifest._Templates(memoryview(b"\n".join(map(template_dumps, calls))), len(calls))
+    recorded = templates.Recorded(memoryview(b"\n".join(map(template_dumps, calls))), len(calls))
     order = list(range(len(calls)))
     random.Random(0).shuffle(order)
     assert all(recorded[at] == calls[at] for at in order)
