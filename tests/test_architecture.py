@@ -44,7 +44,7 @@ READING_ORDER = {
             installed reached
             classes image arrays oddities by_value streams frames unstorable deep definitions codec capsule lending
             unchanged
-            plain records keys policy plan outcome manifest board
+            plain records keys policy plan outcome manifest settling board
             settings location ledger accepted previews journal kept explain recorder
             answers references inputs replacement preparation limits pins survey collection usage budget
             seeding ownership worker executors events setting excerpt telling calls evaluation sublattice

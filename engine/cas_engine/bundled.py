@@ -154,11 +154,9 @@ def _check_graph(graph: Graph) -> None:
         template = graph.template(node)
         require(0 <= template.key_slots <= template.slots <= len(above), "a node has fewer parents than slots")
     templates.check(graph.templates)
-    if graph.recorded_index is not None:
-        made = Index(len(graph.rows), graph.electron_of, firsts, graph.parents)
-        for name in INDEXED:
-            told, found = getattr(graph.recorded_index, name), getattr(made, name)
-            require(list(told) == list(found), "its index is of another graph")
+    made = Index(len(graph.rows), graph.electron_of, firsts, graph.parents)
+    for name in INDEXED:
+        require(list(getattr(graph.index, name)) == list(getattr(made, name)), "its index is of another graph")
 
 
 def _check_node(node: NodeOutcome) -> None:

@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Sequence
 
 from cas_engine import keys
-from cas_engine.board import Board, with_result
+from cas_engine.board import OPEN, Board, with_result
 from cas_engine.calls import Call, Calls, task_of
 from cas_engine.executors import Answer, Died, Done
 from cas_engine.graph import Labels
 from cas_engine.journal import BLOB_GONE, EVICTED, Journal
 from cas_engine.outcome import NO_DIGEST, NO_EXTRA, NodeOutcome, NodeStatus
-from cas_engine.plan import Decision, Hit, Miss, Planner, Same, Unknown, collecting_later
+from cas_engine.plan import MISS, SAME, Decisions, Hit, Miss, Planner, Same, Unknown, collecting_later
 from cas_engine.records import Record
 from cas_engine.seeding import seed_of
 from cas_engine.setting import GivenGone, Setting
@@ -43,7 +43,7 @@ class Evaluation:
         self._journal = Journal(setting.store, setting.dispatch_id, setting.numbers)
         look = self._journal.lookup
         self._planner = Planner(setting.graph, setting.prefixes, setting.policy, look, setting.kept, setting.given)
-        self._decisions: list[Decision] = []
+        self._decisions = Decisions(0)
         self._calls = Calls(setting)
         self._awaited: set[int] = set()  # somebody else computes their key
         self._again: dict[int, Digest] = {}  # their blob is gone, so no look-up can help; the value that it had
@@ -54,7 +54,7 @@ class Evaluation:
 
     # The way through ----------------------------------------------------------------------------------------
 
-    def run(self) -> list[NodeOutcome]:
+    def run(self) -> Sequence[NodeOutcome]:
         """Evaluate all nodes; what came of each. All results are durable when this returns.
 
         Raises StoreError when the store takes no more; what had finished by then is kept.
@@ -67,7 +67,7 @@ class Evaluation:
             self._journal.flush()
         finally:
             self._journal.release_all()
-        return self._board.settled()
+        return self._board.so_far
 
     def let_go(self) -> None:
         """What came of it is written down: sweeps may take what it counted on."""
@@ -76,22 +76,22 @@ class Evaluation:
     @property
     def files(self) -> set[FileContent]:
         """The files that results name, with what is in them."""
-        return {file for record in self._board.records if record is not None for file in record.files}
+        return {file for record in self._board.so_far.records_with_files() for file in record.files}
 
     @property
-    def outcomes(self) -> list[NodeOutcome]:
+    def outcomes(self) -> Sequence[NodeOutcome]:
         """What came of each node so far."""
-        return self._board.settled()
+        return self._board.so_far
 
     def _first_pass(self) -> None:
         """Decide all that can be decided before anything runs."""
         with self._journal.one_look(), collecting_later():
-            self._decisions = self._planner.decide_all(self._journal.lookup_many)
-            self._take_hits()
+            self._decisions = self._planner.decide_all(self._journal.lookup_many, self._begin_with)
+            self._begin_with_same()
         board = self._board
         if self._journal.evicted:
             self._reopen_what_is_needed()
-        self._teller.planned(self._board.outcomes)
+        self._teller.planned(self._board.so_far)
         board.open()
         if board.unsettled:
             self._journal.hold()
@@ -103,30 +103,27 @@ class Evaluation:
         """
         self._reopen(self._evicted_among(sorted(set(self._graph.output_parents))))
         for node in reversed(range(len(self._graph))):
-            decision = self._decisions[node]
-            if not isinstance(decision, Miss) or self._board.outcomes[node] is not None:
+            if self._decisions.kinds[node] != MISS or self._board.state[node] != OPEN:
                 continue
+            decision = self._miss(node)
             above = sorted(set(self._graph.parents_of(node)))
             if not (gone := self._evicted_among(above)):
                 continue
-            settled = all(self._board.records[parent] is not None for parent in above)
+            settled = self._board.have_results(above)
             if decision.forced is not None or (settled and not self._take_by_content(node, decision)):
                 self._reopen(gone)
 
-    def _take_hits(self) -> None:
-        board = self._board
-        found, electron_of = self._journal.found, self._graph.electron_of
-        enters = [row.is_lattice for row in self._graph.rows]
-        for node, decision in enumerate(self._decisions):
-            if isinstance(decision, Hit):
-                key, record, reason = decision
-            elif isinstance(decision, Same) and (first := board.records[decision.first]) is not None:
-                key, record, reason = decision.key, first, f"same call as {board.labels[decision.first]}"
-            else:
-                continue
-            found(record.blob)
-            extra = {"dispatch": record.dispatch} if enters[electron_of[node]] else NO_EXTRA
-            board.begin_with(node, with_result(NodeStatus.HIT, reason, key, record, extra), record)
+    def _begin_with(self, node: int, key: Digest, record: Record, reason: str) -> None:
+        self._journal.found(record.blob)
+        extra = {"dispatch": record.dispatch} if self._graph.row_of(node).is_lattice else NO_EXTRA
+        self._board.begin_with(node, with_result(NodeStatus.HIT, reason, key, record, extra), record)
+
+    def _begin_with_same(self) -> None:
+        board, decisions = self._board, self._decisions
+        for node in decisions.of_kind(SAME):
+            first, key = decisions.other[node], decisions.keys[node]
+            if (record := board.record(first)) is not None and key is not None:
+                self._begin_with(node, key, record, f"same call as {board.labels[first]}")
 
     def _loop(self) -> None:
         board = self._board
@@ -171,9 +168,9 @@ class Evaluation:
         """Settle, attach, await or start nodes whose parents are all there."""
         to_claim: list[tuple[int, Miss]] = []
         for node in nodes:
-            if self._board.outcomes[node] is not None or node in self._calls:
+            if self._board.state[node] != OPEN or node in self._calls:
                 continue
-            if any(self._board.records[parent] is None for parent in self._graph.parents_of(node)):
+            if not self._board.have_results(self._graph.parents_of(node)):
                 self._board.enqueue(node)  # a parent's result was found to be gone meanwhile
                 continue
             decision = self._decisions[node]
@@ -213,10 +210,10 @@ class Evaluation:
 
     def _follow(self, node: int, decision: Same) -> None:
         board = self._board
-        record = board.records[decision.first]
+        record = board.record(decision.first)
         if record is not None:
             self._take_hit(node, decision.key, record, f"same call as {board.labels[decision.first]}")
-        elif board.outcomes[decision.first] is not None:
+        elif board.state[decision.first] != OPEN:
             board.skip_same(node, decision.first)
         else:
             board.follow(node, decision.first)
@@ -234,24 +231,22 @@ class Evaluation:
         return record is not None
 
     def _content_key(self, node: int) -> Digest:
-        found, identities = self._board.records, self._planner.identities
-        prefix = self._s.prefixes[self._graph.electron_of[node]]
-        return keys.content_key_of(self._graph, node, prefix, found.__getitem__, identities.__getitem__)
+        prefix, identity_of = self._s.prefixes[self._graph.electron_of[node]], self._planner.identities.__getitem__
+        return keys.content_key_of(self._graph, node, prefix, self._board.record, identity_of)
 
     # Running ------------------------------------------------------------------------------------------------
 
     def _start(self, node: int, attempt: int = 0) -> None:
         above = sorted(set(self._graph.parents_of(node)))
         gone = self._evicted_among(above) if self._journal.evicted else []
-        if gone or any(self._board.records[parent] is None for parent in above):
+        if gone or not self._board.have_results(above):
             self._wait_for_again(node, gone)
             return
         row, draw = self._graph.row_of(node), self._next_draw(node)
         seed = seed_of(self._miss(node).key, draw) if row.stochastic else None
         if not row.stochastic:
             self._called_with[node] = self._looked_up.pop(node, b"") or self._content_key(node)
-        found = self._board.records
-        self._calls.start(node, row, task_of(self._graph, node, lambda parent: found[parent], seed), attempt, draw)
+        self._calls.start(node, row, task_of(self._graph, node, self._board.record, seed), attempt, draw)
         if attempt == 0:
             self._teller.started(node)
 
@@ -384,11 +379,11 @@ class Evaluation:
 
     def _recover(self, node: int, blob: Digest) -> None:
         """An input's blob is gone: compute it again, then take the node up again."""
-        found = self._board.records
+        found = self._board.record
         givers = [
             parent
             for parent in sorted(set(self._graph.parents_of(node)))
-            if (record := found[parent]) is not None and record.blob == blob
+            if (record := found(parent)) is not None and record.blob == blob
         ]
         if not givers:
             name = self._graph.row_of(node).name
@@ -406,8 +401,8 @@ class Evaluation:
 
     def _evicted_among(self, nodes: Sequence[int]) -> list[int]:
         """Those whose results were taken away on purpose, and are needed now."""
-        records, evicted = self._board.records, self._journal.evicted
-        found = [(node, record.blob) for node in nodes if (record := records[node]) is not None]
+        evicted = self._journal.evicted
+        found = [(node, record.blob) for node in nodes if (record := self._board.record(node)) is not None]
         # It may be there again by now, computed by another dispatch or for another node.
         return [node for node, blob in found if blob in evicted and not self._journal.is_there(blob)]
 
@@ -418,12 +413,12 @@ class Evaluation:
             raise GivenGone
         self._looked_up.clear()  # what comes back may come back as something else
         decisions = self._decisions
-        firsts = {d.first for node in nodes if isinstance(d := decisions[node], Same)}
+        firsts = {first for node in nodes if (first := decisions.first_of(node)) is not None}
         for node in sorted({*nodes, *firsts}):
-            if (record := self._board.records[node]) is None:
+            if (record := self._board.record(node)) is None:
                 continue  # under way already
             one = self._board.reopen(node)
-            if isinstance(decisions[node], Same):
+            if decisions.kinds[node] == SAME:
                 continue
             self._again.setdefault(node, one.value)
             decisions[node] = Miss(one.key, None)
@@ -439,7 +434,7 @@ class Evaluation:
             cone.add(below)
             self._decisions[below] = Unknown(node)
             self._planner.identities[below] = None
-            if self._board.outcomes[below] is not None:
+            if self._board.state[below] != OPEN:
                 self._board.reopen(below)
 
     def _reopen_damaged_output(self) -> bool:
@@ -447,7 +442,7 @@ class Evaluation:
         bad = [
             node
             for node in sorted(set(self._graph.output_parents))
-            if (record := self._board.records[node]) is not None and not self._journal.is_readable(record.blob)
+            if (record := self._board.record(node)) is not None and not self._journal.is_readable(record.blob)
         ]
         self._reopen(bad)
         return bool(bad)

@@ -186,5 +186,5 @@ def _part(
         parents=parents,
         output_parents=tuple(index[parent] for parent in graph.output_parents if parent in cone),
         names=names,
-        recorded_index=None,
+        found=None,
     )

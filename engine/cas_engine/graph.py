@@ -90,17 +90,21 @@ class Graph:
     output: Binding
     output_parents: tuple[int, ...]
     names: tuple[str, ...] = ()  # of the nodes, where they are some of a larger graph
-    recorded_index: Index | None = field(default=None, compare=False)
+    found: Index | None = field(default=None, compare=False, repr=False)  # as recorded; else it is made
+
+    def __post_init__(self) -> None:
+        if self.found is None:
+            made = Index(len(self.rows), self.electron_of, self.first_parent, self.parents)
+            object.__setattr__(self, "found", made)
 
     def __len__(self) -> int:
         return len(self.electron_of)
 
     @property
     def index(self) -> Index:
-        """Who hangs on a node, which nodes are calls of an electron; as it was recorded, or made now."""
-        if self.recorded_index is not None:
-            return self.recorded_index
-        return Index(len(self.rows), self.electron_of, self.first_parent, self.parents)
+        """Who hangs on a node, which nodes are calls of an electron."""
+        assert self.found is not None  # noqa: S101 - see above
+        return self.found
 
     def flat(self) -> Graph:
         """The same, fit for looking at all nodes: no entry is looked for among changes."""
@@ -177,10 +181,11 @@ COLUMNS = ("electron_of", "template_of", "ordinal_of", "first_parent", "parents"
 
 
 class Labels(Sequence[str]):
-    """The labels of a graph's nodes, made when somebody asks for one: mostly nobody does."""
+    """The labels of a graph's nodes, made when somebody asks: mostly nobody does, or for few."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
+        self._asked = 0
 
     @cached_property
     def _made(self) -> list[str]:
@@ -190,7 +195,13 @@ class Labels(Sequence[str]):
         return len(self._graph)
 
     def __getitem__(self, index: Any) -> Any:
+        if self._asked < _FEW and not isinstance(index, slice):
+            self._asked += 1
+            return self._graph.names_of([index])[0]
         return self._made[index]
+
+
+_FEW = 64  # labels: for more, all are made at once
 
 
 def counted(label: str) -> str:

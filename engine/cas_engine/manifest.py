@@ -250,7 +250,7 @@ def _graph_in_parts(
         templates=templates,
         output=base.output,
         output_parents=tuple(columns["output_parents"]),
-        recorded_index=index.recorded(columns),
+        found=index.recorded(columns),
         **now,  # type: ignore[arg-type]
     )
 

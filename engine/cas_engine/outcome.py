@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ MAGIC = b"cas-run outcome 1\n"
 IN_PARTS = b"cas-run outcome 2\n"
 _LARGE = 64 << 10  # bytes of rows: more lie in parts, which a child shares
 _SHARE = 8  # where more than one node in so many is another, all are written
-_NODE = struct.Struct("<BBxxI16s16s16sQdd")  # status, is_sample, reason, key, value, blob, size, seconds, created
+NODE = struct.Struct("<BBxxI16s16s16sQdd")  # status, is_sample, reason, key, value, blob, size, seconds, created
 NO_DIGEST = bytes(16)
 
 
@@ -67,7 +67,30 @@ NOT_YET = NodeOutcome(
     created=0.0,
     extra=NO_EXTRA,
 )
-_STATUS = tuple(NodeStatus)  # by number: calling the enumeration costs a microsecond
+_SECONDS = struct.Struct("<B63xd8x")  # status and seconds of a row
+STATUS = tuple(NodeStatus)  # by number: calling the enumeration costs a microsecond
+
+
+class Packed(Sequence[NodeOutcome]):
+    """Nodes that are rows already."""
+
+    def packed(self) -> tuple[list[str], Mapping[int, Mapping[str, str]], bytearray]:
+        """Reasons by the number that rows have, extras, rows."""
+        raise NotImplementedError
+
+    def having(self, statuses: Collection[NodeStatus]) -> list[int]:
+        """The nodes of some statuses."""
+        return [node for node, status in enumerate(self.packed()[2][0 :: NODE.size]) if status in statuses]
+
+    def totals(self) -> dict[str, Any]:
+        """As `totals`."""
+        rows = self.packed()[2]
+        statuses = rows[0 :: NODE.size]
+        seconds = dict.fromkeys(STATUS, 0.0)
+        for status, took in _SECONDS.iter_unpack(rows):
+            seconds[status] += took
+        ran_s = seconds[NodeStatus.RAN] + seconds[NodeStatus.FAILED]
+        return _told({status: statuses.count(status) for status in STATUS}, ran_s, seconds[NodeStatus.HIT])
 
 
 class Written(NamedTuple):
@@ -86,13 +109,17 @@ def dumps(nodes: Sequence[NodeOutcome]) -> Written:
     base = nodes.base() if isinstance(nodes, _Merged) else None
     if base is not None and isinstance(nodes, _Merged):
         return _patched(base, dict(sorted(nodes.new().items())), len(nodes))
-    told, rows = _rows_of(nodes)
-    extras = {i: dict(node.extra) for i, node in enumerate(nodes) if node.extra}
+    extras: Mapping[int, Mapping[str, str]]
+    if isinstance(nodes, Packed):
+        told, extras, rows = nodes.packed()
+    else:
+        told, rows = _rows_of(nodes)
+        extras = {i: dict(node.extra) for i, node in enumerate(nodes) if node.extra}
     if len(rows) <= _LARGE:
         header = _json({"reasons": told, "extras": extras, "nodes": len(nodes)})
         return Written([MAGIC, struct.pack("<I", len(header)), header, memoryview(rows)])
     about = _json({"reasons": told, "extras": extras})
-    has_samples = any(node.is_sample for node in nodes)
+    has_samples = _flagged(rows)
     header = _json({"nodes": len(nodes), "as_hits": False, "samples": has_samples, "reasons": [], "extras": {}})
     return Written([IN_PARTS, struct.pack("<I", len(header)), header], [memoryview(rows), about])
 
@@ -109,11 +136,17 @@ def _patched(base: _Nodes, new: Mapping[int, NodeOutcome], count: int) -> Writte
 def _rows_of(nodes: Iterable[NodeOutcome]) -> tuple[list[str], bytearray]:
     """The reasons, and the rows with their numbers."""
     reasons: dict[str, int] = {}
-    rows, pack = bytearray(), _NODE.pack
+    rows, pack = bytearray(), NODE.pack
     for status, why, key, value, blob, size, is_sample, seconds, created, _ in nodes:
         reason = reasons.setdefault(why, len(reasons))
         rows += pack(status, is_sample, reason, key, value, blob, size, seconds, created)
     return list(reasons), rows
+
+
+def _flagged(rows: bytearray | memoryview) -> bool:
+    """Whether some are samples."""
+    flags = bytes(rows[1 :: NODE.size])
+    return flags.count(0) != len(flags)
 
 
 def _json(header: Mapping[str, Any]) -> bytes:
@@ -140,7 +173,7 @@ def loads(blob: Sequence[memoryview | bytes], digests: Sequence[Digest] = ()) ->
     if not header["as_hits"]:
         base.samples = header["samples"]
         return base
-    count, rest = divmod(len(left), _NODE.size + 4)
+    count, rest = divmod(len(left), NODE.size + 4)
     places = struct.unpack_from(f"<{count}I", left)
     if rest or any(place >= len(base) for place in places):
         raise ValueError("an outcome has other nodes in place of its own than it has")
@@ -156,7 +189,7 @@ def _by_number(extras: Mapping[str, Mapping[str, str]]) -> dict[int, Mapping[str
 
 class _Nodes(Sequence[NodeOutcome]):
     def __init__(self, rows: memoryview, reasons: Sequence[str], extras: Mapping[int, Mapping[str, str]]) -> None:
-        self._count, rest = divmod(len(rows), _NODE.size)
+        self._count, rest = divmod(len(rows), NODE.size)
         if rest:
             raise ValueError(f"an outcome ends within a node, {rest} bytes after its beginning")
         self._rows, self._reasons, self._extras = rows, reasons, extras
@@ -173,15 +206,14 @@ class _Nodes(Sequence[NodeOutcome]):
         at = index + self._count if index < 0 else index
         if not 0 <= at < self._count:
             raise IndexError(f"node {index} of {self._count}")
-        return self._node(at, *_NODE.unpack_from(self._rows, at * _NODE.size))
+        return self._node(at, *NODE.unpack_from(self._rows, at * NODE.size))
 
     def __iter__(self) -> Iterator[NodeOutcome]:
-        return (self._node(at, *row) for at, row in enumerate(_NODE.iter_unpack(self._rows)))
+        return (self._node(at, *row) for at, row in enumerate(NODE.iter_unpack(self._rows)))
 
     def has_samples(self) -> bool:
         if self.samples is None:
-            flags = self._rows.cast("B")[1 :: _NODE.size].tobytes()
-            self.samples = flags.count(0) != len(flags)
+            self.samples = _flagged(self._rows)
         return self.samples
 
     def having_extras(self) -> list[int]:
@@ -202,7 +234,7 @@ class _Nodes(Sequence[NodeOutcome]):
     ) -> NodeOutcome:
         extra = self._extras.get(at, NO_EXTRA)
         why = self._reasons[reason]
-        return NodeOutcome(_STATUS[status], why, key, value, blob, size, bool(sample), seconds, created, extra)
+        return NodeOutcome(STATUS[status], why, key, value, blob, size, bool(sample), seconds, created, extra)
 
 
 def having_extras(nodes: Sequence[NodeOutcome]) -> list[int]:
@@ -327,14 +359,18 @@ def merged(nodes: Sequence[NodeOutcome], new: Mapping[int, NodeOutcome], saved_s
     return _Merged(nodes, new, max(saved_s, 0.0))
 
 
-def settled_here(nodes: Sequence[NodeOutcome]) -> list[int]:
-    """The nodes that ran or failed; of merged ones, without looking at the others."""
+def having(nodes: Sequence[NodeOutcome], *statuses: NodeStatus) -> list[int]:
+    """The nodes that ended so, in order; of merged ones, without looking at those that are hits."""
+    if isinstance(nodes, Packed):
+        return nodes.having(statuses)
     pairs = nodes.new().items() if isinstance(nodes, _Merged) else enumerate(nodes)
-    return [i for i, one in pairs if one.status in (NodeStatus.RAN, NodeStatus.FAILED)]
+    return sorted(i for i, one in pairs if one.status in statuses)
 
 
 def having_samples(nodes: Sequence[NodeOutcome]) -> bool:
     """Whether some results are samples."""
+    if isinstance(nodes, Packed):
+        return _flagged(nodes.packed()[2])
     if isinstance(nodes, (_Nodes, _Hits, _Merged)):
         return nodes.has_samples()
     return any(one.is_sample for one in nodes)
@@ -345,7 +381,7 @@ def row_dumps(node: NodeOutcome) -> bytes:
     if node.extra:
         return b"".join(dumps([node]).pieces)
     status, reason, key, value, blob, size, is_sample, seconds, created, _ = node
-    return _head_for(reason) + _NODE.pack(status, is_sample, 0, key, value, blob, size, seconds, created)
+    return _head_for(reason) + NODE.pack(status, is_sample, 0, key, value, blob, size, seconds, created)
 
 
 @lru_cache(maxsize=256)
@@ -361,7 +397,7 @@ def row_loads(row: bytes) -> NodeOutcome:
 
 def totals(nodes: Sequence[NodeOutcome]) -> dict[str, Any]:
     """Counts by status, seconds run and seconds saved."""
-    if isinstance(nodes, _Merged) and not isinstance(nodes, _Read):
+    if isinstance(nodes, Packed) or (isinstance(nodes, _Merged) and not isinstance(nodes, _Read)):
         return nodes.totals()
     count = dict.fromkeys(NodeStatus, 0)
     ran_s = saved_s = 0.0
@@ -371,8 +407,12 @@ def totals(nodes: Sequence[NodeOutcome]) -> dict[str, Any]:
             saved_s += node.seconds
         elif node.status in (NodeStatus.RAN, NodeStatus.FAILED):
             ran_s += node.seconds
+    return _told(count, ran_s, saved_s)
+
+
+def _told(count: Mapping[NodeStatus, int], ran_s: float, saved_s: float) -> dict[str, Any]:
     return {
-        "nodes": len(nodes),
+        "nodes": sum(count.values()),
         "hits": count[NodeStatus.HIT],
         "ran": count[NodeStatus.RAN],
         "failed": count[NodeStatus.FAILED],

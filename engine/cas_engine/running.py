@@ -322,7 +322,7 @@ def _finish(running: Running, prepared: Prepared, status: Status, error: str, no
         writes.append(Put(Table.META, latest_key(entry.lattice), bytes.fromhex(entry.id)))
     holder = bytes.fromhex(entry.id)
     if entry.outcome:
-        noted = {*outcome.settled_here(nodes), *running.noted}
+        noted = {*outcome.having(nodes, NodeStatus.RAN, NodeStatus.FAILED), *running.noted}
         writes += [Delete(Table.NODES, holder + i.to_bytes(4, "big")) for i in sorted(noted)]
     # A sweep that is under way is to hear of them: it began when this dispatch did not name them yet.
     needs = [Need(bytes.fromhex(blob)) for blob in outputs]
@@ -338,9 +338,9 @@ def _finish(running: Running, prepared: Prepared, status: Status, error: str, no
 
 
 def _verdict(nodes: Sequence[NodeOutcome], graph: Graph, *, cancelled: bool) -> tuple[Status, str]:
-    if any(node.status is NodeStatus.CANCELLED for node in nodes) or (cancelled and not nodes):
+    if outcome.having(nodes, NodeStatus.CANCELLED) or (cancelled and not nodes):
         return Status.CANCELLED, "it was cancelled"
-    failed = [i for i, node in enumerate(nodes) if node.status is NodeStatus.FAILED]
+    failed = outcome.having(nodes, NodeStatus.FAILED)
     if not failed:
         return Status.COMPLETED, ""
     labels = graph.labels()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cas_engine.events import NodeFinished, NodeStarted, Observer, Planned
 from cas_engine.graph import Graph
-from cas_engine.outcome import NodeOutcome, NodeStatus
+from cas_engine.outcome import NodeOutcome, NodeStatus, having
 from cas_engine.setting import Rest, Setting
 
 
@@ -23,19 +23,20 @@ class Teller:
         self._numbers = setting.numbers
         self._rest: Rest | tuple[()] = setting.rest or ()
 
-    def planned(self, outcomes: Sequence[NodeOutcome | None]) -> None:
+    def planned(self, outcomes: Sequence[NodeOutcome]) -> None:
         """The first pass is over: how many nodes there are, how many are hits, and each of those."""
         if self._observer is None:
             return
         times = self._times()
-        estimate = sum(times.get(node, 0.0) for node, one in enumerate(outcomes) if one is None)
+        left = having(outcomes, NodeStatus.PENDING)
+        estimate = sum(times.get(node, 0.0) for node in left)
         rest = self._rest
-        hits = sum(one is not None for one in outcomes) + len(rest)
+        hits = len(outcomes) - len(left) + len(rest)
         self._observer(Planned(self._dispatch_id, self._lattice, len(outcomes) + len(rest), hits, estimate))
         for number, label, slot, hit in rest:
             self._finished(number, label, slot, hit)
         for node, one in enumerate(outcomes):
-            if one is not None:
+            if one.status is not NodeStatus.PENDING:
                 self.finished(node, one)
 
     def started(self, node: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from array import array
+from collections.abc import Sequence
 from dataclasses import replace
 
 from cas_engine import bindings, manifest, templates
@@ -52,7 +53,7 @@ def _record(value: int, *, is_sample: bool) -> Record:
     return Record(digest_of(b"%d" % value), bytes(16), 0.1, 1.0, 8, is_sample, 0, NO_PARTS, (), "pure", "0" * 32)
 
 
-def _decided(planner: Planner, graph: Graph, known: dict[Digest, Record], *, at_once: bool) -> list[Decision]:
+def _decided(planner: Planner, graph: Graph, known: dict[Digest, Record], *, at_once: bool) -> Sequence[Decision]:
     if at_once:
         return planner.decide_all(lambda keys: [known.get(key) for key in keys])
     return [planner.decide(node) for node in range(len(graph))]

@@ -1,0 +1,84 @@
+"""What has come of the nodes of an evaluation so far, as the rows that it is written down in. Pure.
+
+A million nodes are a million rows of 80 bytes, not objects: what is in one is taken out when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cas_engine.outcome import NODE, NOT_YET, STATUS, NodeOutcome, NodeStatus, Packed
+from cas_engine.records import NO_PARTS, Record
+
+
+class Settling(Packed):
+    """The nodes 0..n-1 of one evaluation, each settled or not."""
+
+    def __init__(self, count: int) -> None:
+        self._rows = bytearray(count * NODE.size)
+        self._count = count
+        self._reasons: dict[str, int] = {"": 0}
+        self._words = [""]
+        self._extras: dict[int, Mapping[str, str]] = {}
+        self._records: dict[int, Record] = {}  # those that say more than a row
+
+    def settle(self, node: int, one: NodeOutcome, record: Record | None) -> None:
+        """Note what came of a node."""
+        status, why, key, value, blob, size, is_sample, seconds, created, extra = one
+        reason = self._reasons.get(why)
+        if reason is None:
+            reason = self._reasons[why] = len(self._words)
+            self._words.append(why)
+        at = node * NODE.size
+        NODE.pack_into(self._rows, at, status, is_sample, reason, key, value, blob, size, seconds, created)
+        if extra:
+            self._extras[node] = extra
+        if record is not None and (record.parts is not NO_PARTS or record.files or extra):
+            self._records[node] = record
+
+    def take_back(self, node: int) -> NodeOutcome:
+        """Make a node unsettled again; what it had been."""
+        one: NodeOutcome = self[node]
+        at = node * NODE.size
+        self._rows[at : at + NODE.size] = bytes(NODE.size)
+        self._extras.pop(node, None)
+        self._records.pop(node, None)
+        return one
+
+    def record(self, node: int) -> Record:
+        """The record of the result of a node that has one: which electron and which dispatch it names is not kept."""
+        found = self._records.get(node)
+        if found is not None:
+            return found
+        _, sample, _, _, value, blob, size, seconds, created = NODE.unpack_from(self._rows, node * NODE.size)
+        return Record(value, blob, seconds, created, size, bool(sample), 0, NO_PARTS, (), "", "")
+
+    def records_with_files(self) -> Iterator[Record]:
+        """Those that name files."""
+        return (record for record in self._records.values() if record.files)
+
+    def packed(self) -> tuple[list[str], Mapping[int, Mapping[str, str]], bytearray]:
+        return self._words, self._extras, self._rows
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._count))]
+        node = index + self._count if index < 0 else index
+        if not 0 <= node < self._count:
+            raise IndexError(f"node {index} of {self._count}")
+        return self._one(node, *NODE.unpack_from(self._rows, node * NODE.size))
+
+    def __iter__(self) -> Iterator[NodeOutcome]:
+        return (self._one(node, *row) for node, row in enumerate(NODE.iter_unpack(self._rows)))
+
+    def _one(self, node: int, status: int, sample: int, reason: int, *rest: Any) -> NodeOutcome:
+        if status == NodeStatus.PENDING:
+            return NOT_YET
+        key, value, blob, size, seconds, created = rest
+        extra = self._extras.get(node, NOT_YET.extra)
+        why = self._words[reason]
+        return NodeOutcome(STATUS[status], why, key, value, blob, size, bool(sample), seconds, created, extra)
