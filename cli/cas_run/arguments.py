@@ -32,6 +32,16 @@ class Input:
     kind: object
     required: bool
 
+    @property
+    def takes_one(self) -> bool:
+        """Whether an input of its name goes to it."""
+        return self.kind not in (VAR_POSITIONAL, VAR_KEYWORD)
+
+    @property
+    def takes_others(self) -> bool:
+        """Whether inputs of any name go to it."""
+        return self.kind is VAR_KEYWORD
+
 
 def inputs_of(function: Callable[..., object]) -> tuple[Input, ...]:
     """The parameters with what their annotations name; one that names nothing findable takes anything."""
@@ -56,8 +66,8 @@ def bound(
 
     `others_kept`: what is not given keeps the value of an earlier dispatch, so nothing can be missing.
     """
-    by_name = {i.name: i for i in inputs if i.kind not in (VAR_POSITIONAL, VAR_KEYWORD)}
-    rest = next((i for i in inputs if i.kind is VAR_KEYWORD), None)
+    by_name = {i.name: i for i in inputs if i.takes_one}
+    rest = next((i for i in inputs if i.takes_others), None)
     values: dict[str, Any] = {}
     for name, text in split_pairs(pairs).items():
         found = by_name.get(name, rest)
@@ -69,7 +79,7 @@ def bound(
         names = "`, `".join(missing)
         some = " ".join(f"-p {name}=..." for name in missing)
         raise InputError(f"lattice `{who}` needs `{names}`\n  -> add {some}")
-    return _arranged(inputs, values, who)
+    return arranged(inputs, values, who)
 
 
 def split_pairs(pairs: Sequence[str]) -> dict[str, str]:
@@ -115,7 +125,7 @@ def _unknown(name: str, names: Sequence[str], who: str) -> str:
     return f"lattice `{who}` has no input `{name}`\n  -> {advice}"
 
 
-def _arranged(inputs: Sequence[Input], values: dict[str, Any], who: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def arranged(inputs: Sequence[Input], values: dict[str, Any], who: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """By name wherever a name will do."""
     args = []
     positional = [i.name for i in inputs if i.kind is POSITIONAL_ONLY]

@@ -15,6 +15,8 @@ from cas_store.store import Store
 from cas_store.tables import Table
 from cas_store.writes import Delete, Put, Write
 
+POSITION = 24  # bytes of a place in the order of time
+
 
 class Status(str, Enum):
     """What became of a dispatch."""
@@ -104,6 +106,18 @@ def newest_first(store: Store, *, inner: bool = False) -> Iterator[Entry]:
             entry = loads(row)
             if inner or not entry.outer:
                 yield _truthful(store, entry)
+
+
+def newest_before(store: Store, position: bytes | None) -> Iterator[tuple[bytes, Entry]]:
+    """As `newest_first`, those of sublattices left out, from a position in the order of time on; each with its own.
+
+    Of one moment, as far as which there are: use it up soon.
+    """
+    with store.snapshot() as snapshot:
+        for key, _ in snapshot.scan(Table.TIMELINE, reverse=True, beyond=position):
+            row = snapshot.get(Table.DISPATCHES, key[8:])
+            if row is not None and not (entry := loads(row)).outer:
+                yield key, _truthful(store, entry)
 
 
 def every(store: Store) -> Iterator[Entry]:

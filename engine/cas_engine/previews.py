@@ -44,7 +44,7 @@ def told(value: object) -> bytes:
     if type(value) in _AT_A_GLANCE:
         return b""
     found: dict[str, object] = {"type": type_name(value), "preview": preview(value)}
-    if (shape := _shape(value)) is not None:
+    if (shape := shape_of(value)) is not None:
         found["shape"] = shape
     if (held := plain(value, _ITEMS)) is not NOT_JSON:
         text = json.dumps(held, separators=(",", ":"))
@@ -79,7 +79,8 @@ def _beginning(kind: int, raw: bytes) -> str:
     return preview(raw) if kind == Kind.BYTES else "<a very large int>"
 
 
-def _shape(value: object) -> list[int] | None:
+def shape_of(value: object) -> list[int] | None:
+    """The shape of an array or frame; None of what has none."""
     try:
         shape = getattr(value, "shape", None)
     except Exception:  # noqa: BLE001 - a property of the user's own

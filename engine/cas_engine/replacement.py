@@ -11,6 +11,7 @@ from cas_engine.answers import load_manifest
 from cas_engine.errors import AmbiguousElectron, BadOption, UnknownDispatch, UnknownElectron
 from cas_engine.graph import Graph, Row, in_force
 from cas_engine.kept import outcomes_of
+from cas_engine.known import Known
 from cas_engine.ledger import Entry
 from cas_engine.manifest import Manifest
 from cas_engine.outcome import NodeOutcome, having_extras
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 
 
 def replacements(
-    recorder: Recorder, before: Manifest, wanted: Mapping[str, Callable[..., Any]], *, traced_again: bool = False
+    recorder: Recorder,
+    before: Manifest,
+    wanted: Mapping[str, Callable[..., Any] | Known],
+    *,
+    traced_again: bool = False,
 ) -> list[tuple[Row, Electron[..., Any]]]:
     """The electrons that stand in, as rows of the slots that they fill.
 
@@ -47,6 +52,9 @@ def replacements(
         if name not in known | possible:
             raise UnknownElectron(name, nearest(name, known), sorted(known))
         slot = _slot_of(name, before)
+        if isinstance(fn, Known):
+            made.append((replace(fn.row, slot=slot), _recorded(recorder, fn.row)))
+            continue
         if not callable(fn):
             raise BadOption(
                 f"replace_electrons: what is given for `{name}` is a {type(fn).__name__}\n  -> give a function"
@@ -61,6 +69,14 @@ def replacements(
             row = replace(row, stochastic=True)
         made.append((row, electron))
     return made
+
+
+def _recorded(recorder: Recorder, row: Row) -> Electron[..., Any]:
+    """The electron of a row, loaded: the row says what it is, and this what its defaults are."""
+    from cas_engine import capsule
+    from cas_engine.electron import as_electron
+
+    return as_electron(capsule.load(recorder.store.get_blob(row.capsule)))
 
 
 def restored(

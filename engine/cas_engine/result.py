@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cas_engine.bindings import Const
     from cas_engine.frames import Blob
     from cas_engine.manifest import Manifest
+    from cas_store.digest import Digest
 
 
 class NodeResult:
@@ -86,6 +87,11 @@ class NodeResult:
     def size(self) -> int:
         """The bytes of the stored result."""
         return self._one.size
+
+    @property
+    def blob(self) -> Digest:
+        """The digest of the stored result, zero if there is none."""
+        return self._one.blob
 
     @property
     def has_result(self) -> bool:
@@ -167,13 +173,17 @@ class Result:
     @cached_property
     def nodes(self) -> tuple[NodeResult, ...]:
         """Every node, in the order of the calls."""
-        return tuple(
-            NodeResult(self._store, self.dispatch_id, i, label, self.manifest, one)
-            for i, (label, one) in enumerate(zip(self.manifest.graph.labels(), self._outcomes, strict=True))
-        )
+        return self.nodes_from(0, len(self.manifest.graph))
+
+    def nodes_from(self, start: int, count: int) -> tuple[NodeResult, ...]:
+        """Some of them: of many, no more are made."""
+        manifest, outcomes, labels = self.manifest, self.outcomes, self.manifest.graph.labels()
+        some = range(len(labels))[start : start + count]
+        return tuple(NodeResult(self._store, self.dispatch_id, i, labels[i], manifest, outcomes[i]) for i in some)
 
     @cached_property
-    def _outcomes(self) -> Sequence[NodeOutcome]:
+    def outcomes(self) -> Sequence[NodeOutcome]:
+        """What came of each node, as it is recorded."""
         from cas_engine.kept import outcomes_of
 
         nodes = outcomes_of(self._store, self._entry) or [outcome.NOT_YET] * len(self.manifest.graph)
@@ -198,7 +208,7 @@ class Result:
         from cas_engine.bindings import materialize
 
         graph = self.manifest.graph
-        blobs = [self._outcomes[parent].blob for parent in graph.output_parents]
+        blobs = [self.outcomes[parent].blob for parent in graph.output_parents]
 
         def const(one: Const) -> Any:
             raw = self._store.get_pieces(one.blob) if one.blob is not None else one.encoded or b""
@@ -213,7 +223,7 @@ class Result:
     def _count(self, name: str, status: NodeStatus) -> int:
         if name in self._entry.totals:
             return int(self._entry.totals[name])
-        return sum(one.status is status for one in self._outcomes)
+        return sum(one.status is status for one in self.outcomes)
 
     @property
     def hits(self) -> int:

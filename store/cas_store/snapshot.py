@@ -70,15 +70,26 @@ class Snapshot:
         return self._view.has(table, key)
 
     def scan(
-        self, table: Table, prefix: bytes = b"", *, reverse: bool = False, limit: int | None = None
+        self,
+        table: Table,
+        prefix: bytes = b"",
+        *,
+        reverse: bool = False,
+        limit: int | None = None,
+        beyond: bytes | None = None,
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values by order of key, for keys that begin with the prefix. Damaged rows are left out."""
-        rows = self._scan(table, prefix, reverse=reverse)
+        """Keys and values by order of key, for keys that begin with the prefix. Damaged rows are left out.
+
+        `beyond`: only those after this key, or with `reverse` before it.
+        """
+        rows = self._scan(table, prefix, beyond, reverse=reverse)
         return rows if limit is None else islice(rows, max(limit, 0))
 
-    def _scan(self, table: Table, prefix: bytes, *, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
+    def _scan(
+        self, table: Table, prefix: bytes, beyond: bytes | None, *, reverse: bool
+    ) -> Iterator[tuple[bytes, bytes]]:
         seal, damaged = self._seals[table], self._damaged(table)
-        for rows in self._view.chunks(table, prefix, reverse=reverse):
+        for rows in self._view.chunks(table, prefix, reverse=reverse, beyond=beyond):
             keys = [key for key, _ in rows]
             for key, value in zip(keys, seal.open_many(keys, [row for _, row in rows], damaged), strict=True):
                 if value is not None:

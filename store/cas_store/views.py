@@ -80,9 +80,11 @@ class View:
         for rows in self.chunks(table, prefix, reverse=reverse):
             yield from rows
 
-    def chunks(self, table: str, prefix: bytes, *, reverse: bool) -> Iterator[list[tuple[bytes, bytes]]]:
-        """The same, many at a time: few at first, for whoever wants few."""
-        last: bytes | None = None
+    def chunks(
+        self, table: str, prefix: bytes, *, reverse: bool, beyond: bytes | None = None
+    ) -> Iterator[list[tuple[bytes, bytes]]]:
+        """The same, many at a time: few at first, for whoever wants few. `beyond` is the last key not wanted."""
+        last = beyond
         size = _FIRST_CHUNK
         while True:
             with self.lock:

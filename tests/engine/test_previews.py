@@ -62,7 +62,7 @@ def store(tmp_path: Path) -> Store:
 )
 def test_a_result_tells_its_type_shape_and_small_value(store: Store, what: str, expected: dict[str, object]) -> None:
     result = ct.dispatch_sync(making, store=store)(what)
-    found = told_of(store, result.nodes[0]._one.blob)
+    found = told_of(store, result.nodes[0].blob)
     assert found is not None
     assert found | expected == found
     assert found.keys() - {"preview"} == expected.keys() - {"preview"}
@@ -70,7 +70,7 @@ def test_a_result_tells_its_type_shape_and_small_value(store: Store, what: str, 
 
 def test_what_is_told_of_a_large_result_is_small(store: Store) -> None:
     result = ct.dispatch_sync(making, store=store)("text")
-    found = told_of(store, result.nodes[0]._one.blob)
+    found = told_of(store, result.nodes[0].blob)
     assert found is not None
     assert found["type"] == "str"
     assert len(json.dumps(found)) < 600
@@ -82,7 +82,7 @@ def test_an_object_that_cannot_be_looked_at_yet_is_told_of_all_the_same() -> Non
 
 def test_what_is_told_stays_as_long_as_the_history_names_the_result(store: Store) -> None:
     result = ct.dispatch_sync(making, store=store)("pair")
-    key = PREFIX + result.nodes[0]._one.blob
+    key = PREFIX + result.nodes[0].blob
     ct.gc(max_size="1", store=store)
     assert store.get(Table.META, key) is not None
     ct.remove(result.dispatch_id, store=store)

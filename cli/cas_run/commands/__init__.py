@@ -34,6 +34,10 @@ SUMMARIES = {
         "unpin": "Take back what pin said of dispatches.",
         "verify": "Run electrons of a dispatch again and compare.",
     },
+    "Serve": {
+        "serve": "Serve the store over HTTP.",
+        "token": "Make, list and revoke tokens of the server.",
+    },
     "Set up": {
         "completion": "Print the completion script of a shell.",
     },
