@@ -43,7 +43,9 @@ class Journal:
         self._holder = bytes.fromhex(dispatch_id)
         self._snapshot: Snapshot | None = None
         self._pending: deque[Future[None]] = deque()
-        self._durable: SimpleQueue[Digest] = SimpleQueue()
+        self._durable: SimpleQueue[list[Digest]] = SimpleQueue()
+        self._promise: Future[None] | None = None  # the last one made for a key
+        self._sent_keys: list[Digest] = []  # those that it is for
         self._claimed: set[Digest] = set()
         self._holds = False
         self._found: list[Digest] = []  # blobs of results taken, not yet held
@@ -159,12 +161,22 @@ class Journal:
             # What was made from the value that did not repeat must not answer for a whole lattice any more.
             writes.append(Put(Table.META, EPOCH, repr(time.time()).encode()))
         writes.append(self._node_row(node, one))
-        future = self._store.submit(writes)
-        self._pending.append(future)
-        durable, key = self._durable, one.key
-        future.add_done_callback(lambda _: durable.put(key))
+        self._sent(self._store.submit(writes), one.key)
         while len(self._pending) > _UNSEEN and self._pending[0].done():
             self._pending.popleft().result()
+
+    def _sent(self, future: Future[None], key: Digest) -> None:
+        """Keep the promise made for a key. Many that are written together share one."""
+        if self._promise is not future:
+            self._promise = future
+            self._pending.append(future)
+            keys = self._sent_keys = [key]
+            durable = self._durable
+            future.add_done_callback(lambda _: durable.put(keys))
+            return
+        self._sent_keys.append(key)
+        if future.done():  # it may not have been in time
+            self._durable.put([key])
 
     def note(self, node: int, one: NodeOutcome) -> None:
         """Write down what came of a node that has no result."""
@@ -213,9 +225,9 @@ class Journal:
 
     def release_durable(self) -> None:
         """Give back the keys whose records can be seen: sooner, and whoever waits would compute them again."""
-        done = []
+        done: list[Digest] = []
         while not self._durable.empty():
-            done.append(self._durable.get())
+            done += self._durable.get()
         mine = [key for key in done if key in self._claimed]
         if mine:
             self._claimed.difference_update(mine)

@@ -22,18 +22,23 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 _LINGER_S = 0.005  # a batch that nobody waits for may wait that long for company
-_ENOUGH = 64  # batches that are worth a commit at once
+_ENOUGH = 64  # submissions that are worth a commit at once
 _AT_ONCE = 64 << 20  # bytes in one commit
+_TOGETHER = 1 << 20  # bytes of what is submitted as one batch, so that it shares a promise
 _WAITING = 256 << 20  # bytes; with more in the queue, whoever submits has to wait
 
 
 class Batch:
-    """Writes that become durable together, and the promise made for them."""
+    """Writes that become durable together, and the promise made for them.
 
-    __slots__ = ("future", "weight", "writes")
+    What needs something to be there may be refused, and shares its fate with nobody.
+    """
 
-    def __init__(self, writes: Sequence[Write], weight: int) -> None:
+    __slots__ = ("alone", "future", "weight", "writes")
+
+    def __init__(self, writes: list[Write], weight: int, *, alone: bool) -> None:
         self.writes = writes
+        self.alone = alone
         from concurrent.futures import Future  # with all of logging: who only reads needs neither
 
         self.weight = weight
@@ -59,6 +64,7 @@ class Committer:
         self._turn = threading.RLock()  # taken again when a future's callback submits and there is no thread
         self._queue: list[Batch] = []
         self._weight = 0
+        self._count = 0  # of what was submitted and waits
         self._urgent = False
         self._oldest = 0.0
         self._asleep = False
@@ -66,19 +72,28 @@ class Committer:
         self._stopping = False
         self._alone = _ended  # no thread to be had any more: whoever submits writes
 
-    def submit(self, writes: Sequence[Write], weight: int, *, urgent: bool) -> Future[None]:
-        """Queue a batch that takes so many bytes. Urgent: somebody waits, so don't linger for company."""
-        batch = Batch(writes, weight)
+    def submit(self, writes: Sequence[Write], weight: int, *, urgent: bool, alone: bool) -> Future[None]:
+        """Queue writes that take so many bytes. Urgent: somebody waits, so don't linger for company.
+
+        All or nothing of them is written; with others that wait already, unless they are to be a batch `alone`.
+        """
         with self._lock:
             if self._weight > _WAITING and not self.is_own_thread():
                 self._room.wait_for(lambda: self._weight <= _WAITING or self._thread is None)
             if not self._queue:
                 self._oldest = time.monotonic()
-            self._queue.append(batch)
+            batch = self._queue[-1] if self._queue else None
+            if batch is None or alone or batch.alone or batch.weight > _TOGETHER:
+                batch = Batch(list(writes), weight, alone=alone)
+                self._queue.append(batch)
+            else:
+                batch.writes += writes
+                batch.weight += weight
             self._weight += weight
+            self._count += 1
             if urgent:
                 self._urgent = True
-            if self._asleep and (urgent or len(self._queue) == 1 or len(self._queue) >= _ENOUGH):
+            if self._asleep and (urgent or self._count == 1 or self._count >= _ENOUGH):
                 self._more.notify()
             if self._thread is None and not self._alone:
                 self._start()
@@ -124,7 +139,7 @@ class Committer:
                 self._asleep = True
                 while not self._queue and not self._stopping:
                     self._more.wait()
-                while not (self._urgent or self._stopping or len(self._queue) >= _ENOUGH):
+                while not (self._urgent or self._stopping or self._count >= _ENOUGH):
                     left = self._oldest + _LINGER_S - time.monotonic()
                     if left <= 0 or not self._more.wait(left):
                         break
@@ -151,6 +166,7 @@ class Committer:
                     break
             group, self._queue = self._queue[:count], self._queue[count:]
             self._weight -= weight
+            self._count = len(self._queue)
             self._urgent = False
             self._oldest = time.monotonic()
             self._room.notify_all()
@@ -170,7 +186,7 @@ class Committer:
             with self._lock:
                 group += self._queue
                 self._queue = []
-                self._weight = 0
+                self._weight = self._count = 0
                 self._room.notify_all()
         self._answer(group, error)
 

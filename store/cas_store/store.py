@@ -182,24 +182,28 @@ class Store:
         return self._submit(writes, urgent=False)
 
     def _submit(self, writes: Sequence[Write], *, urgent: bool) -> Future[None]:
-        writes = tuple(writes)
-        blobs = []
+        blobs: list[PreparedBlob] = []
+        alone = False  # it may be refused for what is not there, and others need not suffer
         weight = _ROW * len(writes)
         for write in writes:
             if isinstance(write, PutBlob):
-                blobs.append(write.blob)
-                weight += sum(len(one.content or b"") for one in (write.blob, *write.blob.members))
+                blob = write.blob
+                blobs.append(blob)
+                alone = alone or blob.content is None
+                weight += len(blob.content or b"") + sum(len(one.content or b"") for one in blob.members)
                 continue
+            alone = alone or isinstance(write, (Need, NeedRow))
             if isinstance(write, Need):
                 continue
-            if not 0 < len(write.key) <= KEY_LIMIT:
-                msg = f"a key has 1 to {KEY_LIMIT} bytes, not {len(write.key)}: {write.key[:20]!r}"
+            key = write.key
+            if not 0 < len(key) <= KEY_LIMIT:
+                msg = f"a key has 1 to {KEY_LIMIT} bytes, not {len(key)}: {key[:20]!r}"
                 raise StoreError(msg, self.path)
             if not isinstance(write, (Delete, NeedRow)):
                 weight += len(write.value)
         if blobs:
             self._blobs.announce(blobs)
-        return self._committer.submit(writes, weight, urgent=urgent)
+        return self._committer.submit(writes, weight, urgent=urgent, alone=alone)
 
     def _apply(self, batches: Sequence[Batch]) -> None:
         blobs = _blobs_of(batches)
