@@ -41,7 +41,7 @@ READING_ORDER = {
             salvage checkup mending
         """,
         "cas_engine": """
-            errors contexts signatures omission options values files bindings columns index templates graph
+            errors freshness contexts signatures omission options values files bindings columns index templates graph
             handles tracing electron lattice substitution importing program fingerprint reading changeable live
             installed reached
             classes image arrays oddities by_value streams frames unstorable deep definitions codec capsule lending
@@ -56,7 +56,7 @@ READING_ORDER = {
         """,
         "cas_run": """
             client phrases ids table exits terminal conversion tracebacks
-            arguments bytecode loading backend session
+            arguments loading backend session
             tally preview server report findings imported share progress live foreground completing conclusion
             command choices commands main __main__
         """,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from cas_engine.freshness import distrust_young
+
 if TYPE_CHECKING:
     from cas_engine.acceptance import Acceptance, accept, acceptances, withdraw
     from cas_engine.bundling import Exported, export_dispatches
@@ -124,6 +126,8 @@ __all__ = [
     "wait",
     "withdraw",
 ]
+
+distrust_young()  # now: what the user's program imports next may be what its electrons call
 
 
 def __getattr__(name: str) -> object:

@@ -20,8 +20,8 @@ import cas_engine.sublattice
 import cas_engine.verification  # noqa: F401
 from cas_engine.electron import Electron
 from cas_engine.errors import UsageError
+from cas_engine.freshness import CarefulLoader
 from cas_engine.lattice import Lattice
-from cas_run.bytecode import CarefulLoader, distrust_young
 from cas_run.tracebacks import users_traceback
 
 if TYPE_CHECKING:
@@ -115,7 +115,6 @@ def _names(names: list[str] | dict[str, Lattice[..., object]]) -> str:
 
 
 def _module_of(target: Target) -> ModuleType:
-    distrust_young()
     return _from_file(target) if target.is_file else _from_module(target)
 
 
