@@ -134,7 +134,7 @@ STUCK = """
 
     def job(transaction):
         child = os.fork() if sys.argv[2:] else 0
-        os.write(1, b"writing %d\n" % child)  # one write: two lines of two processes do not mix
+        os.write(1, b"writing %d\\n" % child)  # one write: two lines of two processes do not mix
         time.sleep(60)
 
     store._scratch._database.write(job)
