@@ -46,7 +46,7 @@ READING_ORDER = {
             installed reached
             classes image arrays oddities by_value streams frames unstorable deep definitions codec capsule lending
             unchanged
-            plain records keys policy plan outcome manifest settling board
+            plain records keys policy plan planned outcome manifest settling board status
             settings location ledger accepted previews journal kept explain recorder
             answers known references inputs replacement preparation limits pins survey collection usage budget
             seeding ownership worker executors events setting excerpt telling calls evaluation sublattice
@@ -56,7 +56,8 @@ READING_ORDER = {
         """,
         "cas_run": """
             client phrases ids table exits terminal conversion tracebacks
-            arguments loading backend session
+            refusals elsewhere shapes destination
+            arguments loading backend remote anywhere session
             tally preview server report findings imported share progress live foreground completing conclusion
             command choices commands main __main__
         """,

@@ -16,24 +16,25 @@ if TYPE_CHECKING:
     from cas_engine.bundling import Exported, export_dispatches
     from cas_engine.collection import Collected, gc
     from cas_engine.difference import Diff, diff
-    from cas_engine.dispatch import cancel, dispatch, dispatch_sync, get_result, redispatch
+    from cas_engine.dispatch import dispatch, dispatch_sync
     from cas_engine.electron import Electron, electron
     from cas_engine.errors import DispatchFailed, NotFound, UsageError
     from cas_engine.explanation import Explanation, explain
-    from cas_engine.history import list_dispatches, remove, resolve_id
+    from cas_engine.history import remove, resolve_id
     from cas_engine.lattice import Lattice, lattice
-    from cas_engine.ledger import Status
     from cas_engine.location import open_store
     from cas_engine.pins import pin, pinned, unpin
-    from cas_engine.planning import Plan, PlannedNode, plan
+    from cas_engine.planned import Plan, PlannedNode
     from cas_engine.result import NodeResult, Result
     from cas_engine.seeding import seed
     from cas_engine.statistics import Statistics, statistics
+    from cas_engine.status import Status
     from cas_engine.tracing import wait
     from cas_engine.unbundling import Bundle, TrustNeeded, import_bundle
     from cas_engine.usage import Usage, usage
     from cas_engine.values import File, register_digest
     from cas_engine.verification import Trust, Verification, trust, verify
+    from cas_run.anywhere import cancel, get_result, list_dispatches, plan, redispatch
     from cas_store.errors import CasRunError, StoreError
 
     __version__: str
@@ -44,24 +45,25 @@ _HOMES = {
     "cas_engine.bundling": ("Exported", "export_dispatches"),
     "cas_engine.collection": ("Collected", "gc"),
     "cas_engine.difference": ("Diff", "diff"),
-    "cas_engine.dispatch": ("cancel", "dispatch", "dispatch_sync", "get_result", "redispatch"),
+    "cas_engine.dispatch": ("dispatch", "dispatch_sync"),
     "cas_engine.electron": ("Electron", "electron"),
     "cas_engine.errors": ("DispatchFailed", "NotFound", "UsageError"),
     "cas_engine.explanation": ("Explanation", "explain"),
-    "cas_engine.history": ("list_dispatches", "remove", "resolve_id"),
+    "cas_engine.history": ("remove", "resolve_id"),
     "cas_engine.lattice": ("Lattice", "lattice"),
-    "cas_engine.ledger": ("Status",),
     "cas_engine.location": ("open_store",),
     "cas_engine.pins": ("pin", "pinned", "unpin"),
-    "cas_engine.planning": ("Plan", "PlannedNode", "plan"),
+    "cas_engine.planned": ("Plan", "PlannedNode"),
     "cas_engine.result": ("NodeResult", "Result"),
     "cas_engine.seeding": ("seed",),
+    "cas_engine.status": ("Status",),
     "cas_engine.statistics": ("Statistics", "statistics"),
     "cas_engine.tracing": ("wait",),
     "cas_engine.unbundling": ("Bundle", "TrustNeeded", "import_bundle"),
     "cas_engine.usage": ("Usage", "usage"),
     "cas_engine.values": ("File", "register_digest"),
     "cas_engine.verification": ("Trust", "Verification", "trust", "verify"),
+    "cas_run.anywhere": ("cancel", "get_result", "list_dispatches", "plan", "redispatch"),
     "cas_store.errors": ("CasRunError", "StoreError"),
 }
 # Whoever asks for these is going to trace and run: what that takes comes along, so that the first dispatch need not

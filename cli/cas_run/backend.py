@@ -1,4 +1,4 @@
-"""The verbs that commands use, over whatever holds the dispatches: a store on this machine, for now."""
+"""The verbs that commands use, over whatever holds the dispatches; all there are, over a store on this machine."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from cas_engine.events import Observer
     from cas_engine.explanation import Explanation
     from cas_engine.lattice import Lattice
-    from cas_engine.planning import Plan
+    from cas_engine.planned import Plan
     from cas_engine.result import Result
     from cas_engine.statistics import Statistics
     from cas_engine.unbundling import Bundle
     from cas_engine.usage import Usage
     from cas_engine.verification import Check, Verification
     from cas_run.arguments import Input
+    from cas_run.shapes import Dispatch
     from cas_store.bundle import Writable
     from cas_store.store import Store
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 class Edits(NamedTuple):
     """How a redispatch differs from its parent, apart from the inputs."""
 
-    replace: Mapping[str, Callable[..., object]] = MappingProxyType({})
+    replace: Mapping[str, Any] = MappingProxyType({})  # functions; over a server also names of what it knows
     reuse: bool = True
     recompute: str | list[str] | None = None
 
@@ -60,33 +61,17 @@ class Collection(NamedTuple):
 
 
 class Backend(Protocol):
-    """What a store here, or a server elsewhere, does for the commands. Ids are full, except in `resolve`."""
+    """What a store here and a server elsewhere both do for the commands. Ids are full, except in `resolve`."""
 
     def resolve(self, text: str) -> str: ...
-    def dispatches(self, limit: int | None) -> Sequence[Result]: ...
-    def result(self, dispatch_id: str) -> Result: ...
-    def finished(self, dispatch_id: str) -> Result: ...
+    def dispatches(self, limit: int | None, lattice: str | None, status: str | None) -> Sequence[Dispatch]: ...
+    def result(self, dispatch_id: str) -> Dispatch: ...
+    def finished(self, dispatch_id: str) -> Dispatch: ...
     def inputs(self, dispatch_id: str) -> tuple[str, tuple[Input, ...]]: ...
-    def dispatch(self, lattice: Lattice[..., Any], call: Call, how: How, observer: Observer | None) -> str: ...
+    def replacement(self, target: str) -> Callable[..., object] | str: ...
     def redispatch(self, dispatch_id: str, edits: Edits, call: Call, how: How, observer: Observer | None) -> str: ...
-    def plan(self, what: str | Lattice[..., Any], edits: Edits, call: Call) -> Plan: ...
-    def diff(self, one: str, other: str) -> Diff: ...
+    def plan(self, dispatch_id: str, edits: Edits, call: Call) -> Plan: ...
     def cancel(self, dispatch_id: str) -> bool: ...
-    def remove(self, dispatch_id: str) -> None: ...
-    def explain(self, dispatch_id: str, node: str | None) -> Explanation: ...
-    def accept(self, dispatch_id: str, node: str) -> Acceptance: ...
-    def acceptances(self) -> Sequence[Acceptance]: ...
-    def revoke(self, fingerprint: str) -> Acceptance: ...
-    def verify(self, dispatch_id: str, sample: int | None, told: Callable[[Check], None]) -> Verification: ...
-    def stats(self) -> Statistics: ...
-    def export(self, dispatch_ids: Sequence[str], file: str | Writable, told: Told) -> Exported: ...
-    def backup(self, folder: str, told: Told) -> dict[str, Any]: ...
-    def compact(self) -> tuple[int, int]: ...
-    def gc(self, how: Collection) -> Collected: ...
-    def usage(self, keep_last: int) -> Usage: ...
-    def pin(self, dispatch_id: str) -> int: ...
-    def unpin(self, dispatch_id: str) -> bool: ...
-    def pinned(self) -> Sequence[str]: ...
 
 
 class Local:
@@ -105,10 +90,15 @@ class Local:
 
         return resolve(self.store, text)
 
-    def dispatches(self, limit: int | None) -> Sequence[Result]:
+    def dispatches(self, limit: int | None, lattice: str | None = None, status: str | None = None) -> Sequence[Result]:
         from cas_engine.history import list_dispatches
 
-        return list_dispatches(self.store, limit)
+        found = list_dispatches(self.store, None if lattice or status else limit)
+        if lattice:
+            found = [result for result in found if result.lattice == lattice]
+        if status:
+            found = [result for result in found if result.status.value.lower() == status]
+        return found[:limit]
 
     def result(self, dispatch_id: str) -> Result:
         from cas_engine.result import result_of
@@ -129,6 +119,11 @@ class Local:
         recorded = self.result(dispatch_id).manifest.lattice
         lattice = as_lattice(capsule.load(self.store.get_blob(recorded.capsule)))
         return lattice.name, inputs_of(lattice.fn)
+
+    def replacement(self, target: str) -> Callable[..., object]:
+        from cas_run.loading import load_callable
+
+        return load_callable(target)
 
     def dispatch(self, lattice: Lattice[..., Any], call: Call, how: How, observer: Observer | None) -> str:
         from cas_engine.dispatch import dispatch

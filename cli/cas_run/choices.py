@@ -90,12 +90,11 @@ def no_reuse_option(more: str) -> Decorator:
     return click.option("--no-reuse", is_flag=True, help=f"Run everything: {more}")
 
 
-def edits_of(replacements: Sequence[str], recompute: Sequence[str], *, no_reuse: bool) -> Edits:
+def edits_of(backend: Backend, replacements: Sequence[str], recompute: Sequence[str], *, no_reuse: bool) -> Edits:
     """What those three say together. Imports the files of the replacements."""
     from cas_run.backend import Edits
-    from cas_run.loading import load_callable
 
-    replace: dict[str, Callable[..., object]] = {}
+    replace: dict[str, Callable[..., object] | str] = {}
     for text in replacements:
         name, equals, target = text.partition("=")
         name = name.strip()
@@ -104,7 +103,7 @@ def edits_of(replacements: Sequence[str], recompute: Sequence[str], *, no_reuse:
             raise click.UsageError(f"`--replace {text}` is not name=file.py:function\n  -> for instance {example}")
         if name in replace:
             raise click.UsageError(f"the electron `{name}` is replaced twice\n  -> say once by what")
-        replace[name] = load_callable(target.strip())
+        replace[name] = backend.replacement(target.strip())
     return Edits(replace, reuse=not no_reuse, recompute=recompute_of(recompute))
 
 

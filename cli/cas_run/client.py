@@ -84,7 +84,7 @@ MEDIA_TYPES = {
 }
 CODE = "application/vnd.cas-run.capsule"
 _AGAIN = frozenset({429, 502, 503, 504})
-_MEANT = frozenset({"$blob", "$capsule", "$literal"})  # keys of objects that mean something to the server
+_MEANT = frozenset({"$blob", "$literal"})  # an object with one of these as its only key means something to the server
 _LOST = (OSError, http.client.HTTPException)
 _LAST = re.compile(r"@last(?:~(\d{1,6}))?")
 _LOOPBACK = re.compile(r"localhost|::1|127(\.\d{1,3}){3}")
@@ -191,7 +191,7 @@ def _error_of(status: int, reason: str, content: bytes, where: str) -> ClientErr
     cls = _CLASSES.get(status, ServerFault if status >= 500 or status < 400 else Refused)
     if 300 <= status < 400:
         advice = "redirects are not followed: give the address that it leads to"
-    state = told.get("status") or ""
+    state = str(told.get("status") or told.get("state") or "")
     if kind == "NoResult":
         cls = DispatchFailed if state.upper() not in ("RUNNING", "PENDING", "") else StillRunning
     elif status == 410:
@@ -229,10 +229,10 @@ class Upload:
         return Path(self.data).stat().st_size if isinstance(self.data, os.PathLike) else len(self.data)
 
 
-Sent = Callable[[Upload], Json]
+Sent = Callable[[Upload], Json]  # uploads it, and gives what stands for it
 
 
-def _as_json(value: object, where: str, sent: Sent) -> Any:
+def _as_json(value: object, where: str, sent: Sent | None) -> Any:
     """As JSON, uploads in the place of arrays and frames. What JSON would change without a word is refused."""
     if value is None or isinstance(value, (str, bool)):
         return value
@@ -245,15 +245,17 @@ def _as_json(value: object, where: str, sent: Sent) -> Any:
     if isinstance(value, (list, tuple)):
         return [_as_json(item, f"{where}[{i}]", sent) for i, item in enumerate(value)]
     if isinstance(value, Mapping):
+        if sent is not None and len(value) == 1 and _MEANT & set(value):
+            return {"$literal": _as_json(value, where, None)}
         plain = {}
         for key, item in value.items():
             if not isinstance(key, str):
                 raise _unsendable(where, f"a dict with the key {key!r}, and JSON has texts only", "use texts")
             plain[key] = _as_json(item, f"{where}[{json.dumps(key)}]", sent)
-        return {"$literal": plain} if _MEANT & set(plain) else plain
-    if isinstance(value, Upload):
-        return sent(value)
-    return _of_library(value, where, sent)
+        return plain
+    if sent is None:
+        raise _unsendable(where, f"of type {type(value).__qualname__}, below a key that is the server's", "rename that")
+    return sent(value) if isinstance(value, Upload) else _of_library(value, where, sent)
 
 
 def _of_library(value: Any, where: str, sent: Sent) -> Any:
@@ -268,7 +270,7 @@ def _of_library(value: Any, where: str, sent: Sent) -> Any:
             return sent(_frame(value, library))
     except ImportError as error:
         raise _unsendable(where, f"a frame, and {error}", "install pyarrow, or give an Upload") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, NotImplementedError) as error:
         raise _unsendable(where, f"a {type(value).__qualname__} that can't be uploaded: {error}", "") from None
     advice = "give what JSON has, an array, a frame or an Upload; or let the workflow make it from such"
     if isinstance(value, os.PathLike):

@@ -29,7 +29,8 @@ class Command(click.Command):
         self.params.extend(shared_options())
 
     def invoke(self, ctx: click.Context) -> Any:
-        _session(ctx).missing = self.missing
+        session = _session(ctx)
+        session.missing, session.command = self.missing, self.name or ""
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -84,6 +85,13 @@ def shared_options() -> list[click.Parameter]:
             shell_complete=completing.folders,
         ),
         click.Option(
+            ["--server"],
+            metavar="URL",
+            help="A `cas-run serve` to use instead; else CAS_RUN_SERVER.",
+            callback=_gather_server,
+            expose_value=False,
+        ),
+        click.Option(
             ["--json", "as_json"],
             is_flag=True,
             help="Exactly one JSON object on stdout (docs/cli.md).",
@@ -114,6 +122,11 @@ def _session(ctx: click.Context) -> Session:
 def _gather_store(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
     if value is not None:
         _session(ctx).store = value
+
+
+def _gather_server(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        _session(ctx).server = value
 
 
 def _gather_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import click
     from click.shell_completion import CompletionItem
 
+    from cas_run.backend import Backend
+
 SHOWN = 30
 
 
@@ -23,6 +25,21 @@ def _item(value: str, *, type: str = "plain", help: str | None = None) -> Comple
     from click.shell_completion import CompletionItem
 
     return CompletionItem(value, type, help)
+
+
+def _backend(ctx: click.Context) -> Backend:
+    """As `Session.backend`, but for somebody who waits for a prompt, and it is stdout that the shell reads."""
+    from cas_run.destination import server_of
+
+    session = ctx.ensure_object(Session)
+    url = server_of(session.server, session.store, "--server")
+    if url is None:
+        from cas_run.backend import Local
+
+        return Local(session.store, create=False)
+    from cas_run.remote import Remote
+
+    return Remote.at(url, timeout=2, retries=0)
 
 
 def ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -34,9 +51,7 @@ def ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Com
             _item("@last~1", help="the one before"),
         ]
     try:
-        from cas_run.backend import Local
-
-        dispatches = Local(ctx.ensure_object(Session).store, create=False).dispatches(1000 if incomplete else SHOWN)
+        dispatches = _backend(ctx).dispatches(1000 if incomplete else SHOWN, None, None)
         return [
             _item(
                 short_id(result.dispatch_id),
@@ -91,9 +106,7 @@ def nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
     """The nodes of the dispatch that the line names, each with what became of it."""
     del param
     try:
-        from cas_run.backend import Local
-
-        backend = Local(ctx.ensure_object(Session).store, create=False)
+        backend = _backend(ctx)
         found = backend.result(backend.resolve(str(ctx.params.get("dispatch_id") or "@last"))).nodes
         items = [_item(node.label, help=f"{node.status}: {node.reason}") for node in found]
         return [item for item in items if item.value.startswith(incomplete)][:SHOWN]
@@ -103,9 +116,7 @@ def nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 def _recorded(ctx: click.Context, text: str) -> list[str]:
     try:
-        from cas_run.backend import Local
-
-        backend = Local(ctx.ensure_object(Session).store, create=False)
+        backend = _backend(ctx)
         return list(backend.result(backend.resolve(text)).inputs)
     except Exception:  # noqa: BLE001 - as in ids
         return []

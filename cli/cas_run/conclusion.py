@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 from cas_run import findings, report
 from cas_run.exits import Exit
 from cas_run.ids import short_id
-from cas_run.preview import as_json
+from cas_run.preview import preview_of, told_of
 
 if TYPE_CHECKING:
-    from cas_engine.planning import Plan
-    from cas_engine.result import Result
+    from cas_engine.planned import Plan
     from cas_run.session import Session
+    from cas_run.shapes import Dispatch
     from cas_run.terminal import Stream
 
 
-def conclude(session: Session, result: Result) -> Exit:
+def conclude(session: Session, result: Dispatch) -> Exit:
     """After a run: what failed, on stderr; then table, sum and result."""
     done = result.status.value == "COMPLETED"
     err = session.terminal.err
@@ -44,27 +44,27 @@ def conclude(session: Session, result: Result) -> Exit:
     return Exit.DONE if done else Exit.FAILED
 
 
-def result_json(result: Result) -> dict[str, Any]:
+def result_json(result: Dispatch) -> dict[str, Any]:
     """A dispatch for `--json`: what the engine tells, with the value of a completed one."""
     found = dict(result.to_json())
     found["result"] = None
     if result.status.value == "COMPLETED":
         try:
-            found["result"] = as_json(result.result)
+            found["result"] = told_of(result)
         except Exception as error:  # noqa: BLE001 - as in value_lines
             found["result"] = {"type": None, "preview": None, "error": f"{type(error).__name__}: {error}"}
     return found
 
 
-def value_lines(result: Result, out: Stream) -> list[str]:
+def value_lines(result: Dispatch, out: Stream) -> list[str]:
     """The result of a completed dispatch. One that can't be loaded any more takes nothing from the rest."""
     if result.status.value != "COMPLETED":
         return []
     try:
-        value = result.result
+        text = preview_of(result)
     except Exception as error:  # noqa: BLE001 - a blob that is gone, or a user's class that refuses to come back
         return ["", f"{out.paint('result', 'dim')}  can't be loaded: {error}"]
-    return ["", *report.value_lines(value, out)]
+    return ["", *report.value_lines(text, out)]
 
 
 def show_plan(session: Session, plan: Plan, *, check: bool = False) -> Exit:

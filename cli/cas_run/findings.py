@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from cas_engine.difference import Diff, NodeDiff
     from cas_engine.doctor import Diagnosis
-    from cas_engine.result import Result
     from cas_engine.verification import Verification
+    from cas_run.shapes import Dispatch
     from cas_run.table import Cell
     from cas_run.terminal import Stream
 
@@ -24,7 +24,7 @@ MOST_NAMES = 3
 MOST_ROWS = 40
 
 
-def warning_lines(result: Result, out: Stream) -> list[str]:
+def warning_lines(result: Dispatch, out: Stream) -> list[str]:
     """What is remarkable about results though nothing failed, each kind once."""
     lines: list[str] = []
     for group in alike([n for n in result.nodes if n.warning], lambda node: (node.electron, node.warning)):

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cas_engine.events import Event, Observer
-    from cas_engine.result import Result
     from cas_run.backend import Backend
     from cas_run.live import View
     from cas_run.session import Session
+    from cas_run.shapes import Dispatch
 
 TICK_S = 0.1
 GRACE_S = 3.0  # for electrons that run when Ctrl-C comes: threads can't be stopped, but they may be nearly done
 
 
-def follow(session: Session, backend: Backend, start: Callable[[Observer], str]) -> Result:
+def follow(session: Session, backend: Backend, start: Callable[[Observer], str]) -> Dispatch:
     """The result, when the dispatch is over. Raises Stopped after Ctrl-C, once all that can be kept is."""
     tally = Tally()
     live = _wants_live(session)
@@ -59,7 +59,7 @@ class _Waiting:
 
     def __init__(self, backend: Backend, dispatch_id: str) -> None:
         self._done = threading.Event()
-        self._result: Result | None = None
+        self._result: Dispatch | None = None
         self._error: BaseException | None = None
 
         def wait() -> None:
@@ -75,7 +75,7 @@ class _Waiting:
     def over(self, seconds: float) -> bool:
         return self._done.wait(seconds)
 
-    def result(self) -> Result:
+    def result(self) -> Dispatch:
         self._done.wait()
         if self._result is None:
             raise self._error or RuntimeError

@@ -153,7 +153,9 @@ def _explain(error: Exception, session: Session) -> int:
         if status is Exit.NOT_FOUND:
             status = session.missing
         _show_traceback(error, session, at=2)
-        return _fail(session, type(error).__name__, str(error), status)
+        # What a server refused has the name that it has there, and would have here.
+        kind = getattr(error, "kind", "") or type(error).__name__
+        return _fail(session, kind, str(error), status)
     from cas_run.tracebacks import is_users, users_traceback
 
     if is_users(error):

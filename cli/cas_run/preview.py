@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 from cas_engine.plain import NOT_JSON, plain
 from cas_engine.previews import type_name
+from cas_run.elsewhere import Valued
+
+if TYPE_CHECKING:
+    from cas_run.shapes import Dispatch, Node
 
 LINES, COLUMNS = 20, 100
 BIG = 10_000  # items: beyond this not even a shortened repr is asked of a builtin container
 JSON_ITEMS = 100_000
+
+
+def told_of(one: Dispatch | Node) -> dict[str, object]:
+    """The result of a dispatch or node for `--json`. Raises what loading it does."""
+    return one.told() if isinstance(one, Valued) else as_json(one.result)
+
+
+def preview_of(one: Dispatch | Node, *, whole: bool = False) -> str:
+    """The result for people; with `whole` all of it, where it is here."""
+    size = {"lines": sys.maxsize, "columns": sys.maxsize} if whole else {}
+    if not isinstance(one, Valued):
+        return preview(one.result, **size)
+    told = one.told()
+    return one.text(told, lambda value: preview(value, **size)) if whole else str(told.get("preview"))
 
 
 def preview(value: object, *, lines: int = LINES, columns: int = COLUMNS) -> str:

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cas_run.ids import short_id
 from cas_run.phrases import count, duration, seconds, shorten
-from cas_run.preview import preview
 from cas_run.table import Column, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-    from cas_engine.planning import Plan, PlannedNode
-    from cas_engine.result import NodeResult, Result
+    from cas_engine.planned import Plan, PlannedNode
+    from cas_run.shapes import Dispatch, Node
     from cas_run.table import Cell
     from cas_run.terminal import Stream
 
 M = TypeVar("M")
-N = TypeVar("N", "NodeResult", "PlannedNode")
+N = TypeVar("N", "Node", "PlannedNode")
 _LABEL = re.compile(r"#\d+")
 MOST_REASONS = 3  # rows of one electron with one status
 MOST_FAILURES = 3  # tracebacks shown; the rest are counted
@@ -61,14 +60,14 @@ _PLANNED = (
 _WOULD = {"hit": "be reused", "miss": "run", "unknown": "wait"}
 
 
-def head_lines(result: Result, out: Stream) -> list[str]:
+def head_lines(result: Dispatch, out: Stream) -> list[str]:
     """Name, id, status and time in one line."""
     status = out.paint(result.status.value.lower(), STATUS_STYLE.get(result.status.value, ""))
     took = f" in {duration(result.seconds)}" if result.status.value == "COMPLETED" else ""
     return [f"{out.paint(result.lattice, 'bold')}  {short_id(result.dispatch_id)}  {status}{took}"]
 
 
-def node_lines(nodes: Sequence[NodeResult], out: Stream, *, each: bool) -> list[str]:
+def node_lines(nodes: Sequence[Node], out: Stream, *, each: bool) -> list[str]:
     """The table: one row for alike nodes of one electron, or one for each node."""
     rows: list[Sequence[Cell]] = []
     for group, reason in _rows(nodes, lambda node: (_shown(node), node.status), each=each):
@@ -87,7 +86,7 @@ def node_lines(nodes: Sequence[NodeResult], out: Stream, *, each: bool) -> list[
     return lines_of(_NODES, rows, paint=out.paint, width=out.width)
 
 
-def sum_line(result: Result) -> str:
+def sum_line(result: Dispatch) -> str:
     """`3 hits, 2 ran; the reuse saved 4.10 s`."""
     parts = [count(result.hits, "hit"), f"{result.ran:,} ran"]
     cancelled = sum(node.status == "cancelled" for node in result.nodes)
@@ -97,7 +96,7 @@ def sum_line(result: Result) -> str:
     return ", ".join(parts) + saved
 
 
-def failure_lines(result: Result, out: Stream) -> list[str]:
+def failure_lines(result: Dispatch, out: Stream) -> list[str]:
     """What failed, each kind of failure once, with the traceback of the user's frames."""
     failed = [node for node in result.nodes if node.status == "failed" and node.error]
     kinds = alike(failed, lambda node: (node.electron, node.error))
@@ -145,9 +144,9 @@ def plan_sum(plan: Plan) -> str:
     return ", ".join(parts) + about
 
 
-def value_lines(value: object, out: Stream) -> list[str]:
+def value_lines(preview: str, out: Stream) -> list[str]:
     """The result, short enough to look at."""
-    lines = preview(value).splitlines() or [""]
+    lines = preview.splitlines() or [""]
     return [f"{out.paint('result', 'dim')}  {lines[0]}", *("        " + line for line in lines[1:])]
 
 
@@ -158,7 +157,7 @@ def pairs_lines(pairs: Iterable[tuple[str, str]], out: Stream) -> list[str]:
     return [f"{out.paint(name.ljust(width), 'dim')}  {text}" for name, text in rows]
 
 
-def _shown(node: NodeResult) -> str:
+def _shown(node: Node) -> str:
     return f"{node.electron} → {node.replaced_by}" if node.replaced_by else node.electron
 
 

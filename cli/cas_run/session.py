@@ -9,7 +9,7 @@ from cas_run.exits import Exit
 from cas_run.terminal import Terminal
 
 if TYPE_CHECKING:
-    from cas_run.backend import Backend
+    from cas_run.backend import Backend, Local
     from cas_store.store import Store
 
 _TOLD = 3  # damaged things, one by one
@@ -21,6 +21,8 @@ class Session:
     def __init__(self) -> None:
         self.as_json = False
         self.store: str | None = None
+        self.server: str | None = None
+        self.command = ""  # its name, for messages
         self.verbosity = 0
         self.terminal = Terminal()
         self.opened: list[Store] = []
@@ -34,20 +36,46 @@ class Session:
     def verbose(self) -> bool:
         return self.verbosity > 0
 
-    def backend(self, *, create: bool = False) -> Backend:
+    def backend(self) -> Backend:
+        """The verbs that the chosen server has, or the chosen store."""
+        from cas_run.destination import server_of
+
+        url = server_of(self.server, self.store, "--server")
+        if url is None:
+            return self.local()
+        from cas_run.remote import Remote
+
+        return Remote.at(url, retries=2)  # somebody is waiting
+
+    def local(self, *, create: bool = False) -> Local:
         """The verbs of the engine over the chosen store; `create` it if it is not there.
 
         Whoever asks may run the user's code, if only to load a value: from here on its prints go to stderr.
         """
+        path = self.store_path()
         self.terminal.divert()
         from cas_run.backend import Local
 
-        backend = Local(self.store, create=create)
+        backend = Local(path, create=create)
         # What is loaded by now stays to the end: no collection, that at the exit least of all, need look through it.
         gc.freeze()
         if backend.store not in self.opened:
             self.opened.append(backend.store)
         return backend
+
+    def store_path(self) -> str | None:
+        """The store that was named, None for the user's own. Raises BadOption if it is a server that was named."""
+        from cas_run.destination import named_by, server_of
+
+        if server_of(self.server, self.store, "--server") is not None:
+            from cas_engine.errors import BadOption
+
+            naming = "--server" if self.server else named_by()
+            advice = "run it where the store is" if self.server else "--store PATH takes a store on this machine"
+            raise BadOption(
+                f"`cas-run {self.command}` needs the store itself, and {naming} names a server\n  -> {advice}"
+            )
+        return self.store
 
     def tell_damage(self) -> None:
         """What was found damaged on the way: never used, but whoever keeps the machine has to know, also with -q."""

@@ -7,33 +7,15 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from enum import Enum
 from typing import Any
 
 from cas_engine.errors import UnknownDispatch
+from cas_engine.status import Status as Status  # noqa: PLC0414 - asked of the ledger, and told without a store
 from cas_store.store import Store
 from cas_store.tables import Table
 from cas_store.writes import Delete, Put, Write
 
 POSITION = 24  # bytes of a place in the order of time
-
-
-class Status(str, Enum):
-    """What became of a dispatch."""
-
-    RUNNING = "RUNNING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-    INTERRUPTED = "INTERRUPTED"  # its process is gone, and it was not done
-
-    def __str__(self) -> str:
-        return self.value
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing more will come of it."""
-        return self is not Status.RUNNING
 
 
 @dataclass(frozen=True, slots=True)

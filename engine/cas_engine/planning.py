@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from cas_engine import ledger
@@ -14,85 +14,10 @@ from cas_engine.graph import Graph
 from cas_engine.journal import BLOB_GONE, EVICTED, NOBODY, Journal
 from cas_engine.location import StoreChoice, open_store
 from cas_engine.plan import Decision, Hit, Miss, Planner, Same, Unknown, collecting_later
+from cas_engine.planned import Plan, PlannedNode
 from cas_engine.policy import checked_policy
 from cas_engine.preparation import Answered, Prepared, prepare, prepare_again
 from cas_store.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedNode:
-    """One node of a plan. `decision` is "hit", "miss" or "unknown"; `seconds` what it took last time, if ever."""
-
-    index: int
-    label: str
-    electron: str
-    decision: str
-    reason: str
-    seconds: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        """As `cas-run plan --json` prints it."""
-        return {
-            "index": self.index,
-            "label": self.label,
-            "electron": self.electron,
-            "decision": self.decision,
-            "reason": self.reason,
-            "seconds": self.seconds,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an evaluation would do. Printing it is the dry run."""
-
-    lattice: str
-    nodes: tuple[PlannedNode, ...]
-
-    def _count(self, decision: str) -> int:
-        return sum(node.decision == decision for node in self.nodes)
-
-    @property
-    def hits(self) -> int:
-        """How many nodes have a result."""
-        return self._count("hit")
-
-    @property
-    def misses(self) -> int:
-        """How many nodes would run."""
-        return self._count("miss")
-
-    @property
-    def unknown(self) -> int:
-        """How many nodes hang on something that has to run first."""
-        return self._count("unknown")
-
-    @property
-    def estimate_s(self) -> float:
-        """The seconds that the nodes which would or might run took last time, one after the other."""
-        return sum(node.seconds or 0.0 for node in self.nodes if node.decision != "hit")
-
-    def to_json(self) -> dict[str, Any]:
-        """As `cas-run plan --json` prints it."""
-        return {
-            "lattice": self.lattice,
-            "hits": self.hits,
-            "misses": self.misses,
-            "unknown": self.unknown,
-            "estimate_s": self.estimate_s,
-            "nodes": [node.to_json() for node in self.nodes],
-        }
-
-    def __str__(self) -> str:
-        width = max([len(node.label) for node in self.nodes], default=0)
-        lines = []
-        for node in self.nodes:
-            last = "" if node.seconds is None else f"{node.seconds:9.3f} s"
-            lines.append(f"{node.label:<{width}}  {node.decision:<7}  {last:>11}  {node.reason}".rstrip())
-        lines.append(
-            f"{self.hits} hits, {self.misses} would run, {self.unknown} unknown; about {self.estimate_s:.3f} s"
-        )
-        return "\n".join(lines)
 
 
 def plan(

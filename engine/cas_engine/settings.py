@@ -4,6 +4,7 @@ The file is INI, in the platform's folder for configuration (CAS_RUN_CONFIG name
 
     [cas-run]
     store = ~/results
+    server = https://runs.example.org
     audit = 1%
     verify = boot
     compress = zstd
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from cas_engine.errors import BadOption
 
-NAMES = ("store", "audit", "verify", "compress", "max-size", "executor", "workers")
+NAMES = ("store", "server", "audit", "verify", "compress", "max-size", "executor", "workers")
 _SECTION = "cas-run"
 
 

@@ -54,7 +54,9 @@ def sent(server: Scripted, value: Any) -> Any:
         (np.array(2.5), 2.5),
         (Colour.RED, 1),
         ({"$blob": "mine"}, {"$literal": {"$blob": "mine"}}),
+        ({"$literal": {"$blob": 1}}, {"$literal": {"$literal": {"$blob": 1}}}),
         ({"$other": 1}, {"$other": 1}),
+        ({"$blob": 1, "more": 2}, {"$blob": 1, "more": 2}),
     ],
 )
 def test_what_json_has_goes_as_it_is(server: Scripted, value: Any, as_json: Any) -> None:
@@ -76,6 +78,7 @@ def test_what_json_has_goes_as_it_is(server: Scripted, value: Any, as_json: Any)
         (np.datetime64("2025-01-31"), "x", "of type date"),
         (lambda: 1, "x", "of type function"),
         (pd.Series([1]), "x", "of type Series"),
+        ({"$blob": np.zeros(2)}, 'x["$blob"]', "below a key that is the server's"),
     ],
 )
 def test_what_it_would_change_is_refused_with_the_place(server: Scripted, value: Any, where: str, what: str) -> None:

@@ -148,7 +148,7 @@ def note(frame, event, arg):
         counts["python"] += 1
 
 from flow import *
-import cas_engine.evaluation, cas_engine.sublattice, cas_engine.dispatch
+import cas_engine.evaluation, cas_engine.sublattice, cas_engine.dispatch, cas_run.anywhere
 store = ct.open_store()
 threading.setprofile(note); sys.setprofile(note)
 """

@@ -36,7 +36,7 @@ def accept(session: Session, *, dispatch_id: str | None, node: str | None, liste
     the electron is keyed as it was, and its earlier results answer. A further edit counts as a change again. Who said
     so, when, and the diff are kept.
     """
-    backend = session.backend()
+    backend = session.local()
     if listed or revoke:
         if dispatch_id is not None:
             raise click.UsageError("--list and --revoke go with no ID\n  -> give one or the other")

@@ -30,7 +30,7 @@ def backup(session: Session, folder: str) -> int:
     empty.
     """
     with share_done(session, "copying") as told:
-        found = session.backend().backup(folder, told)
+        found = session.local().backup(folder, told)
     if session.as_json:
         session.answer(found)
     else:

@@ -22,7 +22,7 @@ def compact(session: Session) -> None:
     Large blobs are files, whose space is free as soon as they are removed. While another process has the store open
     it is refused, and says which.
     """
-    before, after = session.backend().compact()
+    before, after = session.local().compact()
     if session.as_json:
         session.answer({"before": before, "after": after})
     else:

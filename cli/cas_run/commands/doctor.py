@@ -32,7 +32,7 @@ def doctor(session: Session, sample: str | None, repair: bool) -> int:
     from cas_engine.doctor import doctor as examine
     from cas_engine.options import checked_share
 
-    found = examine(store=session.store, sample=checked_share(sample or 1.0), repair=repair)
+    found = examine(store=session.store_path(), sample=checked_share(sample or 1.0), repair=repair)
     if session.as_json:
         session.answer(found.to_json())
     else:

@@ -33,7 +33,7 @@ def du(session: Session, keep_last: int) -> None:
 
     What several lattices have is shown by itself. Free room in the database is not counted.
     """
-    found = session.backend().usage(keep_last)
+    found = session.local().usage(keep_last)
     if session.as_json:
         session.answer(found.to_json())
         return

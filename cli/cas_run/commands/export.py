@@ -35,7 +35,7 @@ def export(session: Session, dispatch_ids: tuple[str, ...], file: str) -> None:
     out = session.terminal.out
     if file == "-" and (session.as_json or out.tty):
         raise click.UsageError("a bundle is not for a terminal, nor beside --json\n  -> name a file, or a pipe")
-    backend = session.backend()
+    backend = session.local()
     with share_done(session, "exporting") as told:
         found = backend.export(dispatch_ids, session.terminal.binary() if file == "-" else file, told)
     if session.as_json:

@@ -42,7 +42,7 @@ def gc(session: Session, max_size: str | None, older_than: str | None, keep_last
     """
     from cas_run.backend import Collection
 
-    done = session.backend().gc(Collection(max_size, older_than, keep_last, dry_run))
+    done = session.local().gc(Collection(max_size, older_than, keep_last, dry_run))
     if session.as_json:
         session.answer(done.to_json())
         return

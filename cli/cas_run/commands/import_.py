@@ -41,7 +41,7 @@ def import_(session: Session, file: str, trust: bool) -> int:
     needed = ""
     try:
         with share_done(session, "reading") as told:
-            found = import_into(session.store, sys.stdin.buffer if file == "-" else file, trust=trust, told=told)
+            found = import_into(session.store_path(), sys.stdin.buffer if file == "-" else file, trust=trust, told=told)
     except TrustNeeded as error:
         found, needed = error.bundle, str(error)
     told_of = {"file": file, **found.to_json()}

@@ -44,13 +44,7 @@ cas-run list --json | jq -r '.dispatches[].dispatch_id'
 def list_(session: Session, limit: int, lattice: str | None, status: str | None) -> None:
     """List dispatches, newest first."""
     backend = session.backend()
-    found = backend.dispatches(None if lattice or status or not limit else limit)
-    if lattice:
-        found = [result for result in found if result.lattice == lattice]
-    if status:
-        found = [result for result in found if result.status.value.lower() == status]
-    if limit:
-        found = found[:limit]
+    found = backend.dispatches(limit or None, lattice, status)
     if session.as_json:
         session.answer({"dispatches": [result.to_json(nodes=False) for result in found]})
         return

@@ -28,7 +28,7 @@ def pin(session: Session, dispatch_ids: tuple[str, ...]) -> None:
 
     A pinned dispatch can't be removed either.
     """
-    backend = session.backend()
+    backend = session.local()
     if not dispatch_ids:
         ids = list(backend.pinned())
         if session.as_json:

@@ -40,12 +40,12 @@ def plan(
     Takes the id of a dispatch, or a lattice in a file. "wait" are nodes that hang on a new draw: they
     can't be known before it is there.
     """
-    backend = session.backend(create=not looks_like_id(target))
     from cas_run.conclusion import show_plan
 
     if looks_like_id(target):
+        backend = session.backend()
         parent = backend.resolve(target)
-        edits = choices.edits_of(replacements, recompute, no_reuse=no_reuse)
+        edits = choices.edits_of(backend, replacements, recompute, no_reuse=no_reuse)
         found = backend.plan(parent, edits, choices.call_of_recorded(backend, parent, pairs))
     else:
         if replacements or recompute or no_reuse:
@@ -54,6 +54,7 @@ def plan(
         from cas_run.backend import Edits
         from cas_run.loading import load_lattice
 
+        local = session.local(create=True)
         lattice = load_lattice(target)
-        found = backend.plan(lattice, Edits(), choices.call_of_lattice(lattice, pairs))
+        found = local.plan(lattice, Edits(), choices.call_of_lattice(lattice, pairs))
     return show_plan(session, found, check=check)

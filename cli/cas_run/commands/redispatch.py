@@ -44,6 +44,9 @@ def redispatch(
     The code that runs is the code that was recorded, also when its file has since been edited or deleted.
     Inputs that are not given keep their values, replacements of earlier redispatches stay in force, and all
     that is unchanged is reused. A dispatch that failed or was interrupted is taken up where it stopped.
+
+    Over a server, --replace takes the name or fingerprint of an electron that it knows, and a function of a file
+    only where it takes code.
     """
     backend = session.backend()
     from cas_run.backend import How
@@ -51,7 +54,7 @@ def redispatch(
     from cas_run.foreground import follow
 
     parent = backend.resolve(dispatch_id)
-    edits = choices.edits_of(replacements, recompute, no_reuse=no_reuse)
+    edits = choices.edits_of(backend, replacements, recompute, no_reuse=no_reuse)
     call = choices.call_of_recorded(backend, parent, pairs)
     if only_plan:
         return show_plan(session, backend.plan(parent, edits, call))

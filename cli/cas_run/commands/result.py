@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -12,8 +11,8 @@ from cas_run.command import command
 from cas_run.exits import Exit
 
 if TYPE_CHECKING:
-    from cas_engine.result import Result
     from cas_run.session import Session
+    from cas_run.shapes import Dispatch, Node
 
 
 @command(
@@ -33,31 +32,30 @@ def result(session: Session, dispatch_id: str, node: str | None) -> int:
     JSON holds the value without loss, `preview` always.
     """
     backend = session.backend()
-    from cas_run.preview import as_json, preview
+    from cas_run.preview import preview_of, told_of
 
     found = backend.result(backend.resolve(dispatch_id))
     answer = {"dispatch_id": found.dispatch_id, "status": found.status.value, "node": None}
+    whose: Dispatch | Node = found
     if node is not None:
-        one = found.node(node)
+        whose = one = found.node(node)
         answer |= {"node": one.label, "status": one.status}
         missing = None if one.status in ("hit", "ran") else _why_not(found, node, one.status, one.error)
-        value = None if missing else one.result
     else:
         missing = None if found.status.value == "COMPLETED" else _why_not(found, None, found.status.value, found.error)
-        value = None if missing else found.result
     if missing:
         if session.as_json:
             session.answer(answer | {"type": None, "preview": None, "error": missing})
         session.terminal.err.line(f"{session.terminal.err.paint('error: ', 'bold red')}{missing}")
         return Exit.FAILED
     if session.as_json:
-        session.answer(answer | as_json(value))
+        session.answer(answer | told_of(whose))
     else:
-        session.say(preview(value, lines=sys.maxsize, columns=sys.maxsize))
+        session.say(preview_of(whose, whole=True))
     return Exit.DONE
 
 
-def _why_not(found: Result, node: str | None, status: str, error: str | None) -> str:
+def _why_not(found: Dispatch, node: str | None, status: str, error: str | None) -> str:
     what = f"node {node} of {found.dispatch_id[:12]}" if node else f"dispatch {found.dispatch_id[:12]}"
     told = f"{what} is {status.lower()}, so it has no result"
     return f"{told}\n{error.rstrip()}" if error else f"{told}\n  -> see `cas-run show {found.dispatch_id[:12]}`"

@@ -26,7 +26,7 @@ def rm(session: Session, dispatch_ids: tuple[str, ...]) -> None:
     They can't be shown or redispatched any more. Results that they computed stay in the store, and are still
     reused.
     """
-    backend = session.backend()
+    backend = session.local()
     # All are found before any is removed: a wrong one removes nothing, and @last means one thing throughout.
     full = list(dict.fromkeys(backend.resolve(text) for text in dispatch_ids))
     for dispatch_id in full:

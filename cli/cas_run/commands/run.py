@@ -42,7 +42,7 @@ def run(
     Progress goes to stderr, and so does what the electrons print; the table and the result go to stdout. With
     -q, stdout has the id and nothing else.
     """
-    backend = session.backend(create=True)
+    backend = session.local(create=True)
     from cas_run.backend import How
     from cas_run.conclusion import conclude
     from cas_run.foreground import follow

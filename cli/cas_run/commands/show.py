@@ -9,8 +9,8 @@ from cas_run import choices, findings, report
 from cas_run.command import command
 
 if TYPE_CHECKING:
-    from cas_engine.result import Result
     from cas_run.session import Session
+    from cas_run.shapes import Dispatch
 
 
 @command(
@@ -44,7 +44,7 @@ def show(session: Session, dispatch_id: str) -> None:
     session.say("\n".join(lines))
 
 
-def _facts(result: Result) -> list[tuple[str, str]]:
+def _facts(result: Dispatch) -> list[tuple[str, str]]:
     started = datetime.fromtimestamp(result.started, timezone.utc).astimezone()
     facts = [("id", result.dispatch_id), ("started", f"{started:%Y-%m-%d %H:%M:%S}")]
     if result.parent:

@@ -23,7 +23,7 @@ def stats(session: Session) -> None:
 
     Trust is earned by `cas-run verify`, and by `--audit 1%`, which runs a share of the hits of each dispatch again.
     """
-    found = session.backend().stats()
+    found = session.local().stats()
     if session.as_json:
         session.answer(found.to_json())
         return

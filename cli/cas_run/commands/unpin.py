@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("dispatch_ids", metavar="ID...", nargs=-1, required=True, shell_complete=completing.ids)
 def unpin(session: Session, dispatch_ids: tuple[str, ...]) -> None:
     """Take back what `cas-run pin` said of dispatches."""
-    backend = session.backend()
+    backend = session.local()
     full = list(dict.fromkeys(backend.resolve(text) for text in dispatch_ids))
     were = [one for one in full if backend.unpin(one)]
     if session.as_json:

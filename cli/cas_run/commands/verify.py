@@ -29,7 +29,7 @@ def verify(session: Session, dispatch_id: str, sample: int | None) -> int:
     An electron that is random without saying so, or that reads what its key does not know, is found and named.
     Nothing of the history is changed. Exits with 1 if anything came out different.
     """
-    backend = session.backend()
+    backend = session.local()
 
     err = session.terminal.err
 
