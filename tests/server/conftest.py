@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -280,3 +280,22 @@ def ids(world: tuple[Served, dict[str, str]]) -> dict[str, str]:
 def cas_run() -> list[str]:
     """The command, as the words that start it."""
     return CAS_RUN
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Served]]:
+    """`start(folder, *options)`: more servers, which end with the test."""
+    made: list[Served] = []
+
+    def start(folder: Path, *options: str, **more: Any) -> Served:
+        made.append(Served(folder, *options, **more))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture(scope="session")
+def make_flow() -> Callable[[Path], dict[str, str]]:
+    return run_flow

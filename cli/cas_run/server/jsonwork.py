@@ -46,9 +46,9 @@ def _is_flat(body: bytes) -> bool:
     for _ in range(DEPTH):
         fewer = brackets.replace(b"[]", b"")
         if len(fewer) == len(brackets):
-            break  # nothing is left, or what is unbalanced, for the parser to tell
+            return len(brackets) <= DEPTH  # nothing is left, or what is unbalanced, for the parser to tell
         brackets = fewer
-    return len(brackets) <= DEPTH
+    return not brackets
 
 
 def _int(text: str) -> int:
