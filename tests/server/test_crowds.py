@@ -116,7 +116,7 @@ def test_more_streams_than_the_limit_are_told_to_come_later(served: Any, ids: di
 
 def test_slow_clients_hold_nothing_up(served: Any, ids: dict[str, str]) -> None:
     """A head, a body and an answer that never come to their end."""
-    body = json.dumps({"inputs": {"C": 3.0}}).encode()
+    body = json.dumps({"inputs": {"C": 33.0}}).encode()
     head = _head(served, f"/api/v1/dispatches/{ids['flow']}/plan", f"Content-Length: {len(body)}")
     reading = f"GET /api/v1/dispatches/{ids['flow']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 50
     with contextlib.ExitStack() as open_, others_are_served(served, 64 * MIB):
@@ -124,7 +124,7 @@ def test_slow_clients_hold_nothing_up(served: Any, ids: dict[str, str]) -> None:
         for i, one in enumerate(slow):
             one.sendall([head[:40], head + body[:3], reading][i % 3])
         for _ in range(10):
-            assert served.redispatch(ids["flow"], inputs={"C": 3.0}).status == 200
+            assert served.redispatch(ids["flow"], inputs={"C": 33.0}).status == 200
 
 
 @pytest.mark.slow

@@ -171,6 +171,7 @@ _WAIT = Parameter(
 _NODE_NAME = Parameter(
     "node", {"type": "string", "minLength": 1, "maxLength": 400}, "A node by its label, or electron."
 )
+_EVENTS = ["planned", "started", "node", "finished", "lost"]
 _OF_ONE = "/api/v1/dispatches/{id}"
 _UPLOADED = _object({"id": _TEXT, "media_type": _TEXT, "size": _COUNT, "expires": _NUMBER})
 _RESULT = {"dispatch_id": _ID, "node": _TEXT_OR_NULL, "status": _TEXT, "size": _COUNT, "download": _TEXT_OR_NULL}
@@ -278,7 +279,7 @@ OPERATIONS: tuple[Operation, ...] = (
         {200: _object({"dispatch_id": _ID, "cancelled": {"type": "boolean"}, "status": _STATUS})},
         (_PATH_ID,),
         body=EMPTY,
-        errors=(404,),
+        errors=(404, 422),
     ),
     Operation(
         "get_result",
@@ -307,7 +308,11 @@ OPERATIONS: tuple[Operation, ...] = (
         f"{_OF_ONE}/events",
         "read",
         "What happens in it, node by node, until it is over.",
-        {200: {"type": "string"}},
+        {
+            200: _object(
+                {"id": _TEXT, "event": {"enum": ["planned", "started", "node", "finished", "lost"]}, "data": _TEXT}
+            )
+        },
         (_PATH_ID,),
         media_type="text/event-stream",
         errors=(404, 429),
@@ -439,7 +444,8 @@ def _described(operation: Operation) -> dict[str, Any]:
         for one in operation.parameters
     ]
     if operation.body is not None:
-        told["requestBody"] = {"content": {"application/json": {"schema": operation.body}}}
+        # An empty one is taken for `{}`; the content type has to be there in any case.
+        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": operation.body}}}
     if operation.uploads:
         binary = {"schema": {"type": "string", "format": "binary"}}
         told["requestBody"] = {"required": True, "content": dict.fromkeys(sorted(operation.uploads), binary)}
