@@ -5,6 +5,7 @@ One thread runs `Evaluation.run`; runners report to its inbox. It sees digests, 
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from cas_store.errors import CasRunError, StoreError
 _IN_FLIGHT = 256  # more than any pool takes at once, few enough that a million ready nodes are not a million futures
 _BATCH = 64
 _POLL_S = 0.05
+_QUICK_S = 0.001  # a call: those that take longer are claimed as they come
 
 
 class Evaluation:
@@ -39,7 +41,7 @@ class Evaluation:
         self._graph = setting.graph
         labels = Labels(setting.graph)
         self._teller = Teller(setting, labels)
-        self._board = Board(setting.graph, labels, self._teller.finished)
+        self._board = Board(setting.graph, labels, self._on_settled)
         self._journal = Journal(setting.store, setting.dispatch_id, setting.numbers)
         look = self._journal.lookup
         self._planner = Planner(setting.graph, setting.prefixes, setting.policy, look, setting.kept, setting.given)
@@ -51,6 +53,9 @@ class Evaluation:
         self._called_with: dict[int, Digest] = {}  # content keys of calls under way, by the inputs that they were given
         self._to_start: deque[int] = deque()
         self._next_look = 0.0
+        self._has_sublattices = any(row.is_lattice for row in setting.graph.rows)
+        self._to_claim = 0  # the node up to which claims were made ahead
+        self._last_claim = (-math.inf, 0)  # when, and of how many keys
 
     # The way through ----------------------------------------------------------------------------------------
 
@@ -192,17 +197,49 @@ class Evaluation:
             self._claim(to_claim)
 
     def _claim(self, wanted: Sequence[tuple[int, Miss]]) -> None:
-        for (node, miss), mine in zip(wanted, self._journal.claim([m.key for _, m in wanted]), strict=True):
-            if not mine:
+        journal = self._journal
+        new = {miss.key: node for node, miss in wanted if not journal.has_claimed(miss.key)}
+        if new:
+            new |= self._next_to_claim(_BATCH - len(new))
+            journal.claim(list(new))
+            self._last_claim = time.monotonic(), len(new)
+        # Between the look-up and the claim somebody may have finished it.
+        known = journal.lookup_now([key for key in new if journal.has_claimed(key)])
+        for node, miss in wanted:
+            if not journal.has_claimed(miss.key):
                 self._awaited.add(node)
                 continue
-            # Between the look-up and the claim somebody may have finished it.
-            record = self._planner.known(node, miss.key)
+            record = known.pop(miss.key, None)
+            if record is not None and not self._planner.may_have(node):
+                record = None
             if record is None or (node in self._again and not self._is_again(node, record)):
                 self._to_start.append(node)
             else:
-                self._journal.unclaim(miss.key)
+                journal.unclaim(miss.key)
                 self._take_hit(node, miss.key, record, "computed meanwhile by another dispatch")
+        for key in known:
+            journal.unclaim(key)
+
+    def _next_to_claim(self, count: int) -> dict[Digest, int]:
+        """Nodes that are going to run, by key, where calls take less than a claim: a chain of these is claimed at once.
+
+        Not around sublattices, which claim for themselves: what waits for one would keep it waiting.
+        """
+        when, how_many = self._last_claim
+        if self._has_sublattices or time.monotonic() - when > _QUICK_S * how_many:
+            return {}
+        found: dict[Digest, int] = {}
+        decisions, state = self._decisions, self._board.state
+        while len(found) < count:
+            node = self._to_claim = decisions.kinds.find(MISS, self._to_claim)
+            if node < 0:
+                self._to_claim = len(self._graph)
+                break
+            self._to_claim += 1
+            key = decisions.keys[node]
+            if key is not None and state[node] == OPEN and not decisions.other[node] and node not in self._again:
+                found[key] = node
+        return {key: node for key, node in found.items() if not self._journal.has_claimed(key)}
 
     def _is_again(self, node: int, record: Record) -> bool:
         """Whether a result that had to be computed again has been, by somebody else."""
@@ -375,6 +412,13 @@ class Evaluation:
         inner = self._s.nested.dispatch_of(node) if self._graph.row_of(node).is_lattice else ""
         return {"dispatch": inner} if inner else {}
 
+    def _on_settled(self, node: int, one: NodeOutcome) -> None:
+        if one.status is NodeStatus.SKIPPED and self._decisions.kinds[node] == MISS:
+            key = self._decisions.keys[node]
+            if key is not None and self._journal.has_claimed(key):
+                self._journal.unclaim(key)
+        self._teller.finished(node, one)
+
     # Mending ------------------------------------------------------------------------------------------------
 
     def _recover(self, node: int, blob: Digest) -> None:
@@ -432,6 +476,9 @@ class Evaluation:
             if cone.isdisjoint(self._graph.parents_of(below)):
                 continue
             cone.add(below)
+            key = self._decisions.keys[below]
+            if key is not None and below not in self._calls and self._journal.has_claimed(key):
+                self._journal.unclaim(key)
             self._decisions[below] = Unknown(node)
             self._planner.identities[below] = None
             if self._board.state[below] != OPEN:

@@ -91,6 +91,13 @@ class Journal:
                 found[at] = self._checked(keys[at], record, is_there=record.blob not in lost)
         return found
 
+    def lookup_now(self, keys: Sequence[Digest]) -> dict[Digest, Record]:
+        """The usable records of keys, as of this moment; mostly there are none."""
+        with self._store.snapshot() as snapshot:
+            rows = snapshot.get_many(Table.RECORDS, keys)
+        found = {key: self.lookup(key) for key, row in zip(keys, rows, strict=True) if row is not None}
+        return {key: record for key, record in found.items() if record is not None}
+
     def _checked(self, key: Digest, record: Record, *, is_there: bool) -> Record | None:
         """The record if it can be used."""
         if not is_there:
@@ -126,7 +133,7 @@ class Journal:
         there = not self._store.find_missing([record.blob]) or self.was_evicted(record.blob)
         if not there or not are_unchanged(record.files):
             return None
-        self._pending.append(self._store.submit([Insert(Table.RECORDS, key, row)]))
+        self._sent(self._store.submit([Insert(Table.RECORDS, key, row)]), key)
         return record
 
     def is_readable(self, blob: Digest) -> bool:
@@ -211,17 +218,18 @@ class Journal:
 
     # Claims -------------------------------------------------------------------------------------------------
 
-    def claim(self, keys: Sequence[Digest]) -> list[bool]:
-        """Ask for keys; whether each is now ours to compute, or somebody alive has it."""
-        mine = [holder is None for holder in self._store.claim(keys, self._holder)]
-        self._claimed.update(key for key, is_mine in zip(keys, mine, strict=True) if is_mine)
-        return mine
+    def claim(self, keys: Sequence[Digest]) -> None:
+        """Ask for keys: those that nobody alive has are now ours to compute."""
+        holders = self._store.claim(keys, self._holder)
+        self._claimed.update(key for key, holder in zip(keys, holders, strict=True) if holder is None)
+
+    def has_claimed(self, key: Digest) -> bool:
+        """Whether a key is ours to compute."""
+        return key in self._claimed
 
     def unclaim(self, key: Digest) -> None:
         """Give a key back that was not computed."""
-        if key in self._claimed:
-            self._claimed.discard(key)
-            self._store.release([key], self._holder)
+        self._durable.put([key])
 
     def release_durable(self) -> None:
         """Give back the keys whose records can be seen: sooner, and whoever waits would compute them again."""

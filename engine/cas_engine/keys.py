@@ -12,6 +12,7 @@ Every H is xxh3_128 over tagged pieces of fixed or counted length.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from cas_engine.bindings import Binding, Const, Items, Ref, Template, path_bytes
 from cas_engine.graph import Graph, Row, in_force
@@ -58,7 +59,7 @@ def content_key(
     """The key by the values that a call really gets, however they came about; `waits` are identities."""
     pieces = [b"content\0", prefix]
     for name, binding in template.params:
-        if name.lstrip("*") not in leave_out:
+        if not leave_out or name.lstrip("*") not in leave_out:
             pieces += [_text(name), value_digest(binding, slot_digest)]
     pieces += [b"after", *waits]
     return digest_of(b"".join(pieces))
@@ -131,6 +132,7 @@ def keys_of(graph: Graph, prefixes: Sequence[bytes], identity_of: Callable[[int,
     return keys
 
 
+@lru_cache(maxsize=1024)
 def _text(text: str) -> bytes:
     raw = text.encode()
     return b"%d:" % len(raw) + raw

@@ -334,9 +334,13 @@ class Planner:
 
     def known(self, node: int, key: Digest) -> Record | None:
         """What any dispatch has found for a key, if this one may use it."""
+        return self._lookup(key) if self.may_have(node) else None
+
+    def may_have(self, node: int) -> bool:
+        """Whether what another dispatch found for a node's key may be used."""
         row = self._graph.row_of(node)
         # Another dispatch's sublattice was made with its samples; entered, it is made with the parent's.
-        return None if self._has_parent and row.is_lattice and row.stochastic else self._lookup(key)
+        return not (self._has_parent and row.is_lattice and row.stochastic)
 
     def settle(self, node: int, key: Digest, record: Record) -> None:
         """Note the identity of a node whose result is there."""

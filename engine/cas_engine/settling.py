@@ -22,6 +22,7 @@ class Settling(Packed):
         self._words = [""]
         self._extras: dict[int, Mapping[str, str]] = {}
         self._records: dict[int, Record] = {}  # those that say more than a row
+        self._last: tuple[int, Record | None] = (-1, None)  # what was asked for or settled last is asked for again
 
     def settle(self, node: int, one: NodeOutcome, record: Record | None) -> None:
         """Note what came of a node."""
@@ -34,6 +35,7 @@ class Settling(Packed):
         NODE.pack_into(self._rows, at, status, is_sample, reason, key, value, blob, size, seconds, created)
         if extra:
             self._extras[node] = extra
+        self._last = (node, record)
         if record is not None and (record.parts is not NO_PARTS or record.files or extra):
             self._records[node] = record
 
@@ -42,17 +44,23 @@ class Settling(Packed):
         one: NodeOutcome = self[node]
         at = node * NODE.size
         self._rows[at : at + NODE.size] = bytes(NODE.size)
+        self._last = (-1, None)
         self._extras.pop(node, None)
         self._records.pop(node, None)
         return one
 
     def record(self, node: int) -> Record:
         """The record of the result of a node that has one: which electron and which dispatch it names is not kept."""
+        last, record = self._last
+        if last == node and record is not None:
+            return record
         found = self._records.get(node)
         if found is not None:
             return found
         _, sample, _, _, value, blob, size, seconds, created = NODE.unpack_from(self._rows, node * NODE.size)
-        return Record(value, blob, seconds, created, size, bool(sample), 0, NO_PARTS, (), "", "")
+        made = Record(value, blob, seconds, created, size, bool(sample), 0, NO_PARTS, (), "", "")
+        self._last = (node, made)
+        return made
 
     def records_with_files(self) -> Iterator[Record]:
         """Those that name files."""
