@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from cas_engine.bindings import call_arguments, consts_in
-from cas_engine.executors import Answer, Job, Runner
+from cas_engine.bindings import Const, Ref, call_arguments, consts_in
+from cas_engine.executors import Answer, Inputs, Job, Runner
 from cas_engine.graph import Graph, Row
 from cas_engine.records import Record
 from cas_engine.setting import Setting
@@ -55,6 +55,7 @@ class Calls:
         self._under_way: dict[int, Call] = {}
         self._inbox: SimpleQueue[tuple[int, Call, bool, Answer]] = SimpleQueue()
         self._recorded: dict[Digest, RecordedCode] = {}
+        self._inputs = Inputs(setting.store.get_pieces)
         self._nested_queue: deque[_Start] = deque()
         self._nested_running = 0
 
@@ -73,7 +74,7 @@ class Calls:
             return
         runner = self._s.runner_for(row)
         call = self._under_way[node] = Call(attempt, draw, row.timeout, _nothing)
-        job = Job(task, self._s.store, self._code_of(row), call.begin)
+        job = Job(task, self._s.store, self._code_of(row), call.begin, fetch=self._inputs)
         call.stop = _stopping(runner, job)
         runner.start(job, self._report(node, call, is_nested=False))
 
@@ -149,7 +150,11 @@ def task_of(graph: Graph, node: int, record_of: Callable[[int], Record | None], 
     row, template = graph.row_of(node), graph.template(node)
     args, kwargs = call_arguments(template)
     found = [record for parent in graph.parents_of(node)[: template.slots] if (record := record_of(parent)) is not None]
-    files = [file for record in found for file in record.files]
-    files += [file for binding in (*args, *kwargs.values()) for const in consts_in(binding) for file in const.files]
+    files = [file for record in found if record.files for file in record.files]
+    for binding in (*args, *kwargs.values()):
+        if type(binding) is Const:
+            files += binding.files
+        elif type(binding) is not Ref or binding.path:
+            files += [file for const in consts_in(binding) for file in const.files]
     slots = tuple(record.blob for record in found)
     return Task(row.name, row.capsule, tuple(args), tuple(kwargs.items()), slots, tuple(files), seed)

@@ -65,6 +65,9 @@ _ENCODE: dict[type, Callable[[Any], Encoded]] = {
 }
 
 
+SMALL = frozenset(_ENCODE)  # types with a form of their own
+
+
 def encode(value: object, session: Session | None = None) -> Encoded:
     """The blob of a value. `session` fingerprints the classes and functions of the user's in it.
 

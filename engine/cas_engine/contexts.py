@@ -18,7 +18,10 @@ def context_for_call() -> Context:
     Not the whole of it: what libraries keep there (the precision of decimal, error states of NumPy) is in no
     fingerprint, so that each call begins with the library's own, as it would in any other process.
     """
-    here, made = copy_context(), Context()
+    made = Context()
+    if not _counted:
+        return made
+    here = copy_context()
     for var in list(_counted):
         if var in here:
             made.run(var.set, here[var])

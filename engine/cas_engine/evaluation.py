@@ -274,8 +274,8 @@ class Evaluation:
     # Running ------------------------------------------------------------------------------------------------
 
     def _start(self, node: int, attempt: int = 0) -> None:
-        above = sorted(set(self._graph.parents_of(node)))
-        gone = self._evicted_among(above) if self._journal.evicted else []
+        above = self._graph.parents_of(node)
+        gone = self._evicted_among(sorted(set(above))) if self._journal.evicted else []
         if gone or not self._board.have_results(above):
             self._wait_for_again(node, gone)
             return

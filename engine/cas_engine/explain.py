@@ -65,6 +65,8 @@ class Reasons:
 
     def why(self, node: int) -> str:
         """The first cause in words: of the code, the inputs, what it hangs on; "never run" if nothing compares."""
+        if self._baseline is None:
+            return NEVER
         above = self._graph.parents_of(node)
         # Where nothing compares as changed it was a sample, or a result that did not repeat itself.
         drawn = [parent for parent in above if self._graph.row_of(parent).stochastic] or above

@@ -13,7 +13,7 @@ from cas_engine.live import Session
 
 def with_own_defaults(fn: Callable[..., Any], session: Session) -> Callable[..., Any]:
     """The function with copies of those of its defaults that a call could change; itself if there are none."""
-    if type(fn) is not types.FunctionType:
+    if type(fn) is not types.FunctionType or not (fn.__defaults__ or fn.__kwdefaults__):
         return fn
     positional, keywords = fn.__defaults__ or (), fn.__kwdefaults__ or {}
     if all(map(is_fixed, positional)) and all(map(is_fixed, keywords.values())):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 
 from cas_engine.errors import UsageError
 from cas_store.digest import Digest, digest_of
@@ -40,11 +38,11 @@ def seed_of(key: Digest, draw: int) -> int:
     return int.from_bytes(digest_of(b"seed\0%d:" % draw + key)[:8], "big")
 
 
-@contextmanager
-def seeded(value: int | None) -> Iterator[None]:
-    """Within this, `seed()` gives this value; None for what is no draw."""
-    token = _seed.set(value)
-    try:
-        yield
-    finally:
-        _seed.reset(token)
+def begin(value: int | None) -> Token[int | None]:
+    """From now on `seed()` gives this value; None for what is no draw. Whoever begins a call has to `end` it."""
+    return _seed.set(value)
+
+
+def end(token: Token[int | None]) -> None:
+    """As it was before."""
+    _seed.reset(token)

@@ -23,7 +23,7 @@ from cas_engine.frames import Encoded
 from cas_engine.ownership import with_own_defaults
 from cas_engine.previews import told
 from cas_engine.records import NO_PARTS, Parts
-from cas_engine.values import FileContent, compose, compose_dict, content_of, files_met
+from cas_engine.values import FileContent, compose, compose_dict, content_of, files_met, leaf_digest
 from cas_store.digest import Digest, digest_of
 from cas_store.errors import BlobDamaged, BlobMissing, CasRunError
 
@@ -31,7 +31,10 @@ Fetch = Callable[[Digest], "tuple[memoryview | bytes, ...]"]  # a blob: its head
 _PARTS_LIMIT = 64  # larger containers are compared as a whole
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: one of each is made for every call, and that costs four times as much.
+
+
+@dataclass(slots=True)
 class Task:
     """One call to be made. `slots` are the blobs of the upstream results that the bindings refer to."""
 
@@ -44,7 +47,7 @@ class Task:
     seed: int | None  # of the key and the index of the draw: what `seed()` gives inside the call; None if it is no draw
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Returned:
     """The call returned: the value's bytes, its digest and those of its parts, and the seconds of the call itself."""
 
@@ -89,15 +92,17 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]]) -> Rep
     if changed := _changed(task.files):
         return Raised(f"electron `{task.electron}`: {changed} since its call was recorded\n{_FILE_ADVICE}", 0.0)
     started = time.perf_counter()
+    seed = seeding.begin(task.seed)
     try:
-        with seeding.seeded(task.seed):
-            value = function(*args, **kwargs)
-            if inspect.iscoroutine(value):
-                import asyncio
+        value = function(*args, **kwargs)
+        if inspect.iscoroutine(value):
+            import asyncio
 
-                value = asyncio.run(value)
+            value = asyncio.run(value)
     except BaseException as error:  # noqa: BLE001 - SystemExit in an electron is its failure, not ours
         return Raised(trimmed(error), time.perf_counter() - started)
+    finally:
+        seeding.end(seed)
     seconds = time.perf_counter() - started
     if changed := _changed(task.files):
         return Raised(f"electron `{task.electron}`: {changed} while it ran\n{_FILE_ADVICE}", seconds)
@@ -111,6 +116,9 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]]) -> Rep
 
 def returned(value: object, seconds: float) -> Returned:
     """A value as a reply. Raises Unstorable."""
+    leaf = leaf_digest(value)
+    if leaf is not None and type(value) in codec.SMALL:
+        return Returned(codec.encode(value), leaf, NO_PARTS, (), seconds)
     session = Fingerprinter()
     encoded = codec.encode(value, session)
     met: list[FileContent] = []

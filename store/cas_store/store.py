@@ -217,17 +217,16 @@ class Store:
             if blobs or needs:
                 named = [blob.digest for blob in blobs]
                 self._sweeper.note(transaction, named + [need.blob for need in needs if isinstance(need, Need)])
-            handles = self._database.handles
-            seals = self._seals
+            # One look-up for both: the hash of an enumeration's member is a call.
+            places = {table: (self._database.handles[table], self._seals[table]) for table in Table}
             for batch in batches:
                 for write in batch.writes:
                     if isinstance(write, (PutBlob, Need, NeedRow)):
                         continue
-                    handle = handles[write.table]
+                    handle, seal = places[write.table]
                     if isinstance(write, Delete):
                         transaction.delete(write.key, b"", handle)
                         continue
-                    seal = seals[write.table]
                     if isinstance(write, Insert):
                         row = transaction.get(write.key, None, handle)
                         if row is not None and seal.open(write.key, row) is not None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from concurrent.futures import Executor
 
 from cas_engine.executors.foreign import Foreign
-from cas_engine.executors.jobs import Answer, Died, Done, Job, Report, Runner, called, finished
+from cas_engine.executors.jobs import Answer, Died, Done, Inputs, Job, Report, Runner, called, finished
 from cas_engine.executors.threads import Inline, Threads, shared_threads
 
 __all__ = [
     "Answer",
     "Died",
     "Done",
+    "Inputs",
     "Job",
     "Report",
     "Runner",

@@ -11,6 +11,7 @@ from cas_engine.contexts import context_for_call
 from cas_engine.unchanged import Code, calling
 from cas_engine.worker import Fetch, Reply, Returned, Task, run
 from cas_store.blobs import PreparedBlob
+from cas_store.digest import Digest
 from cas_store.store import Store
 
 # What a call prints: the stream ("stdout", "stderr", "log") and a piece of it.
@@ -25,7 +26,7 @@ class Died:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as in `worker`: one for every call
 class Done:
     """A reply with its blob prepared: large ones are on the disk already, waiting to be published."""
 
@@ -37,7 +38,7 @@ Answer = Done | BaseException
 Report = Callable[[Answer], None]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Job:
     """A task, and what a runner in this process may use to do it faster."""
 
@@ -47,6 +48,7 @@ class Job:
     on_begin: Callable[[], None] | None = None
     output: Output | None = None
     context: Context = field(default_factory=context_for_call)
+    fetch: Fetch | None = None  # what has blobs that other calls have read at hand
 
     def run_here(self) -> Done:
         """Make the call in this thread."""
@@ -55,7 +57,28 @@ class Job:
     def _run(self) -> Done:
         if self.on_begin is not None:
             self.on_begin()
-        return finished(called(self.task, self.store.get_pieces, self.code), self.store)
+        return finished(called(self.task, self.fetch or self.store.get_pieces, self.code), self.store)
+
+
+class Inputs:
+    """Blobs of one evaluation: small ones, which many calls may read, are fetched once."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+        self._kept: dict[Digest, tuple[memoryview | bytes, ...]] = {}
+
+    def __call__(self, digest: Digest) -> tuple[memoryview | bytes, ...]:
+        found = self._kept.get(digest)
+        if found is None:
+            found = self._fetch(digest)
+            if len(found) == 1 and len(found[0]) <= _SMALL:
+                if len(self._kept) >= _MANY:
+                    self._kept.clear()
+                self._kept[digest] = found
+        return found
+
+
+_SMALL, _MANY = 4096, 1024  # bytes, blobs
 
 
 def called(task: Task, fetch: Fetch, code: Code) -> Reply:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cas_engine.values.digester import Digester, PartDigests, compose, compose_dict
+from cas_engine.values.digester import Digester, PartDigests, compose, compose_dict, leaf_digest
 from cas_engine.values.files import File, FileContent, content_of, files_met
 from cas_engine.values.rules import register_digest
 
@@ -15,5 +15,6 @@ __all__ = [
     "compose_dict",
     "content_of",
     "files_met",
+    "leaf_digest",
     "register_digest",
 ]

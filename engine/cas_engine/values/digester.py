@@ -124,6 +124,12 @@ class Digester:
 PartDigests = tuple[Digest, ...]
 
 
+def leaf_digest(value: object) -> Digest | None:
+    """The digest of a value that has no parts, such as a number or a text; None of another."""
+    leaf = LEAVES.get(type(value))
+    return None if leaf is None else leaf(value)
+
+
 def compose(kind: Literal["list", "tuple"], digests: Sequence[Digest]) -> Digest:
     """The digest of a list or tuple from those of its items, in order."""
     return combined(LIST if kind == "list" else TUPLE, Order.LISTED, digests)
