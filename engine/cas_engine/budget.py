@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import struct
 
+from cas_engine.errors import BadOption
 from cas_engine.limits import size_of
-from cas_engine.settings import setting
+from cas_engine.settings import as_set, setting
 from cas_store.errors import SweepUnderWay
 from cas_store.store import Store
 
@@ -21,7 +22,10 @@ _AGAIN = 0.05  # of the budget: how much has to come before it is tried again wh
 def budget() -> int | None:
     """What the store may hold, in bytes; None if nobody has said so. Raises BadOption."""
     said = setting("max-size")
-    return None if said is None else size_of(said)
+    try:
+        return None if said is None else size_of(said)
+    except BadOption:
+        raise BadOption(f"{as_set('max-size', said or '')} is not a size\n  -> give one such as 20GB") from None
 
 
 def keep_within(store: Store, limit: int) -> None:

@@ -205,7 +205,7 @@ def _started(
 
 
 def _share(audit: float | str | None) -> float:
-    return checked_share(setting("audit") or 0.0 if audit is None else audit)
+    return checked_share(setting("audit") or 0.0 if audit is None else audit, "audit")
 
 
 def _wait_here(here: running.Running, deadline: float | None, timeout: float | None) -> None:

@@ -17,6 +17,7 @@ from cas_engine import ledger, records
 from cas_engine.errors import CapsuleError, UnknownDispatch
 from cas_engine.ledger import Entry, Status
 from cas_engine.location import StoreChoice, path_of
+from cas_engine.options import checked_share
 from cas_engine.records import Record
 from cas_engine.references import named_by
 from cas_store.checkup import Checkup, Finding, Kind, check_is_there, examine
@@ -72,28 +73,29 @@ class Diagnosis:
         }
 
 
-def doctor(*, store: StoreChoice = None, sample: float = 1.0, repair: bool = False) -> Diagnosis:
-    """Look at all of a store, or at that share of its large blobs; with `repair`, put in order what can be.
+def doctor(*, store: StoreChoice = None, sample: float | str = 1.0, repair: bool = False) -> Diagnosis:
+    """Look at all of a store, or at a share of its large blobs, 0.05 or "5%"; with `repair`, put in order what can be.
 
-    Raises StoreError: there is none, it may not be used, or a repair needs it alone.
+    Raises BadOption; StoreError: there is none, it may not be used, or a repair needs it alone.
     """
     began = time.monotonic()
+    share = checked_share(sample, "sample")
     path = path_of(store)
     check_is_there(path)
-    found = examine(path, share=sample)
+    found = examine(path, share=share)
     mended: list[str] = []
     if repair and not found.is_readable:
         mended += make_readable(path)
         entered = enter_strays(Store.open(path, create=False))
         mended += [f"{entered:,} large blobs: entered again"] if entered else []
-        found = examine(path, share=sample)
+        found = examine(path, share=share)
     history = _History()
     if found.is_readable:
         opened = Store.open(path, create=False)
         if repair:
             mended += mend(opened, found)
             mended += _mend(opened, list(_History().look(opened)))
-            found = examine(path, share=sample) if mended else found
+            found = examine(path, share=share) if mended else found
         history = _History(_wanted(opened))
         found.findings += history.look(opened)
     return _diagnosis(found, mended, history, time.monotonic() - began)

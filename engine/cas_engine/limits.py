@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cas_engine.errors import BadOption
 
 _SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_MOST = 2**63 - 1
 _TIMES = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
 
 
@@ -40,7 +41,7 @@ def size_of(said: float | str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", text)
     if found is None or found[2] not in _SIZES or isinstance(said, bool):
         raise BadOption(f"`{said}` is not a size\n  -> say for instance 500MB, 20GB or 1.5TiB")
-    return int(float(found[1]) * _SIZES[found[2]])
+    return int(min(float(found[1]) * _SIZES[found[2]], _MOST))
 
 
 def age_of(said: float | str) -> float:

@@ -96,15 +96,15 @@ def _check_ignored(said: str, entry: str, signature: Signature | None) -> None:
         )
 
 
-def checked_share(audit: object) -> float:
-    """A share of hits to check, from 0 to 1, given so or as "1%". Raises BadOption."""
-    text = audit[:-1] if isinstance(audit, str) and audit.endswith("%") else audit
+def checked_share(given: object, what: str) -> float:
+    """A share, from 0 to 1, given so or as "1%". Raises BadOption, which says of what option."""
+    text = given[:-1] if isinstance(given, str) and given.endswith("%") else given
     try:
-        share = float(text) / (100 if text is not audit else 1)  # type: ignore[arg-type]
+        share = float(text) / (100 if text is not given else 1)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         share = -1.0
-    if isinstance(audit, bool) or not 0 <= share <= 1:
-        raise BadOption(f'audit={audit!r} is not a share\n  -> give a number from 0 to 1, or a text such as "1%"')
+    if isinstance(given, bool) or not 0 <= share <= 1:
+        raise BadOption(f'{what}={given!r} is not a share\n  -> give a number from 0 to 1, or a text such as "1%"')
     return share
 
 

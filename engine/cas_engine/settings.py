@@ -55,9 +55,7 @@ def number(name: str) -> int | None:
     if said is None:
         return None
     if not said.strip().isdecimal() or int(said) < 1:
-        raise BadOption(
-            f"`{name} = {said}` ({_variable(name)} or {config_path()}) is no number from 1\n  -> give a whole number"
-        )
+        raise BadOption(f"{as_set(name, said)} is no number from 1\n  -> give a whole number")
     return int(said)
 
 
@@ -66,10 +64,13 @@ def choice(name: str, choices: Sequence[str]) -> str:
     chosen = (setting(name) or choices[0]).strip().lower()
     if chosen not in choices:
         known = ", ".join(f"`{each}`" for each in choices)
-        raise BadOption(
-            f"`{name} = {chosen}` (CAS_RUN_{name.upper()} or {config_path()}) is not known\n  -> one of {known}"
-        )
+        raise BadOption(f"{as_set(name, chosen)} is not known\n  -> one of {known}")
     return chosen
+
+
+def as_set(name: str, said: str) -> str:
+    """For an error: the setting, and where it may come from."""
+    return f"`{name} = {said}` ({_variable(name)} or {config_path()})"
 
 
 def config_path() -> Path:

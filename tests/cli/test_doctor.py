@@ -80,4 +80,5 @@ def test_bad_input_is_one_line_and_a_next_step(space: Space) -> None:
         assert refused.status == status, refused
         assert refused.err.count("\n") == 2
         assert "-> " in refused.err
+    assert "sample='lots'" in space.run("doctor", "--sample", "lots").err  # not by the name of another option
     assert not space.store.exists()

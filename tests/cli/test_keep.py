@@ -110,4 +110,4 @@ def test_a_budget_in_the_config_is_kept_without_being_asked(keep: Space) -> None
     assert keep.run("du", "--json").json["bytes"] < 500_000
     assert keep.run("result", "@last").out == "200000\n"
     wrong = keep.run("run", "keep.py", env=keep.environment(CAS_RUN_MAX_SIZE="much"))
-    assert (wrong.status, "not a size" in wrong.err) == (2, True)
+    assert (wrong.status, "`max-size = much` (CAS_RUN_MAX_SIZE or" in wrong.err) == (2, True), wrong.err

@@ -30,9 +30,8 @@ def doctor(session: Session, sample: str | None, repair: bool) -> int:
     aside in the folder `quarantine`. Exits with 3 if anything is wrong (with --repair: if anything is left).
     """
     from cas_engine.doctor import doctor as examine
-    from cas_engine.options import checked_share
 
-    found = examine(store=session.store_path(), sample=checked_share(sample or 1.0), repair=repair)
+    found = examine(store=session.store_path(), sample=sample or 1.0, repair=repair)
     if session.as_json:
         session.answer(found.to_json())
     else:
