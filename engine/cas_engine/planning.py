@@ -36,7 +36,7 @@ def plan(
     opened = open_store(store)
     parent = ledger.resolve(opened, what) if isinstance(what, str) else None
     lattice = None if parent is not None else checked_lattice(what)
-    if lattice is not None and (replace_electrons or not policy.forces_nothing):
+    if lattice is not None and (replace_electrons or recompute):
         raise BadOption(
             f"replace_electrons and recompute change a recorded dispatch, and `{lattice.name}` is a lattice\n"
             "  -> give the id of one of its dispatches"
@@ -47,7 +47,7 @@ def plan(
             entry = ledger.get(opened, parent)
             return _plan_of(opened, prepare_again(opened, entry, replace_electrons, policy, args, kwargs))
         assert lattice is not None  # noqa: S101 - one of the two
-        return _plan_of(opened, prepare(opened, lattice, args, kwargs))
+        return _plan_of(opened, prepare(opened, lattice, args, kwargs, policy))
 
     return make
 

@@ -170,8 +170,9 @@ def test_a_plan_finds_a_damaged_blob_that_the_run_would_load(space: Space) -> No
 
 
 def test_a_plan_without_reuse_says_that_every_node_runs(why: Space) -> None:
-    planned = why.run("plan", "@last", "--no-reuse", "--json").json
-    assert (planned["misses"], planned["unknown"]) == (5, 0)
+    for what in ("@last", "why.py"):
+        planned = why.run("plan", what, "--no-reuse", "--json").json
+        assert (planned["misses"], planned["unknown"]) == (5, 0)
 
 
 def test_what_is_declared_with_depends_on_is_explained_like_what_is_reached(space: Space, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import cas_run as ct
+from cas_engine.errors import BadOption
 
 Mark = Callable[[str], None]
 Ran = Callable[[], "list[str]"]
@@ -89,6 +90,10 @@ def test_a_plan_says_why_and_how_long_it_took_last_time(flow: Any) -> None:
     forced = ct.plan(first.dispatch_id, recompute=["load"])()
     assert decisions(forced)["load"] == "miss"
     assert decisions(forced)["scale"] == "unknown"
+    everything = ct.plan(flow, reuse_previous_results=False)()
+    assert set(decisions(everything).values()) == {"miss"}
+    with pytest.raises(BadOption, match="is a lattice"):
+        ct.plan(flow, recompute=["load"])
 
 
 def test_what_a_plan_calls_hits_and_misses_is_what_then_happens(flow: Any) -> None:

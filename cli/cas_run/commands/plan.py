@@ -48,13 +48,13 @@ def plan(
         edits = choices.edits_of(backend, replacements, recompute, no_reuse=no_reuse)
         found = backend.plan(parent, edits, choices.call_of_recorded(backend, parent, pairs))
     else:
-        if replacements or recompute or no_reuse:
+        if replacements or recompute:
             advice = f"give an id, or edit {target} and plan that"
-            raise click.UsageError(f"--replace, --recompute and --no-reuse change a dispatch\n  -> {advice}")
+            raise click.UsageError(f"--replace and --recompute change a dispatch\n  -> {advice}")
         from cas_run.backend import Edits
         from cas_run.loading import load_lattice
 
         local = session.local(create=True)
         lattice = load_lattice(target)
-        found = local.plan(lattice, Edits(), choices.call_of_lattice(lattice, pairs))
+        found = local.plan(lattice, Edits(reuse=not no_reuse), choices.call_of_lattice(lattice, pairs))
     return show_plan(session, found, check=check)

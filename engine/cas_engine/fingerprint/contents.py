@@ -7,6 +7,7 @@ from __future__ import annotations
 import collections
 import contextvars
 import gc
+import io
 import os
 import queue
 import re
@@ -14,7 +15,7 @@ import sys
 import threading
 import warnings
 import weakref
-from types import GeneratorType, MappingProxyType
+from types import BuiltinFunctionType, GeneratorType, MappingProxyType
 from typing import Any
 
 from cas_engine.contexts import note
@@ -24,8 +25,8 @@ _VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items())
 _PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
 _SETS: type = type(iter(set()))
 _LONG = 64  # bytes taken from a hash of any length
-_KNOWN_MODULES = frozenset({"builtins", "itertools", "collections", "_collections"})
-_BARE = frozenset({"pairwise", "batched"})  # of itertools: they don't say what they hold
+_KNOWN_MODULES = frozenset({"builtins", "itertools", "collections", "_collections", "_csv"})
+_BARE = frozenset({"pairwise", "batched", "reader"})  # of itertools and csv: they don't say what they hold
 
 
 def content(value: Any) -> object:
@@ -53,6 +54,8 @@ def content(value: Any) -> object:
         return dict(vars(value))
     if issubclass(kind, queue.Queue):
         return list(value.queue)
+    if issubclass(kind, BuiltinFunctionType):  # of kinds that Python 3.9 and later have besides it
+        return [value.__name__, value.__self__]
     if kind is re.Match:
         return [value.re, value.string, value.pos, value.endpos, value.span()]
     if _is_hash(kind):
@@ -68,6 +71,16 @@ def content(value: Any) -> object:
     return value
 
 
+def gives_what_nobody_sees(kind: type) -> bool:
+    """Whether its objects are iterators, or what one is made from, which looking would use up.
+
+    Not files, which may be there to be written to; nor cursors, and generators, of which the code is known.
+    """
+    if issubclass(kind, (io.IOBase, GeneratorType)) or "cursor" in kind.__name__.lower():
+        return False
+    return hasattr(kind, "__next__") or kind.__name__ == "SRE_Scanner"
+
+
 def _coming(value: Any) -> object:
     """What an iterator will give."""
     kind = type(value)
@@ -76,6 +89,8 @@ def _coming(value: Any) -> object:
         return value if frame is None else [value.gi_code, frame.f_lasti, dict(frame.f_locals)]
     if kind is _SETS:
         return frozenset(_reduced(value)[1][0])  # in no order, as the hash seed is none of the code's
+    if kind.__module__ == "numpy" and kind.__name__ == "flatiter":
+        return [value.base, value.index]
     if kind.__module__ not in _KNOWN_MODULES:
         return value
     if "__reduce__" not in vars(kind):

@@ -162,9 +162,9 @@ class _Reader:
             self.said.append(("compiled", foreign.rest))
         else:
             self.said.append((foreign.owner.kind.value, foreign.module, foreign.rest))
-            if foreign.number is not None:
+            if foreign.setting is not None:
                 name = ".".join((foreign.module, *foreign.rest))
-                self.child(foreign.number, ("setting", name), name)
+                self.child(foreign.setting, ("setting", name), name)
         self.node.children += [self.reach.node(each) for each in foreign.held]
         self._reflect(foreign.rest)
         if foreign.module == "sys" and foreign.rest[:1] == ("modules",):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import marshal
+import os
 import re
 import reprlib
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 from cas_engine.errors import Undigestible
 from cas_engine.fingerprint.annotations import annotated
-from cas_engine.fingerprint.contents import content
+from cas_engine.fingerprint.contents import content, gives_what_nobody_sees
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.opaque import code_in, known_parts
 from cas_engine.fingerprint.origin import Kind, owner_of_class
@@ -154,7 +155,10 @@ def _describe_opaque(node: Node, reach: Reach) -> None:
     kind = type(node.obj)
     node.children = [reach.node(kind), *(reach.node(each) for each in code_in(node.obj))]
     node.unresolved += (f"{node.name}: {kind.__qualname__} has no stable content",)
-    says(node, "opaque")
+    if gives_what_nobody_sees(kind):
+        says(node, "iterator", os.urandom(16))  # it would be another one at the next look: never the same as before
+    else:
+        says(node, "opaque")
 
 
 def _children(node: Node, reach: Reach, parts: list[tuple[str, object]]) -> None:

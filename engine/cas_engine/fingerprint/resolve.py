@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from cas_engine.fingerprint.origin import (
     HEAP_TYPE,
+    Kind,
     Owner,
     owner_of_class,
     owner_of_function,
@@ -29,6 +30,8 @@ from cas_engine.program import program_of, stood_for
 _MOST_REGISTERED = 1000
 _KEEP_NOTHING = frozenset({FunctionType, BuiltinFunctionType, str, int, float, bool, tuple, type(None)})
 _NUMBERS = frozenset({bool, int, float, complex})
+_TABLES = frozenset({list, tuple, dict, set, frozenset})
+_PLAIN = _TABLES | {str}
 _CACHED = type(functools.cache(len))
 MISSING = object()  # no such name, now
 
@@ -51,7 +54,7 @@ class Foreign(NamedTuple):
     rest: tuple[str, ...]
     held: tuple[object, ...] = ()  # code of the user's that was registered with it
     maker: Owner | None = None  # the owner of the thing itself, where another package passes it on
-    number: float | complex | None = None  # what a setting of a package is now: the user may have set it
+    setting: object = None  # what a plain value of a package is now: the user may have set it
 
 
 class Missing(NamedTuple):
@@ -215,8 +218,27 @@ def _foreign(module: ModuleType, owner: Owner, attrs: tuple[str, ...], *, consta
         if is_made_of_users_code(base) or (isinstance(base, type) and base.__flags__ & HEAP_TYPE):
             return Found(base, attrs[at + 1 :], place, f"{module.__name__}.{attr}")
     held = tuple(registered_with(base)) if type(base) is FunctionType else tuple(_registered_in(base))
-    number: Any = base if constants and not owner.is_user and type(base) in _NUMBERS else None
-    return Foreign(owner, module.__name__, attrs, held, _maker_of(base) or owner, number)
+    setting = base if constants and not owner.is_user and _is_setting(base, owner) else None
+    return Foreign(owner, module.__name__, attrs, held, _maker_of(base) or owner, setting)
+
+
+def _is_setting(value: object, owner: Owner) -> bool:
+    """Whether it is a plain value that counts by content: of Python itself, where texts are the machine's, a number."""
+    if type(value) in _NUMBERS:
+        return True
+    if owner.kind is not Kind.PACKAGE or type(value) not in _PLAIN:
+        return False
+    row: list[Any] = [value]
+    for each in row:
+        kind = type(each)
+        if kind is str:
+            if os.path.isabs(each):
+                return False
+        elif kind in _TABLES and len(row) + len(each) <= _MOST_REGISTERED:
+            row += [*each, *each.values()] if kind is dict else each
+        elif kind not in _NUMBERS and each is not None:
+            return False
+    return True
 
 
 def _made_when_asked(base: object, attr: str) -> object:

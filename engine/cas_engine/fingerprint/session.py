@@ -17,6 +17,7 @@ from cas_engine.fingerprint.graph import Node, reachable
 from cas_engine.fingerprint.held import describe_value
 from cas_engine.fingerprint.model import Component, Fingerprint
 from cas_engine.fingerprint.modules import describe_module
+from cas_engine.fingerprint.patches import Patch, Patches, describe_patch
 from cas_engine.fingerprint.reach import Reach
 from cas_engine.fingerprint.readings import WIDENING
 from cas_engine.fingerprint.sources import sources_of
@@ -30,6 +31,7 @@ _DESCRIBERS = {
     types.FunctionType: describe_function,
     types.ModuleType: describe_module,
     Evaluated: describe_evaluated,
+    Patch: describe_patch,
 }
 
 
@@ -46,6 +48,10 @@ class Fingerprinter:
     def _reach(self) -> Reach:
         # Not before code is met: each call has sessions, most meet none, and this is cycles for Python to collect.
         return Reach(_DESCRIBERS, describe_class, _describe_other, self._tables)
+
+    @cached_property
+    def _patches(self) -> Patches:
+        return Patches(self._reach)
 
     def of(self, fn: object, depends_on: Sequence[object] = ()) -> Fingerprint:
         """The fingerprint of a function, class, module, electron, or any other callable."""
@@ -90,6 +96,10 @@ class Fingerprinter:
             found.gather(start)
         if found.widens:
             declared = [*declared, *self._looked_up(found)]
+        if found.reaches_packages:
+            for patch in list(self._patches.of(found.namespaces.values(), found.packages)):
+                declared = [*declared, patch]
+                found.gather(patch)
         code = root.digest
         facets = facets_of(found.nodes)
         if facets or declared:
@@ -135,7 +145,12 @@ class _Findings:
         self.unresolved: list[str] = []
         self.warnings: list[str] = []
         self.modules: set[str] = set()
+        self.namespaces: dict[int, dict[str, object]] = {}  # of the user's functions
         self.widens = False  # whether something looks up more than is seen by following it
+
+    @property
+    def reaches_packages(self) -> bool:
+        return len(self.packages) > ("python" in self.packages)
 
     def gather(self, start: Node) -> None:
         seen = self.seen
@@ -151,6 +166,8 @@ class _Findings:
             if is_told:
                 self.components.append(Component(node.kind or "code", node.name, node.local, node.detail, above))
             self.nodes.append(node)
+            if node.kind == "code" and type(node.obj) is types.FunctionType:
+                self.namespaces[id(node.obj.__globals__)] = node.obj.__globals__
             if node.computes or node.evaluates or node.kind == "module" or not node.reflects.isdisjoint(WIDENING):
                 self.widens = True
             if node.packages:
