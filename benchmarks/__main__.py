@@ -16,6 +16,7 @@ BENCHMARKS = {  # name: the module whose `run(options)` gives a Report; imported
     "fingerprint": "benchmarks.fingerprint",
     "identity": "benchmarks.identity",
     "redispatch": "benchmarks.redispatch",
+    "server": "benchmarks.server",
     "shapes": "benchmarks.shapes",
     "start": "benchmarks.start",
     "store": "benchmarks.store",

@@ -88,9 +88,18 @@ class Feed:
             return False
         return True
 
-    @property
-    def end(self) -> int:
-        return self.dropped + len(self.events)
+    def next_from(self, at: int) -> tuple[int, bytes] | None:
+        """The event at a place, as it is sent, and the place after it; None if it has not come.
+
+        Who asks for one that was dropped is told how many there were, and goes on with what is kept.
+        """
+        if at < self.dropped:
+            return self.dropped, Event("lost", write({"count": self.dropped - at})).sent(
+                f"{self.name}.{self.dropped - 1}"
+            )
+        if at - self.dropped >= len(self.events):
+            return None
+        return at + 1, self.events[at - self.dropped].sent(f"{self.name}.{at}")
 
 
 class Feeds:
@@ -155,8 +164,10 @@ class Feeds:
             if entry.status.is_final or left <= 0 or self.closing.is_set():
                 return entry
             feed = self._feed_of(entry)
-            with suppress(asyncio.TimeoutError):
+            try:
                 await asyncio.wait_for(feed.over.wait(), min(left, _TRUTH_S))
+            except asyncio.TimeoutError:
+                self._check(dispatch_id)
 
     def _feed_of(self, entry: Entry) -> Feed:
         feed = self._running.get(entry.id)
@@ -209,18 +220,10 @@ class Feeds:
         at = after if named == feed.name else 0
         quiet_s = 0.0
         while True:
-            if at < feed.dropped:
-                yield Event("lost", write({"count": feed.dropped - at})).sent(f"{feed.name}.{feed.dropped - 1}")
-                at = feed.dropped
-            while at < feed.end:
-                event = feed.events[at - feed.dropped]
-                yield event.sent(f"{feed.name}.{at}")
-                at += 1
+            while (next_ := feed.next_from(at)) is not None:
+                at, text = next_
+                yield text
                 quiet_s = 0.0
-                if at < feed.dropped:
-                    break
-            if at < feed.end:
-                continue
             if feed.over.is_set() or self.closing.is_set():
                 return
             if await feed.news(_TRUTH_S):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from cas_run.arguments import Input, arranged
@@ -106,9 +106,11 @@ def loaded(upload: Upload, frame: str = "") -> Any:
 
 
 def _npy(path: str) -> Any:
-    import numpy as np
+    # Not `np.load`, which takes archives and pickles too.
+    from numpy.lib.format import read_array
 
-    return np.load(path, allow_pickle=False)
+    with Path(path).open("rb") as file:
+        return read_array(file, allow_pickle=False)
 
 
 def _table(upload: Upload, library: str) -> Any:
@@ -199,7 +201,6 @@ def code_of(upload: Upload) -> Callable[..., Any]:
     from cas_engine.frames import FrameError
 
     try:
-        with io.open(upload.path, "rb") as file:  # noqa: UP020
-            return capsule.load(file.read())
+        return capsule.load(Path(upload.path).read_bytes())
     except FrameError as error:
         raise Problem(422, "InputError", f"the upload is no capsule: {error}") from None
