@@ -35,7 +35,7 @@ READING_ORDER = {
         "cas_store": """
             errors digest tables layout rows
             pages faults forks ground datafile tenancy turns views database owners
-            opening quarantine scratch stamps compression snapshot
+            opening quarantine scratch stamps compression snapshot logs
             largefiles threads blobs writes
             transit backup committer sweeping outpost store bundle
             salvage checkup mending
@@ -49,7 +49,7 @@ READING_ORDER = {
             plain records keys policy plan planned outcome manifest settling board status
             settings location ledger accepted previews journal kept explain recorder
             answers known references inputs replacement preparation limits pins survey collection usage budget
-            seeding ownership worker executors events setting excerpt telling calls evaluation sublattice
+            seeding ownership worker executors printed events setting excerpt telling calls evaluation sublattice
             result verification running dispatch planning amounts history difference comparison explanation
             acceptance statistics
             bundling bundled unbundling doctor

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cas_engine.location import open_store
     from cas_engine.pins import pin, pinned, unpin
     from cas_engine.planned import Plan, PlannedNode
+    from cas_engine.printed import Printed, logs
     from cas_engine.result import NodeResult, Result
     from cas_engine.seeding import seed
     from cas_engine.statistics import Statistics, statistics
@@ -54,6 +55,7 @@ _HOMES = {
     "cas_engine.location": ("open_store",),
     "cas_engine.pins": ("pin", "pinned", "unpin"),
     "cas_engine.planned": ("Plan", "PlannedNode"),
+    "cas_engine.printed": ("Printed", "logs"),
     "cas_engine.result": ("NodeResult", "Result"),
     "cas_engine.seeding": ("seed",),
     "cas_engine.status": ("Status",),
@@ -87,6 +89,7 @@ __all__ = [
     "NotFound",
     "Plan",
     "PlannedNode",
+    "Printed",
     "Result",
     "Statistics",
     "Status",
@@ -111,6 +114,7 @@ __all__ = [
     "import_bundle",
     "lattice",
     "list_dispatches",
+    "logs",
     "open_store",
     "pin",
     "pinned",

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from cas_engine.acceptance import Acceptance
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cas_engine.explanation import Explanation
     from cas_engine.lattice import Lattice
     from cas_engine.planned import Plan
+    from cas_engine.printed import Printed
     from cas_engine.result import Result
     from cas_engine.statistics import Statistics
     from cas_engine.unbundling import Bundle
@@ -79,8 +80,10 @@ class Local:
 
     def __init__(self, path: str | None, *, create: bool) -> None:
         from cas_engine.location import open_store
-        from cas_engine.settings import setting
+        from cas_engine.settings import preset, setting
 
+        # Workflows that are run by a command are worth processes that can be stopped, and use all processors.
+        preset("executor", "process")
         # A mistyped path must not come back as an empty store: only work makes a new one there.
         named = path or setting("store")
         self.store: Store = open_store(path, create=create or not named)
@@ -184,6 +187,11 @@ class Local:
         from cas_engine.explanation import explain
 
         return explain(dispatch_id, node, store=self.store)
+
+    def logs(self, dispatch_id: str, node: str | None, *, follow: bool) -> Iterator[Printed]:
+        from cas_engine.printed import logs
+
+        return logs(dispatch_id, node, follow=follow, store=self.store)
 
     def accept(self, dispatch_id: str, node: str) -> Acceptance:
         from cas_engine.acceptance import accept

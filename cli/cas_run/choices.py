@@ -41,6 +41,13 @@ def input_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def _set_workers(ctx: click.Context, _: click.Parameter, value: int | None) -> None:
+    if value is not None and not ctx.resilient_parsing:
+        from cas_engine.settings import say
+
+        say("workers", str(value))
+
+
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--executor`, `--audit`: how to run, as `how_of` takes it."""
     for decorate in reversed(
@@ -48,7 +55,16 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--executor",
                 type=click.Choice(["thread", "process", "inline"]),
-                help="Where electrons run: side by side in threads (default) or in processes, or one after the other.",
+                help="Where electrons run that do not say so: side by side in processes (default) or in threads, "
+                "or one after the other.",
+            ),
+            click.option(
+                "--workers",
+                type=click.IntRange(min=1),
+                metavar="N",
+                help="At most so many worker processes (else CAS_RUN_WORKERS, else one for each processor).",
+                expose_value=False,
+                callback=_set_workers,
             ),
             click.option(
                 "--audit",

@@ -7,10 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from cas_engine.bindings import Const, Ref, call_arguments, consts_in
-from cas_engine.executors import Answer, Inputs, Job, Runner
+from cas_engine.executors import Answer, Inputs, Job
 from cas_engine.graph import Graph, Row
 from cas_engine.records import Record
 from cas_engine.setting import Setting
@@ -29,6 +30,7 @@ class Call:
     draw: int
     timeout: float | None
     stop: Callable[[], None]
+    over: Callable[[], None]  # its output is complete
     deadline: float = math.inf
 
     def begin(self) -> None:
@@ -68,14 +70,16 @@ class Calls:
     def start(self, node: int, row: Row, task: Task, attempt: int, draw: int) -> None:
         """Make a call, or queue it: its answer comes out of `answers`."""
         if row.is_lattice:
-            call = self._under_way[node] = Call(attempt, draw, row.timeout, _nothing)
+            stop = partial(self._s.nested.stop, node)
+            call = self._under_way[node] = Call(attempt, draw, row.timeout, stop, _nothing)
             self._nested_queue.append(_Start(node, row, task, call))
             self._start_nested()
             return
         runner = self._s.runner_for(row)
-        call = self._under_way[node] = Call(attempt, draw, row.timeout, _nothing)
-        job = Job(task, self._s.store, self._code_of(row), call.begin, fetch=self._inputs)
-        call.stop = _stopping(runner, job)
+        output = self._s.printed.call(self._number(node), attempt)
+        call = self._under_way[node] = Call(attempt, draw, row.timeout, _nothing, output.close)
+        job = Job(task, self._s.store, self._code_of(row), call.begin, output, fetch=self._inputs)
+        call.stop = partial(runner.stop, job)
         runner.start(job, self._report(node, call, is_nested=False))
 
     def answers(self, wait_s: float | None) -> Iterator[tuple[int, Call, Answer]]:
@@ -94,6 +98,7 @@ class Calls:
             # It may have run out of time, or been cancelled, and come back all the same.
             if self._under_way.get(node) is call:
                 del self._under_way[node]
+                call.over()
                 yield node, call, answer
 
     def overdue(self) -> list[tuple[int, Call]]:
@@ -103,12 +108,14 @@ class Calls:
         for node, call in late:
             del self._under_way[node]
             call.stop()
+            call.over()
         return late
 
     def give_up(self) -> None:
         """Wait for none of them any more, and stop those that can be stopped."""
         for call in self._under_way.values():
             call.stop()
+            call.over()
         self._under_way.clear()
         self._nested_queue.clear()
 
@@ -122,7 +129,11 @@ class Calls:
             start = self._nested_queue.popleft()
             start.call.begin()
             report = self._report(start.node, start.call, is_nested=True)
-            self._s.nested.start(start.node, start.row, start.task, report)
+            prints = partial(self._s.printed.inner, self._number(start.node))
+            self._s.nested.start(start.node, start.row, start.task, report, prints)
+
+    def _number(self, node: int) -> int:
+        return node if self._s.numbers is None else self._s.numbers[node]
 
     def _report(self, node: int, call: Call, *, is_nested: bool) -> Callable[[Answer], None]:
         inbox = self._inbox
@@ -138,11 +149,7 @@ class Calls:
 
 
 def _nothing() -> None:
-    """A sublattice hears of a cancel by itself, and has no time of its own to run out of."""
-
-
-def _stopping(runner: Runner, job: Job) -> Callable[[], None]:
-    return lambda: runner.stop(job)
+    """What has not begun needs no stopping, and a sublattice prints through its own electrons."""
 
 
 def task_of(graph: Graph, node: int, record_of: Callable[[int], Record | None], seed: int | None) -> Task:

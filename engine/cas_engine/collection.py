@@ -144,6 +144,7 @@ def gc(
 def _perform(store: Store, barrier: bytes, survey: Survey, sweep: Sweep) -> Collected:
     """Take it away. Killed anywhere and run again, it comes to the same end."""
     rows = _forget_orphans(store, survey)
+    _remove_logs(store)
     digests = list(survey.place)  # in the order of their places
     for digest, _ in store.take(barrier, (Victim(one, evicted=False) for one in survey.strays)):
         survey.place.pop(digest, None)
@@ -177,6 +178,14 @@ def _forget_orphans(store: Store, survey: Survey) -> int:
     if writes:
         store.commit(writes)
     return count
+
+
+def _remove_logs(store: Store) -> None:
+    """Take away what dispatches printed that are no longer in the table."""
+    names = [name for name, _ in store.log_sizes()]  # before the look: who has printed has a row
+    with store.snapshot() as snapshot:
+        gone = [name for name in names if not snapshot.has(Table.DISPATCHES, name)]
+    store.remove_logs(gone)
 
 
 def _idle_rows(store: Store, survey: Survey) -> Iterator[OldRow]:

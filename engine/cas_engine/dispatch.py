@@ -16,7 +16,7 @@ from cas_engine.options import ExecutorChoice, checked_executor, checked_share
 from cas_engine.policy import checked_policy
 from cas_engine.preparation import Answered, Prepared, prepare, prepare_again
 from cas_engine.result import Result, result_of
-from cas_engine.settings import setting
+from cas_engine.settings import number, setting
 from cas_store.errors import BlobMissing, RowMissing
 from cas_store.store import Store
 
@@ -50,7 +50,7 @@ def dispatch(
     itself raises comes through.
     """
     made = checked_lattice(lattice)
-    checked_executor(executor, "dispatch")
+    _check_executor(executor, "dispatch")
     share = _share(audit)
     policy = checked_policy(None, reuse_previous_results)
 
@@ -113,7 +113,7 @@ def redispatch(
     AmbiguousElectron, BindError, BadOption.
     """
     policy = checked_policy(recompute, reuse_previous_results)
-    checked_executor(executor, "redispatch")
+    _check_executor(executor, "redispatch")
     share = _share(audit)
     opened = open_store(store)
     parent = ledger.resolve(opened, dispatch_id)
@@ -202,6 +202,12 @@ def _started(
             # What answers it was removed, or evicted, since it was looked at: then it does not answer it any more.
             if isinstance(ready, Prepared):
                 raise
+
+
+def _check_executor(executor: ExecutorChoice, who: str) -> None:
+    checked_executor(executor, who)
+    checked_executor(setting("executor"), "the setting `executor`")
+    number("workers")
 
 
 def _share(audit: float | str | None) -> float:

@@ -46,4 +46,5 @@ def remove(dispatch_id: str, store: StoreChoice = None) -> str:
             rows = [key for key, _ in snapshot.scan(Table.NODES, bytes.fromhex(one.id))]
         writes += [Delete(Table.NODES, key) for key in rows]
     opened.commit(writes)
+    opened.remove_logs(bytes.fromhex(one.id) for one in (entry, *inner))
     return full

@@ -206,21 +206,28 @@ def begin(store: Store, prepared: Prepared, *, outer: str, cancel: CancelFlag | 
 
 
 def carry_out(
-    running: Running, prepared: Prepared, executor: ExecutorChoice, observer: Observer | None
+    running: Running,
+    prepared: Prepared,
+    executor: ExecutorChoice,
+    observer: Observer | None,
+    on_first_print: Callable[[], None] | None = None,
 ) -> Sequence[NodeOutcome]:
     """Evaluate a dispatch that has begun, and write down what came of it."""
     from cas_engine.evaluation import Evaluation
     from cas_engine.excerpt import excerpt_of
+    from cas_engine.printed import Writing
     from cas_engine.setting import Setting
     from cas_engine.sublattice import Sublattices
 
     store, entry = running.store, running.entry
 
-    def evaluate_inner(inside: Prepared, begun: Callable[[str], None]) -> tuple[Entry, Sequence[NodeOutcome]]:
+    def evaluate_inner(
+        inside: Prepared, begun: Callable[[str, Callable[[], None]], None], prints: Callable[[str], None]
+    ) -> tuple[Entry, Sequence[NodeOutcome]]:
         inner = begin(store, inside, outer=entry.id, cancel=running.cancel)
-        begun(inner.entry.id)
+        begun(inner.entry.id, inner.cancel.set)
         try:
-            inner_nodes = carry_out(inner, inside, executor, None)
+            inner_nodes = carry_out(inner, inside, executor, None, lambda: prints(inner.entry.id))
         finally:
             unregister(inner)
         if inner.problem is not None:
@@ -245,6 +252,7 @@ def carry_out(
             why=prepared.reasons(store).why,
             times=prepared.times,
             observer=observer,
+            printed=Writing(store, entry.id, on_first_print),
             cancelled=running.cancel,
         )
         part = excerpt_of(store, prepared)
@@ -420,6 +428,7 @@ def _runners(store: Store, prepared: Prepared, executor: ExecutorChoice) -> Call
 
     made: dict[Any, executors.Runner] = {}
     stays: dict[Digest, bool] = {}
+    default = setting("executor")
     lattice_choice = prepared.manifest.lattice.executor
 
     def named(name: str | None) -> str | Executor | None:
@@ -427,7 +436,7 @@ def _runners(store: Store, prepared: Prepared, executor: ExecutorChoice) -> Call
         return prepared.executors.get(name) if name is not None and name.startswith("live:") else name
 
     def runner_for(row: Row) -> executors.Runner:
-        choice = named(row.executor) or executor or named(lattice_choice) or setting("executor")
+        choice = named(row.executor) or executor or named(lattice_choice) or default
         if row.timeout is not None and choice in (None, "inline"):
             # A call in this very thread could not be watched, and one in any thread not be stopped.
             choice = "thread" if choice == "inline" else "process"

@@ -11,6 +11,7 @@ from cas_engine.executors import Answer, Runner
 from cas_engine.graph import Graph, Row
 from cas_engine.outcome import NodeOutcome
 from cas_engine.policy import Policy
+from cas_engine.printed import Writing
 from cas_engine.records import Record
 from cas_engine.unchanged import LiveCode
 from cas_engine.worker import Task
@@ -21,8 +22,16 @@ from cas_store.store import Store
 class Nested(Protocol):
     """Evaluates sublattices."""
 
-    def start(self, node: int, row: Row, task: Task, report: Callable[[Answer], None]) -> None:
-        """Evaluate one in a thread of its own; `report` gets its result, or what failed in it."""
+    def start(
+        self, node: int, row: Row, task: Task, report: Callable[[Answer], None], prints: Callable[[str], None]
+    ) -> None:
+        """Evaluate one in a thread of its own; `report` gets its result, or what failed in it.
+
+        `prints` is told the dispatch that it is evaluated as, once something in that is printed.
+        """
+
+    def stop(self, node: int) -> None:
+        """Nobody waits for it any more."""
 
     def dispatch_of(self, node: int) -> str:
         """The dispatch that a sublattice was evaluated as, "" if it was not."""
@@ -62,6 +71,7 @@ class Setting:
     why: Callable[[int], str]  # why a node that is not forced misses
     times: Callable[[], Mapping[int, float]]  # what nodes took last time
     observer: Observer | None
+    printed: Writing
     cancelled: Cancellation
     # Where the graph is an excerpt of a larger one:
     numbers: Sequence[int] | None = None  # of its nodes in that

@@ -31,8 +31,12 @@ from cas_store.digest import Digest
 from cas_store.errors import BlobDamaged, BlobMissing, CasRunError
 from cas_store.store import Store
 
-# Evaluates a lattice as a dispatch within another; the second argument hears its id as soon as it has one.
-EvaluateInner = Callable[[Prepared, Callable[[str], None]], tuple[ledger.Entry, Sequence[NodeOutcome]]]
+# Evaluates a lattice as a dispatch within another. The second argument hears its id as soon as it has one, with what
+# cancels it; the third its id, once something in it is printed.
+EvaluateInner = Callable[
+    [Prepared, Callable[[str, Callable[[], None]], None], Callable[[str], None]],
+    tuple[ledger.Entry, Sequence[NodeOutcome]],
+]
 
 
 class Sublattices:
@@ -43,6 +47,8 @@ class Sublattices:
         self._prepared = outer
         self._evaluate_inner = evaluate_inner
         self._dispatches: dict[int, str] = {}
+        self._cancels: dict[int, Callable[[], None]] = {}
+        self._unwanted: set[int] = set()
         self._before: dict[str, str] | None = None
         self._recorded: dict[Digest, RecordedCode] = {}
 
@@ -50,20 +56,36 @@ class Sublattices:
         """The dispatch that a sublattice was evaluated as, "" if it was not."""
         return self._dispatches.get(node, "")
 
-    def start(self, node: int, row: Row, task: Task, report: Callable[[Answer], None]) -> None:
+    def stop(self, node: int) -> None:
+        """Nobody waits for it any more."""
+        self._unwanted.add(node)
+        if (cancel := self._cancels.get(node)) is not None:
+            cancel()
+
+    def start(
+        self, node: int, row: Row, task: Task, report: Callable[[Answer], None], prints: Callable[[str], None]
+    ) -> None:
         """Evaluate one in a thread of its own, so that a pool of one cannot wait for itself."""
+        self._unwanted.discard(node)
+        self._cancels.pop(node, None)
 
         def work() -> None:
             try:
-                report(self._evaluate(node, row, task))
+                report(self._evaluate(node, row, task, prints))
             except BaseException as problem:  # noqa: BLE001 - reported, whatever it was
                 report(problem)
 
         here = copy_context()
         threading.Thread(target=here.run, args=(work,), name=f"cas-run sublattice {row.slot}", daemon=True).start()
 
-    def _evaluate(self, node: int, row: Row, task: Task) -> Answer:
+    def _evaluate(self, node: int, row: Row, task: Task, prints: Callable[[str], None]) -> Answer:
         started = time.perf_counter()
+
+        def begun(dispatch_id: str, cancel: Callable[[], None]) -> None:
+            self._dispatches[node], self._cancels[node] = dispatch_id, cancel
+            if node in self._unwanted:
+                cancel()
+
         try:
             prepared = self._prepare(node, row, task)
         except (BlobMissing, BlobDamaged) as gone:
@@ -72,7 +94,7 @@ class Sublattices:
             return finished(Raised(str(problem), 0.0), self._store)
         except Exception as error:  # noqa: BLE001 - the user's lattice function may raise anything
             return finished(Raised(trimmed(error), 0.0), self._store)
-        entry, nodes = self._evaluate_inner(prepared, lambda begun: self._dispatches.update({node: begun}))
+        entry, nodes = self._evaluate_inner(prepared, begun, prints)
         if entry.status is not ledger.Status.COMPLETED:
             return finished(Raised(entry.error, time.perf_counter() - started), self._store)
         graph = prepared.manifest.graph

@@ -38,6 +38,7 @@ class Usage:
     blobs: int
     bytes: int
     database_bytes: int  # the file with all rows, small blobs among them, and room that is free in it
+    log_bytes: int  # what electrons have printed
     unnamed_bytes: int
     evictable_bytes: int
     kinds: tuple[Use, ...]
@@ -52,10 +53,11 @@ class Usage:
 def usage(keep_last: int = 1, *, store: StoreChoice = None) -> Usage:
     """Where the bytes of a store are, the most first; `keep_last` as for `gc`."""
     opened = open_store(store)
-    return usage_in(survey_of(opened, keep_last), opened.database_bytes)
+    log_bytes = sum(size for _, size in opened.log_sizes())
+    return usage_in(survey_of(opened, keep_last), opened.database_bytes, log_bytes)
 
 
-def usage_in(survey: Survey, database_bytes: int) -> Usage:
+def usage_in(survey: Survey, database_bytes: int, log_bytes: int) -> Usage:
     """The same, of a survey."""
     kinds: dict[str, list[int]] = {}
     lattices: dict[str, list[int]] = {}
@@ -73,6 +75,7 @@ def usage_in(survey: Survey, database_bytes: int) -> Usage:
         blobs=len(survey.size),
         bytes=survey.bytes,
         database_bytes=database_bytes,
+        log_bytes=log_bytes,
         unnamed_bytes=unnamed,
         evictable_bytes=evictable,
         kinds=_largest_first(kinds),

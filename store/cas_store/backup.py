@@ -91,6 +91,7 @@ class _Target:
         if not self._to.identity.exists():
             write_durably(self._to.identity, identity_text(self._id))
         removed = self._remove_others(named)
+        self._copy_logs()
         kept = (self._kept - self._copied) & {digest.hex() for digest in named}
         size = _size_of([self._to.durable / "data.mdb", *_files(self._to.blobs)])
         return Backup(str(self._to.root), len(self._copied), len(kept), removed, len(missing), size)
@@ -171,6 +172,16 @@ class _Target:
                 copy.flush()
                 os.fsync(descriptor)
         temporary.rename(to)
+
+    def _copy_logs(self) -> None:
+        for path in self._source.logs.iterdir():
+            to = self._to.logs / path.name
+            with suppress(FileNotFoundError):
+                if not to.exists() or to.stat().st_size != path.stat().st_size:
+                    self._copy(path, to)
+        for path in self._to.logs.iterdir():
+            if not (self._source.logs / path.name).exists():
+                path.unlink()
 
     def _temporary(self) -> Path:
         return self._to.tmp / f"{_NOBODY}-{os.urandom(8).hex()}"

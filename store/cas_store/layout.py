@@ -5,6 +5,7 @@ scratch/B/   LMDB, not synced, for   blobs/ab/H   large blobs, 0400, named by di
              the boot B only         tmp/         blobs on their way in
 live/        a locked file for each  quarantine/  what was found damaged
              living process
+logs/        what is printed
 """
 
 from __future__ import annotations
@@ -61,9 +62,14 @@ class Layout(NamedTuple):
         """Damaged things, kept to be looked at."""
         return self.root / "quarantine"
 
+    @property
+    def logs(self) -> Path:
+        """Texts that grow while somebody works."""
+        return self.root / "logs"
+
     def folders(self) -> tuple[Path, ...]:
         """All of them, to be made."""
-        return (self.durable, self.scratch, self.blobs, self.tmp, self.live, self.quarantine)
+        return (self.durable, self.scratch, self.blobs, self.tmp, self.live, self.quarantine, self.logs)
 
     def blob(self, digest: bytes) -> Path:
         """Where a large blob lies."""

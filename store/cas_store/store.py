@@ -20,6 +20,7 @@ from cas_store.digest import Digest
 from cas_store.errors import BlobEvicted, BlobMissing, RowMissing, StoreError
 from cas_store.faults import translate
 from cas_store.largefiles import MARKER, Files
+from cas_store.logs import Logs
 from cas_store.opening import Opened, open_folder
 from cas_store.owners import Owners
 from cas_store.pages import Walk
@@ -65,6 +66,7 @@ class Store:
         self._stamps = Stamps(self._scratch)
         self._files = Files(layout, self._owners, self._stamps, self._quarantine)
         self._blobs = Blobs(layout, self._database, self._files, self._seals[Table.BLOBS], self._quarantine)
+        self._logs = Logs(layout)
         self._committer = Committer(self._apply, self._settle)
         self._sweeper = Sweeper(self._database, self._blobs, self._scratch, self._owners, self._seals)
 
@@ -397,6 +399,24 @@ class Store:
         """
         self._committer.close()
         return self._database.compact(self._layout.tmp / f"{self._owners.own.hex()}-{os.urandom(8).hex()}")
+
+    # --- texts that need not last
+
+    def append_log(self, name: bytes, content: bytes) -> None:
+        """Add to the text of that name. Not synced. Raises StoreError."""
+        self._logs.append(name, content)
+
+    def read_log(self, name: bytes, start: int, most: int) -> bytes:
+        """A piece of a text, b"" at its end, and where there is none. Raises StoreError."""
+        return self._logs.read(name, start, most)
+
+    def remove_logs(self, names: Iterable[bytes]) -> None:
+        """Take texts away."""
+        self._logs.remove(names)
+
+    def log_sizes(self) -> Iterator[tuple[bytes, int]]:
+        """Every text, with its bytes."""
+        return self._logs.sizes()
 
     # --- sweeping
 

@@ -16,6 +16,7 @@ SUMMARIES = {
         "diff": "Say how two dispatches differ, node by node.",
         "explain": "Say why nodes ran.",
         "list": "List dispatches, newest first.",
+        "logs": "Show what electrons printed, while they run or afterwards.",
         "result": "Print a result.",
         "show": "Show a dispatch: what ran and why, what failed, the result.",
     },

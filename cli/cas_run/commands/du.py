@@ -52,4 +52,5 @@ def du(session: Session, keep_last: int) -> None:
             session.say(line)
         session.say()
     free = f"gc would free {size(found.unnamed_bytes)}, with a limit up to {size(found.evictable_bytes)} more"
-    session.say(f"{size(found.bytes)} in {count(found.blobs, 'blob')}; {free}")
+    printed = f"; {size(found.log_bytes)} of logs" if found.log_bytes else ""
+    session.say(f"{size(found.bytes)} in {count(found.blobs, 'blob')}; {free}{printed}")

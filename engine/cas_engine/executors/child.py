@@ -6,6 +6,7 @@ ends when the coordinator does, whatever it is doing.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -51,6 +52,9 @@ def main(descriptor: int, coordinator: int, name: str) -> None:
     """Serve until the other end of this socket is closed."""
     channel = socket.socket(fileno=descriptor)
     channel.set_inheritable(False)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     flush_c = _library(coordinator)
     worker = _Worker(channel, name, flush_c)
     logging.lastResort = _ToCoordinator(worker.send)

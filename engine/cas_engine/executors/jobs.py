@@ -8,14 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from cas_engine.contexts import context_for_call
+from cas_engine.executors.capture import Output, captured
 from cas_engine.unchanged import Code, calling
 from cas_engine.worker import Fetch, Reply, Returned, Task, run
 from cas_store.blobs import PreparedBlob
 from cas_store.digest import Digest
 from cas_store.store import Store
-
-# What a call prints: the stream ("stdout", "stderr", "log") and a piece of it.
-Output = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,12 @@ class Job:
     def _run(self) -> Done:
         if self.on_begin is not None:
             self.on_begin()
+        if self.output is None:
+            return self._done()
+        with captured(self.output):
+            return self._done()
+
+    def _done(self) -> Done:
         return finished(called(self.task, self.fetch or self.store.get_pieces, self.code), self.store)
 
 

@@ -239,6 +239,7 @@ class Pool:
 
     @staticmethod
     def _log(worker: Worker, logged: Logged) -> None:
+        worker.take_output()  # which came before it
         record = logging.makeLogRecord(dict(logged.record))
         output = worker.calls[0].job.output if worker.calls else None
         if output is not None:

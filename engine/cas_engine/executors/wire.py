@@ -148,6 +148,8 @@ def _answered(answered: Answered) -> bytes:
             raw["files"] = files.to_json(reply.files)
         if reply.warning:
             raw["warning"] = reply.warning
+        if reply.told:
+            raw["told"] = reply.told.hex()
         raw["made"] = [_made_to_json(one) for one in made]
     elif isinstance(reply, Raised):
         raw["error"], raw["seconds"] = reply.error, reply.seconds
@@ -169,7 +171,8 @@ def _answer_in(raw: dict[str, Any], frame: bytes, at: int) -> Answered:
         by_position = tuple(flat[i : i + 16] for i in range(0, len(flat), 16))
         parts = Parts(by_position, tuple((key, bytes.fromhex(digest)) for key, digest in by_key))
         value, found = bytes.fromhex(raw["value"]), files.from_json(raw.get("files", ()))
-        reply = Returned(_ELSEWHERE, value, parts, found, raw["seconds"], raw.get("warning", ""))
+        said = bytes.fromhex(raw.get("told", ""))
+        reply = Returned(_ELSEWHERE, value, parts, found, raw["seconds"], raw.get("warning", ""), said)
         for digest, size, *lies in raw["made"]:
             if lies:
                 path, kept, stamp = lies

@@ -27,11 +27,12 @@ from cas_store.outpost import Lying
 _PIECE = 1 << 18
 _CODES = 256  # that a worker keeps
 _ROOM = 1 << 20  # bytes of output in its files, above which they are emptied
-# It has no `__main__` of the user's and imports nothing of theirs: what calls need comes with their code.
+# It has no `__main__` of the user's and imports nothing of theirs: what calls need comes with their code. Until all of
+# ours is imported, the folders of the program come last: a queue.py in one of them is not that of Python.
 _START = (
     "import os,sys;f=int(sys.argv[1]);n=int(os.read(f,8),16);b=b''\n"
     "while len(b)<n:b+=os.read(f,n-len(b))\n"
-    "sys.path[:]=os.fsdecode(b).split('\\0')\n"
+    "own=[p for p in sys.path if p];sys.path[:]=own+[p for p in os.fsdecode(b).split('\\0') if p not in own]\n"
     "from cas_engine.executors.child import main;main(f,int(sys.argv[2]),sys.argv[3])"
 )
 
@@ -271,7 +272,8 @@ def _show(stream: str, text: str) -> None:
     """As if it had been printed here."""
     with suppress(Exception):  # whoever reads it may have gone, and any object may stand there
         file = getattr(sys, stream)
-        file.write(text)
+        encoding = getattr(file, "encoding", None) or "utf-8"
+        file.write(text.encode(encoding, "replace").decode(encoding))
         file.flush()
 
 
