@@ -128,10 +128,21 @@ def test_slow_clients_hold_nothing_up(served: Any, ids: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_request_that_does_not_come_to_its_end_is_given_up(served: Any) -> None:
+def test_a_request_that_does_not_end_is_given_up_and_a_stream_in_which_nothing_happens_beats(
+    served: Any, ids: dict[str, str]
+) -> None:
+    told = served.redispatch(ids["flow"], wait=0, inputs={"C": 34.5, "seconds": 60}).json
     with contextlib.ExitStack() as open_:
+        stream = open_.enter_context(socket.create_connection(("127.0.0.1", served.port), timeout=40))
+        stream.sendall(f"GET {told['events']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         silent, half = (open_.enter_context(socket.create_connection(("127.0.0.1", served.port))) for _ in range(2))
         half.sendall(b"GET /healthz HTTP/1.1\r\nHost: loc")
         for one in (silent, half):
             one.settimeout(limits.HEADERS_S + 10)
             assert one.recv(100) == b""
+        seen = b""
+        while b": still here" not in seen:
+            piece = stream.recv(1 << 16)
+            assert piece
+            seen += piece
+    served.post(f"{told['location']}/cancel")

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from cas_engine import capsule
 from cas_engine.errors import UsageError
+from cas_engine.fingerprint import Fingerprinter
 from cas_run.server import jsonwork, limits, tokens
 from cas_run.server.problems import Problem
 
@@ -138,6 +140,40 @@ def test_code_takes_the_scope_and_that_the_server_allows_it(served: Any, ids: di
     body = {"replace_electrons": {"total": {"$capsule": "0" * 32}}}
     answer = served.post(f"{LIST}/{ids['flow']}/redispatch", body)
     assert (answer.status, answer.kind) == (403, "CodeNotAllowed")
+
+
+def test_code_that_is_allowed_stands_in_for_an_electron(
+    served: Any, ids: dict[str, str], tmp_path: Path, start: Any
+) -> None:
+    def product(xs: list[float]) -> float:
+        found = 1.0
+        for x in xs:
+            found *= x + 1
+        return found
+
+    session = Fingerprinter()
+    code = capsule.pack(product, session.of(product), session)
+    media_type = {"Content-Type": "application/vnd.cas-run.capsule"}
+    file = tmp_path / "tokens"
+    may, may_not = tokens.make(file, "may", ["run", "code"]), tokens.make(file, "may-not", ["run"])
+    only_code = tokens.make(file, "only-code", ["code"])
+    allowing = start(served.folder, "--allow-code", "--token-file", str(file))
+    sent = allowing.post("/api/v1/code", code, headers=media_type, token=may)
+    assert sent.status == 201
+    assert allowing.post("/api/v1/code", code, headers=media_type, token=may_not).status == 403
+    body = {"replace_electrons": {"total": {"$capsule": sent.json["id"]}}}
+    path = f"{LIST}/{ids['flow']}/redispatch?wait=30"
+    refused = allowing.post(path, body, token=may_not)
+    assert (refused.status, refused.kind) == (403, "CodeNotAllowed")
+    assert allowing.post(path, body, token=only_code).status == 403
+    answer = allowing.post(path, body, token=may)
+    assert answer.status == 200, answer
+    assert answer.json["result"]["value"] == 654729075.0
+    # An upload is what it was sent as: an array is no code, and code no array.
+    array = allowing.post("/api/v1/blobs", code, headers={"Content-Type": "application/x-npy"}, token=may).json["id"]
+    swapped = {"replace_electrons": {"total": {"$capsule": array}}}
+    assert allowing.post(path, swapped, token=may).kind == "UnknownUpload"
+    assert allowing.post(path, {"inputs": {"C": {"$blob": sent.json["id"]}}}, token=may).kind == "UnknownUpload"
 
 
 @pytest.mark.parametrize("media_type", ["application/python-pickle", "application/octet-stream", "application/json"])

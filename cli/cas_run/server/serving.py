@@ -25,9 +25,11 @@ from cas_run.server.metrics import Metrics
 from cas_run.server.operations import OPERATIONS
 from cas_run.server.service import Service, Settings
 from cas_run.server.tokens import Tokens, local_path, local_secret
+from cas_store.errors import StoreError
 from cas_store.store import Store
 
 _BACKLOG = 1024
+_TIDY_S = 600.0
 _ENDING_S = 10.0  # for answers that are on their way when it ends
 
 
@@ -91,7 +93,6 @@ async def _serve(
     store: Store, options: Options, policy: Policy, listener: socket.socket, listening: Callable[[], None]
 ) -> Served:
     service = Service(store, options.settings, Metrics())
-    service.remembered.forget_old()
     config = uvicorn.Config(
         application(service, policy),
         http=_Protocol,
@@ -120,14 +121,24 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end)
-    warming = loop.create_task(service.coordinators.warm_up())
+    tasks = [loop.create_task(service.coordinators.warm_up()), loop.create_task(_tidy(service))]
     listening()
     try:
         await server.serve(sockets=[listener])
     finally:
-        warming.cancel()
+        for task in tasks:
+            task.cancel()
         service.close()
     return Served(await service.coordinators.drain(options.grace_s))
+
+
+async def _tidy(service: Service) -> None:
+    """Forget what is known long enough, now and from time to time."""
+    while True:
+        with contextlib.suppress(StoreError):  # the next time, then
+            await asyncio.to_thread(service.remembered.forget_old)
+        service.uploads.expire()
+        await asyncio.sleep(_TIDY_S)
 
 
 class _Server(uvicorn.Server):

@@ -39,7 +39,7 @@ class Uploads:
 
     async def take(self, receive: Receive, media_type: str) -> tuple[str, Upload]:
         """Write a body to a file as it comes. Raises Problem."""
-        self._expire()
+        self.expire()
         name = secrets.token_hex(16)
         path = self._folder / name
         size = 0
@@ -73,7 +73,7 @@ class Uploads:
 
     def named(self, names: Iterable[tuple[str, str]], *, code: bool) -> dict[str, dict[str, str]]:
         """Those of these ids, as a coordinator takes them; each comes with its place in the request. Raises Problem."""
-        self._expire()
+        self.expire()
         found: dict[str, dict[str, str]] = {}
         wrong = []
         for where, name in names:
@@ -88,7 +88,8 @@ class Uploads:
             raise unprocessable(wrong, "UnknownUpload")
         return found
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Remove those whose time is over."""
         now = time.time()
         for name in [name for name, one in self._all.items() if one.expires < now]:
             gone = self._all.pop(name)
