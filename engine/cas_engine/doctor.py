@@ -86,13 +86,14 @@ def doctor(*, store: StoreChoice = None, sample: float | str = 1.0, repair: bool
     mended: list[str] = []
     if repair and not found.is_readable:
         mended += make_readable(path)
-        entered = enter_strays(Store.open(path, create=False))
-        mended += [f"{entered:,} large blobs: entered again"] if entered else []
         found = examine(path, share=share)
     history = _History()
     if found.is_readable:
         opened = Store.open(path, create=False)
         if repair:
+            # Also where the rows need no repair: that of somebody who was killed may have come so far.
+            entered = enter_strays(opened)
+            mended += [f"{entered:,} large blobs: entered again"] if entered else []
             mended += mend(opened, found)
             mended += _mend(opened, list(_History().look(opened)))
             found = examine(path, share=share) if mended else found

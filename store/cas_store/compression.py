@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from xxhash import xxh3_128
+
+from cas_store.digest import Digest
 from cas_store.errors import CompressionMissing, StoreError
 
 _WORTH_IT = 0.8  # of the size; what shrinks less is better mapped than unpacked
@@ -86,6 +89,24 @@ def decompressed(pieces: Iterator[bytes], size: int, what: str) -> bytearray | N
     except Exception:  # noqa: BLE001  (each of the two has errors of its own; damaged bytes are damaged bytes)
         return None
     return whole if at == size else None
+
+
+def made_of(pieces: Iterator[bytes]) -> tuple[int, Digest] | None:
+    """The size and digest of what was compressed, in little memory; None if these are not it, or nothing can tell."""
+    zstd = _zstd()
+    if zstd is None:
+        return None
+    stream, state, size = zstd.decompressor(), xxh3_128(), 0
+    try:
+        for piece in pieces:
+            plain = stream.decompress(piece)
+            state.update(plain)
+            size += len(plain)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  (as above)
+        return None
+    return size, state.digest()
 
 
 _ADVICE = "  -> pip install 'cas-run[zstd]', or use Python 3.14 or newer"

@@ -6,12 +6,18 @@ Nothing is invented, and each step may be the last: the next time goes on from t
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
+
+from xxhash import xxh3_128
 
 from cas_store.checkup import Checkup, Kind, fault_of_file
+from cas_store.compression import made_of
 from cas_store.digest import DIGEST_SIZE, Digest
 from cas_store.errors import StoreDamaged
+from cas_store.largefiles import Kept
 from cas_store.layout import IDENTITY_KEY, Layout, identity_text, parse_identity, write_durably
 from cas_store.pages import DataFile, PageFault, Walk, leaf_rows
 from cas_store.rows import Seal
@@ -22,6 +28,7 @@ from cas_store.writes import Delete, Put, Write
 
 _FILE, _PARTS = b"\x01", b"\x02"
 _AT_ONCE = 512
+_PIECE = 1 << 18  # bytes
 
 
 def make_readable(path: Path) -> list[str]:
@@ -58,20 +65,38 @@ def mend(store: Store, found: Checkup) -> list[str]:
 def enter_strays(store: Store) -> int:
     """Enter intact files of blobs whose rows were lost; how many."""
     layout = Layout(store.path)
-    writes: list[Write] = []
-    entered = 0
+    intact: list[tuple[Path, Put]] = []
     for digest in list(store.stray_blobs()):
         path = layout.blob(digest)
-        if path.is_symlink() or fault_of_file(path, digest, b""):
-            continue
         with suppress(OSError):
-            writes.append(Put(Table.BLOBS, digest + _FILE, path.stat().st_size.to_bytes(8, "big")))
-            entered += 1
-        if len(writes) >= _AT_ONCE:
-            store.commit(writes)
-            writes.clear()
-    store.commit(writes)
+            kept = None if path.is_symlink() else _kept_in(path, digest)
+            if kept is not None:
+                intact.append((path, Put(Table.BLOBS, digest + _FILE, kept.to_row())))
+    entered = 0
+    for start in range(0, len(intact), _AT_ONCE):
+        some = intact[start : start + _AT_ONCE]
+        store.commit([row for _, row in some])
+        gone = [row.key for path, row in some if not path.exists()]  # a sweep beside us came before the row
+        store.commit([Delete(Table.BLOBS, key) for key in gone])
+        entered += len(some) - len(gone)
     return entered
+
+
+def _kept_in(path: Path, digest: Digest) -> Kept | None:
+    """How a blob lies in its file, None if the file has not got it whole."""
+    with path.open("rb") as file:
+        size, found = os.fstat(file.fileno()).st_size, xxh3_128()
+        for piece in _pieces(file):
+            found.update(piece)
+        if found.digest() == digest:
+            return Kept(size)
+        file.seek(0)
+        plain = made_of(_pieces(file))
+    return Kept(plain[0], (size, found.digest())) if plain is not None and plain[1] == digest else None
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: file.read(_PIECE), b"")
 
 
 def _take_file(store: Store, layout: Layout, digest: Digest) -> None:

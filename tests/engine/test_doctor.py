@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -174,6 +178,42 @@ def test_a_store_that_cannot_be_opened_is_refused_and_can_be_used_after_a_repair
     assert result(Store.open(folder)) == LARGE
     lost = doctor(store=folder, repair=True)
     assert {each.kind.value for each in lost.findings} <= {"history"}
+
+
+REPAIRS = """
+import sys
+from cas_engine.doctor import doctor
+print("ready", flush=True)
+doctor(store=sys.argv[1], repair=True)
+"""
+
+
+@pytest.mark.promise("damage")
+def test_killed_anywhere_and_run_again_a_repair_comes_to_the_same_end(filled: Store, rounds: Any, seed: int) -> None:
+    filled.close()
+    chance = random.Random(seed)
+    damaged, folder = filled.path.with_name("damaged"), filled.path.with_name("copy")
+    for _ in range(rounds(6, full=300)):
+        ends = []
+        deed = chance.choice([name for name in DEEDS if name != "another identity"])
+        for folder_of in (damaged, folder):
+            shutil.rmtree(folder_of, ignore_errors=True)
+        shutil.copytree(filled.path, damaged)
+        DEEDS[deed](damaged)
+        for kills in (0, 2):
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(damaged, folder)
+            for _ in range(kills):
+                process = subprocess.Popen([sys.executable, "-c", REPAIRS, str(folder)], stdout=subprocess.PIPE)
+                assert process.stdout is not None
+                assert process.stdout.readline() == b"ready\n"
+                time.sleep(chance.random() * 0.1)
+                process.kill()
+                process.communicate()
+            found = doctor(store=folder, repair=True)
+            ends.append(({each.what for each in found.findings}, set(rows_of(folder))))
+            Store.open(folder).close()
+        assert ends[0] == ends[1], deed
 
 
 def rows_of(folder: Path) -> list[tuple[str, bytes]]:

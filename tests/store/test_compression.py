@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cas_store import BlobDamaged, CompressionMissing, Delete, PutBlob, Store, StoreError, Table, digest_of
+from cas_store.mending import enter_strays
 
 pytest.importorskip("zstandard" if sys.version_info < (3, 14) else "compression.zstd")
 
@@ -159,3 +160,16 @@ def test_a_killed_writer_leaves_nothing_that_is_taken_for_damage(store: Store) -
     assert path.read_bytes() == packed
     assert read(store, stored(store, SHRINKS, compress=True)) == SHRINKS
     assert store.damage == []
+
+
+def test_one_whose_row_was_lost_is_entered_again_if_it_is_whole(store: Store) -> None:
+    whole, torn = stored(store, SHRINKS, compress=True), stored(store, SHRINKS * 2, compress=True)
+    plain = stored(store, STAYS, compress=False)
+    store.commit([Delete(Table.BLOBS, bytes.fromhex(path.name) + b"\x01") for path in (whole, plain, torn)])
+    torn.chmod(0o600)
+    os.truncate(torn, torn.stat().st_size - 1)
+    assert len(store.find_missing([digest_of(SHRINKS), digest_of(STAYS)])) == 2
+    assert enter_strays(store) == 2
+    assert enter_strays(store) == 0
+    assert (read(store, whole), read(store, plain)) == (SHRINKS, STAYS)
+    assert store.find_missing([digest_of(SHRINKS * 2)])
