@@ -35,8 +35,7 @@ class Const(NamedTuple):
     files: tuple[FileContent, ...] = ()  # those that count by content in it
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(NamedTuple):
     """The result of the upstream node in a numbered slot, or a part of it."""
 
     slot: int
@@ -254,22 +253,29 @@ def template_to_json(template: Template) -> list[Any]:
 
 def template_dumps(template: Template) -> bytes:
     """`template_to_json` as JSON text: there are many, and most hold results and small constants only."""
-    params = ",".join([f"[{_text(name)},{_binding_text(binding)}]" for name, binding in template.params])
+    params = []
+    for name, binding in template.params:
+        if type(binding) is Const and not binding.files and binding.blob is None:
+            encoded = b2a_base64(binding.encoded or b"", newline=False).decode()
+            params.append(f'[{_text(name)},["c","{binding.digest.hex()}","{encoded}"]]')
+        elif type(binding) is Ref and not binding.path:
+            params.append(_whole_text(name, binding.slot))
+        else:
+            params.append(f"[{_text(name)},{_compact(to_json(binding))}]")
     usual = f",{_compact(sorted(template.usual))}" if template.usual else ""
     written = _spelling_text(template.args, template.kwargs)
-    return (f'["{template.digest.hex()}",[{params}],{written},{template.slots},{template.key_slots}{usual}]').encode()
-
-
-def _binding_text(binding: Binding) -> str:
-    if isinstance(binding, Const) and not binding.files and binding.blob is None:
-        return f'["c","{binding.digest.hex()}","{b2a_base64(binding.encoded or b"", newline=False).decode()}"]'
-    if isinstance(binding, Ref) and not binding.path:
-        return f'["r",{binding.slot},[]]'
-    return _compact(to_json(binding))
+    return (
+        f'["{template.digest.hex()}",[{",".join(params)}],{written},{template.slots},{template.key_slots}{usual}]'
+    ).encode()
 
 
 _text = json.encoder.encode_basestring_ascii
 _compact = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@lru_cache(maxsize=1024)
+def _whole_text(name: str, slot: int) -> str:
+    return f'[{_text(name)},["r",{slot},[]]]'
 
 
 @lru_cache(maxsize=256)

@@ -40,9 +40,9 @@ class Board:
         self._followers: dict[int, list[int]] = {}
         self._is_open = False
 
-    def begin_with(self, node: int, one: NodeOutcome, record: Record) -> None:
-        """Settle a node before anything is open."""
-        self.so_far.settle(node, one, record)
+    def begin_with(self, node: int, reason: str, key: Digest, record: Record, extra: Mapping[str, str]) -> None:
+        """Settle a node with a result that was there, before anything is open."""
+        self.so_far.hit(node, reason, key, record, extra)
         self.state[node] = DONE
 
     def record(self, node: int) -> Record | None:

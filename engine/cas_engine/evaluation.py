@@ -120,8 +120,10 @@ class Evaluation:
 
     def _begin_with(self, node: int, key: Digest, record: Record, reason: str) -> None:
         self._journal.found(record.blob)
-        extra = {"dispatch": record.dispatch} if self._graph.row_of(node).is_lattice else NO_EXTRA
-        self._board.begin_with(node, with_result(NodeStatus.HIT, reason, key, record, extra), record)
+        extra = NO_EXTRA
+        if self._has_sublattices and self._graph.row_of(node).is_lattice:
+            extra = {"dispatch": record.dispatch}
+        self._board.begin_with(node, reason, key, record, extra)
 
     def _begin_with_same(self) -> None:
         board, decisions = self._board, self._decisions

@@ -99,9 +99,9 @@ def dumps(manifest: Manifest) -> Written:
     patches = base.patches(graph) if isinstance(base, _Base) else None
     if patches is not None and isinstance(base, _Base):
         return _patched(manifest, base, patches)
-    text = text_of(graph.templates)
     columns = [dump(getattr(graph, name)) for name in _COLUMNS]
-    if sum(map(len, columns)) + sum(map(len, text)) > _LARGE:
+    size = sum(map(len, columns))
+    if size > _LARGE or size + sum(map(len, text := text_of(graph.templates))) > _LARGE:
         return _in_parts(manifest)
     header = {
         **_header(manifest),

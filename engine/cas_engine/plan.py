@@ -18,6 +18,7 @@ from cas_engine.graph import Graph
 from cas_engine.keys import node_key, sample_identity
 from cas_engine.policy import Policy
 from cas_engine.records import Record
+from cas_engine.templates import KEY_PART, ROW
 from cas_store.digest import Digest, digest_of_one
 
 
@@ -179,7 +180,7 @@ class Planner:
         """
         graph, identities, prefixes = self._graph.flat(), self.identities, self._prefixes
         parents, first_parent, ordinals = graph.parents, graph.first_parent, graph.ordinal_of
-        templates = graph.template_keys()
+        rows, part_of, size = graph.key_rows(), KEY_PART, ROW.size
         draws = [row.stochastic for row in graph.rows]
         # Another dispatch's sublattice was made with its samples: see `known`.
         entered = [self._has_parent and row.is_lattice and row.stochastic for row in graph.rows]
@@ -202,7 +203,7 @@ class Planner:
                 found.append((node, record, "unchanged"))
                 begin = end
                 continue
-            digest, slots, key_slots = templates[template]
+            digest, slots, key_slots = part_of(rows, template * size)
             above = parents[begin:end] if key_slots == slots else graph.key_parents_of(node)
             begin = end
             inside = [identities[parent] for parent in above]

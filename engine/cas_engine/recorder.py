@@ -15,7 +15,7 @@ from cas_engine.frames import Encoded
 from cas_engine.graph import Reached, Row
 from cas_engine.omission import Step, replaced_part
 from cas_engine.signatures import signature_of
-from cas_engine.values import FileContent, files_met
+from cas_engine.values import FileContent, files_met, leaf_digest
 from cas_store.digest import Digest, digest_of
 from cas_store.errors import BlobMissing
 from cas_store.store import Store
@@ -89,8 +89,10 @@ class Recorder:
 
     def const(self, value: object) -> Const:
         """A value by digest, its bytes kept. Raises Undigestible, Unstorable."""
-        if type(value) in _SCALARS:  # which name no files
-            return self._const(self.session.digest_value(value), self._encode(value), ())
+        if type(value) in _SCALARS:  # which name no files, and meet no code
+            digest = leaf_digest(value)
+            assert digest is not None  # noqa: S101 - they have no parts
+            return self._const(digest, self._encode(value), ())
         with files_met() as met:
             digest = self.session.digest_value(value)
         self.files.update(met)

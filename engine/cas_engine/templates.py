@@ -21,7 +21,10 @@ from cas_store.digest import Digest
 KeyPart = tuple[Digest, int, int]  # the digest of a template, its slots, and how many of these count in a key
 ROW = struct.Struct("<Q16sII")  # where its line begins, and its KeyPart
 _KEYS = struct.Struct("<8x16sII")
+KEY_PART = _KEYS.unpack_from  # of a row, given the rows and where it begins
 _BLOCK = 1 << 14  # bytes of lines
+_DECODED = 1 << 12  # templates that are kept decoded
+_OBJECTS = 1 << 16  # templates of a graph that is being traced that are kept as they are
 
 
 class Recorded(Sequence[Template]):
@@ -40,6 +43,8 @@ class Recorded(Sequence[Template]):
             return [self[i] for i in range(*index.indices(len(self)))]
         found = self._decoded.get(index)
         if found is None:
+            if len(self._decoded) >= _DECODED:
+                self._decoded.clear()
             found = self._decoded[index] = template_from_json(json.loads(self.line(index)))
         return found
 
@@ -118,6 +123,58 @@ class Indexed(Recorded):
         return list(_KEYS.iter_unpack(self.rows))
 
 
+class Growing(Sequence[Template]):
+    """Templates as they are made: as objects, and those after so many as lines, which take a third of the memory."""
+
+    def __init__(self) -> None:
+        self._objects: list[Template] = []
+        self._lines: list[bytes] = []
+        self._decoded: dict[int, Template] = {}
+
+    def append(self, template: Template) -> None:
+        """Add one."""
+        if len(self._objects) < _OBJECTS:
+            self._objects.append(template)
+        else:
+            self._lines.append(template_dumps(template))
+
+    def lines(self) -> list[bytes]:
+        """All of them as lines."""
+        return [*map(template_dumps, self._objects), *self._lines]
+
+    def rows(self) -> bytearray:
+        """As `key_rows_of`."""
+        rows = _rows_of(self._objects)
+        pack = ROW.pack
+        for line in self._lines:
+            rows += pack(0, *_key_part_in(line))
+        return rows
+
+    def naming_blobs(self) -> Iterator[Template]:
+        """As those that were recorded do."""
+        yield from self._objects
+        for at, line in enumerate(self._lines):
+            if bindings.BLOB_IN_JSON in line:
+                yield self[len(self._objects) + at]
+
+    def __len__(self) -> int:
+        return len(self._objects) + len(self._lines)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        at = index + len(self) if index < 0 else index
+        if at < len(self._objects):
+            return self._objects[at]
+        found = self._decoded.get(at)
+        if found is None:
+            if len(self._decoded) >= _DECODED:
+                self._decoded.clear()
+            line = self._lines[at - len(self._objects)]
+            found = self._decoded[at] = template_from_json(json.loads(line))
+        return found
+
+
 class MoreTemplates(Sequence[Template]):
     """The templates of a recorded graph as they are, decoded or not, and behind them those that were made since."""
 
@@ -138,11 +195,27 @@ class MoreTemplates(Sequence[Template]):
 
 def key_parts_of(templates: Sequence[Template]) -> list[KeyPart]:
     """What keys need to know of each template."""
+    return list(_KEYS.iter_unpack(key_rows_of(templates)))
+
+
+def key_rows_of(templates: Sequence[Template]) -> bytes | bytearray | memoryview:
+    """The same as rows, where any is found by its number: of a million, no objects are made."""
     if isinstance(templates, MoreTemplates):
-        return [*key_parts_of(templates.recorded), *key_parts_of(templates.added)]
+        return b"".join([key_rows_of(templates.recorded), key_rows_of(templates.added)])
+    if isinstance(templates, Indexed):
+        return templates.rows
+    if isinstance(templates, Growing):
+        return templates.rows()
     if isinstance(templates, Recorded):
-        return templates.key_parts()
-    return [(template.digest, template.slots, template.key_slots) for template in templates]
+        return rows_of(templates.lines, templates.key_parts())
+    return _rows_of(templates)
+
+
+def _rows_of(templates: Iterable[Template]) -> bytearray:
+    rows, pack = bytearray(), ROW.pack
+    for template in templates:
+        rows += pack(0, template.digest, template.slots, template.key_slots)
+    return rows
 
 
 def at_bottom(templates: Sequence[Template]) -> Sequence[Template]:
@@ -176,6 +249,8 @@ def lines_of(templates: Sequence[Template]) -> list[bytes]:
         return [*lines_of(templates.recorded), *lines_of(templates.added)]
     if isinstance(templates, Recorded):
         return templates.lines
+    if isinstance(templates, Growing):
+        return templates.lines()
     return [template_dumps(template) for template in templates]
 
 
@@ -202,7 +277,7 @@ def naming_blobs(templates: Sequence[Template]) -> Iterable[Template]:
     """All that have a constant which is a blob, and some others; few of those that were recorded are decoded."""
     if isinstance(templates, MoreTemplates):
         return chain(naming_blobs(templates.recorded), naming_blobs(templates.added))
-    return templates.naming_blobs() if isinstance(templates, Recorded) else templates
+    return templates.naming_blobs() if isinstance(templates, (Recorded, Growing)) else templates
 
 
 def check(templates: Sequence[Template]) -> None:

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cas_engine.bindings import (
     CONSTANT,
@@ -27,7 +27,8 @@ from cas_engine.graph import Graph, Row, standing
 from cas_engine.handles import Handle, place
 from cas_engine.omission import Step, omitted
 from cas_engine.signatures import Signature, bind, pick
-from cas_store.digest import digest_of
+from cas_engine.templates import Growing
+from cas_store.digest import Digest, digest_of_one
 
 if TYPE_CHECKING:
     from cas_engine.electron import Electron
@@ -72,17 +73,18 @@ class Trace:
         self._kept: list[object] = []  # so that no id in `_row_of` is given to another object
         self._names: list[tuple[str, ...] | None] = []
         self._plain: list[_Plain | None] = []
-        self._refs: list[Ref] = []  # by slot, to a result as a whole
         self._scalars: dict[tuple[type, object], Const] = {}
         self._electrons: list[Electron[..., Any]] = []
         self._replaced_one: dict[str, Electron[..., Any]] = {}
         self._operators: dict[object, Electron[..., Any]] = {}
-        self._templates: list[Template] = []
+        self._templates = Growing()
         self._template_at: dict[tuple[object, ...], int] = {}
+        self._known: dict[tuple[str, ...], dict[Digest, int]] = {}  # of plain calls, by parameters
         self._electron_of: array[int] = array("I")
         self._template_of: array[int] = array("I")
         self._ordinal_of: array[int] = array("I")
-        self._parents_of: list[tuple[int, ...]] = []
+        self._first_parent = array("I", [0])
+        self._parents: array[int] = array("I")
         self._draws: dict[tuple[int, int, tuple[int, ...]], int] = {}
         self._waits: dict[int, list[int]] = {}
 
@@ -113,16 +115,16 @@ class Trace:
         parents: list[int] = []
         params: list[tuple[str, Binding]] = []
         pieces: list[bytes] = []
-        refs, scalars = self._refs, self._scalars
+        scalars = self._scalars
         for name, begins, value in zip(plain.names, plain.begins, args):  # noqa: B905 - as many, by the caller
             kind = type(value)
             pieces.append(begins)
             if kind is Handle and not value._cas_path:  # type: ignore[attr-defined]  # noqa: SLF001 - handles are ours
                 slot = len(parents)
-                if slot == len(refs):
-                    refs.append(Ref(slot, ()))
-                parents.append(self._mine(value))  # type: ignore[arg-type]
-                params.append((name, refs[slot]))
+                if value._cas_trace is not self:  # type: ignore[attr-defined]  # noqa: SLF001
+                    raise _foreign()
+                parents.append(value._cas_node)  # type: ignore[attr-defined]  # noqa: SLF001
+                params.append(plain.whole(name, slot))
                 pieces.append(WHOLE)
                 continue
             if kind is float:  # equal ones may differ: 0.0 and -0.0
@@ -130,19 +132,19 @@ class Trace:
             elif kind not in _REPEATED:
                 return None
             else:
-                const = scalars.get((kind, value)) or self._world.const(value)
-                if const.blob is None and len(scalars) < _MOST_SCALARS:
+                found = scalars.get((kind, value))
+                const = found or self._world.const(value)
+                if found is None and const.blob is None and len(scalars) < _MOST_SCALARS:
                     scalars[kind, value] = const
             params.append((name, const))
             pieces += (CONSTANT, const.digest)
-        digest = digest_of(b"".join(pieces))
-        same = (digest, plain.spelled, (), plain.names)
-        template = self._template_at.get(same)
+        digest = digest_of_one(b"".join(pieces))
+        template = plain.known.get(digest)
         if template is None:
-            template = self._template_at[same] = len(self._templates)
+            template = plain.known[digest] = len(self._templates)
             slots = len(parents)
             self._templates.append(Template(tuple(params), plain.spelled, (), slots, slots, digest))
-        return self._append(at, template, tuple(parents))
+        return self._append(at, template, parents)
 
     def operator(self, function: Callable[..., Any], args: tuple[object, ...], kwargs: Mapping[str, object]) -> Handle:
         """Record an operator on a handle as a node of its own."""
@@ -196,7 +198,7 @@ class Trace:
         if names is None or row.ignore:
             self._plain.append(None)
         else:
-            self._plain.append(_Plain(names, tuple(map(parameter_bytes, names)), tuple(range(len(names)))))
+            self._plain.append(_Plain(names, self._known.setdefault(names, {})))
         return at
 
     def _check_same(self, electron: Electron[..., Any]) -> None:
@@ -304,17 +306,23 @@ class Trace:
             raise _foreign()
         return handle._cas_node  # noqa: SLF001 - handles are ours
 
-    def _append(self, at: int, template: int, parents: tuple[int, ...]) -> int:
+    def _append(self, at: int, template: int, parents: Sequence[int]) -> int:
         node = len(self._electron_of)
         ordinal = 0
         if self._rows[at].stochastic:
-            draw = (at, template, parents)
+            draw = (at, template, tuple(parents))
             ordinal = self._draws[draw] = self._draws.get(draw, -1) + 1
         self._electron_of.append(at)
         self._template_of.append(template)
         self._ordinal_of.append(ordinal)
-        self._parents_of.append(parents)
+        self._parents.extend(parents)
+        self._first_parent.append(len(self._parents))
         return node
+
+    def _parents_of(self, node: int) -> tuple[int, ...]:
+        """Those in its slots, then those it only waits for."""
+        given = self._parents[self._first_parent[node] : self._first_parent[node + 1]]
+        return (*given, *self._waits.get(node, ()))
 
     # The end ------------------------------------------------------------------------------------------------
 
@@ -327,12 +335,13 @@ class Trace:
             raise problem.within("what the lattice returns") from None
         order = self._order()
         position = {node: i for i, node in enumerate(order)} if order is not None else None
-        nodes = order if order is not None else range(len(self._electron_of))
-        first, parents = array("I", [0]), array("I")
-        for node in nodes:
-            above = (*self._parents_of[node], *self._waits.get(node, ()))
-            parents.extend(above if position is None else [position[p] for p in above])
-            first.append(len(parents))
+        first, parents = self._first_parent, self._parents
+        if self._waits:
+            first, parents = array("I", [0]), array("I")
+            for node in order if order is not None else range(len(self._electron_of)):
+                above = self._parents_of(node)
+                parents.extend(above if position is None else [position[p] for p in above])
+                first.append(len(parents))
         return Graph(
             rows=tuple(self._rows),
             templates=self._templates,
@@ -349,7 +358,7 @@ class Trace:
         """The order of the nodes, where `wait` made one hang on a later one; None if that of the calls will do."""
         if all(parent < child for child, above in self._waits.items() for parent in above):
             return None
-        above = {node: {*parents, *self._waits.get(node, ())} for node, parents in enumerate(self._parents_of)}
+        above = {node: set(self._parents_of(node)) for node in range(len(self._electron_of))}
         try:
             return list(graphlib.TopologicalSorter(above).static_order())
         except graphlib.CycleError as error:
@@ -405,12 +414,27 @@ def wait(child: Any, parents: Any) -> Any:
     return child
 
 
-class _Plain(NamedTuple):
-    """An electron whose calls are mostly given results and scalars by position: what is the same in all of them."""
+class _Plain:
+    """An electron whose calls are mostly given results and scalars by position: what is the same in all of them.
 
-    names: tuple[str, ...]
-    begins: tuple[bytes, ...]
-    spelled: tuple[int, ...]
+    `known` are the templates of such calls by digest, shared with other electrons of the same parameters.
+    """
+
+    __slots__ = ("_whole", "begins", "known", "names", "spelled")
+
+    def __init__(self, names: tuple[str, ...], known: dict[Digest, int]) -> None:
+        self.names = names
+        self.begins = tuple(map(parameter_bytes, names))
+        self.spelled = tuple(range(len(names)))
+        self.known = known
+        self._whole: dict[tuple[str, int], tuple[str, Ref]] = {}
+
+    def whole(self, name: str, slot: int) -> tuple[str, Ref]:
+        """A parameter that is given a result as a whole."""
+        found = self._whole.get((name, slot))
+        if found is None:
+            found = self._whole[name, slot] = (name, Ref(slot, ()))
+        return found
 
 
 _SCALARS = (int, float, str, bool, type(None), bytes, complex)
