@@ -91,7 +91,9 @@ def ours(names: set[str], *packages: str) -> set[str]:
 
 def test_the_help_imports_the_command_and_nothing_else_of_ours(home: Path) -> None:
     found = modules(home, COMMAND, "--help")
-    assert ours(found, "cas_engine", "cas_store", "lmdb", "xxhash") == set()
+    # Before anything else of the user's is imported, it is seen to that no outdated bytecode is.
+    first = {"cas_engine", "cas_engine.freshness", "cas_store", "cas_store.errors"}
+    assert ours(found, "cas_engine", "cas_store", "lmdb", "xxhash") <= first
     assert found & HEAVY == set()
     assert len(ours(found, "cas_run")) <= 11
 
