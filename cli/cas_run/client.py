@@ -944,8 +944,13 @@ class Dispatch:
     def is_over(self) -> bool:
         return self.status in OVER
 
+    @property
+    def lattice(self) -> str:
+        """The name of the workflow."""
+        return str(self._told.get("lattice", ""))
+
     def __repr__(self) -> str:
-        return f"<dispatch {self.id[:12]} of {self._told.get('lattice')}: {self.status}>"
+        return f"<dispatch {self.id[:12]} of {self.lattice}: {self.status}>"
 
     def __str__(self) -> str:
         return self.id

@@ -56,12 +56,12 @@ class Valued:
 
     def load(self) -> Any:
         """The value from its stored bytes, whatever it is: unpickled here, so only for servers that you trust."""
-        from cas_engine import codec
+        from cas_engine import codec, frames
         from cas_run.refusals import told_as_ours
 
         with told_as_ours():
             raw = self._client.download(self._id, self._node)
-        return codec.decode(memoryview(raw))
+        return codec.decode(frames.in_pieces(raw))
 
     def text(self, told: Mapping[str, Any], shown: Callable[[Any], str]) -> str:
         """All of it, as `shown` does it, where Python shows the value as JSON brought it; else its preview."""

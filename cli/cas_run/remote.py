@@ -28,7 +28,7 @@ class Remote:
     def __init__(self, client: Client) -> None:
         self.client = client
         self._seen: dict[str, dict[str, Any]] = {}  # what `resolve` was told, for whoever asks next
-        self._observers: dict[str, Observer] = {}
+        self._observers: dict[str, tuple[Observer, str]] = {}  # with the name of the lattice
 
     @classmethod
     def at(cls, url: str, token: str | None = None, **options: Any) -> Remote:
@@ -59,10 +59,11 @@ class Remote:
 
     def finished(self, dispatch_id: str) -> RemoteResult:
         """Waits; whoever observes the dispatch is told what happens meanwhile."""
-        observer = self._observers.pop(dispatch_id, None)
+        watched = self._observers.pop(dispatch_id, None)
         with told_as_ours():
-            if observer is not None:
-                _observe(self.client.events(dispatch_id), dispatch_id, observer)
+            if watched is not None:
+                observer, lattice = watched
+                _observe(self.client.events(dispatch_id), dispatch_id, lattice, observer)
             self.client.dispatch(dispatch_id).wait()
         return self.result(dispatch_id)
 
@@ -76,7 +77,7 @@ class Remote:
         with told_as_ours():
             started = self.client.redispatch(dispatch_id, **self._asking(dispatch_id, edits, call))
         if observer is not None:
-            self._observers[started.id] = observer
+            self._observers[started.id] = observer, started.lattice
         return started.id
 
     def plan(self, dispatch_id: str, edits: Edits, call: Call) -> Plan:
@@ -129,11 +130,11 @@ class Remote:
         return found
 
 
-def _observe(events: Events, dispatch_id: str, observer: Observer) -> None:
+def _observe(events: Events, dispatch_id: str, lattice: str, observer: Observer) -> None:
     """Tell what happens. A stream that can't be had, or breaks for good, is no reason to give up waiting."""
     try:
         for event in events:
-            known = _event_of(dispatch_id, event.kind, event.data)
+            known = _event_of(dispatch_id, lattice, event.kind, event.data)
             if known is not None:
                 observer(known)
     except Unreachable:
@@ -142,12 +143,12 @@ def _observe(events: Events, dispatch_id: str, observer: Observer) -> None:
         events.close()
 
 
-def _event_of(dispatch_id: str, kind: str, told: Mapping[str, Any]) -> Event | None:
+def _event_of(dispatch_id: str, lattice: str, kind: str, told: Mapping[str, Any]) -> Event | None:
     from cas_engine.events import Finished, NodeFinished, NodeStarted, Planned
 
     match kind:
         case "planned":
-            return Planned(dispatch_id, told.get("lattice", ""), told["total"], told["hits"], told["estimate_s"])
+            return Planned(dispatch_id, lattice, told["total"], told["hits"], told["estimate_s"])
         case "started":
             return NodeStarted(dispatch_id, told["index"], told["label"], told["electron"])
         case "node":

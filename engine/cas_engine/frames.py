@@ -62,6 +62,9 @@ class Kind(IntEnum):
     CAPSULE = 32  # sections: the header as JSON; the stream is the function by value
 
 
+_IN_SECTIONS = frozenset({Kind.PICKLE, Kind.LINKED, Kind.CAPSULE})  # the others are a prefix and a value
+
+
 class Encoded(NamedTuple):
     """The pieces of a blob in order, the sum of all sizes, and its parts. A tuple: made for every result, and cheap."""
 
@@ -129,6 +132,27 @@ def build(kind: Kind, stream: bytes | memoryview, sections: Sequence[bytes], buf
         end += padding + buffer.nbytes
     size = end + sum(part.nbytes for part in parts)
     return Encoded([b"".join((*head, stream, *sections)), *tail], size, tuple(parts))
+
+
+def in_pieces(blob: bytes | memoryview) -> tuple[memoryview, ...]:
+    """A blob that lies in one piece, its parts behind its head, as `decode` takes it. Raises FrameError."""
+    view = memoryview(blob).cast("B")
+    if kind_of(view) not in _IN_SECTIONS:
+        return (view,)
+    try:
+        n_sections, n_buffers, _ = _TABLE.unpack_from(view, PREFIX_SIZE)
+        places = struct.unpack_from(f"<{2 * n_buffers}Q", view, PREFIX_SIZE + _TABLE.size + _SIZE.size * n_sections)
+    except struct.error as error:
+        raise FrameError(f"a blob is not laid out as its head says ({error})\n  -> get it again") from None
+    apart = [size for start, size in zip(places[::2], places[1::2], strict=True) if start == 0]
+    at = len(view) - sum(apart)
+    if at < 0:
+        raise FrameError(f"a blob has {len(view)} bytes, and its parts alone {sum(apart)}\n  -> get it again")
+    pieces = [view[:at]]
+    for size in apart:
+        pieces.append(view[at : at + size])
+        at += size
+    return tuple(pieces)
 
 
 def take_apart(blob: bytes | memoryview, parts: Sequence[bytes | memoryview] = ()) -> Frame:

@@ -1,19 +1,27 @@
-"""A server that answers as a test says, and hangs up as a test says: what networks and gateways do to a client."""
+"""A server that answers and hangs up as a test says, as networks and gateways do; and a real one."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cas_run import client as client_module
+from cas_run.client import Client
 
 
 @dataclass(frozen=True)
@@ -173,3 +181,180 @@ def no_settings_of_this_machine(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr(client_module, "PAUSE_S", 0.001)
+
+
+# --- a real server ---
+
+FLOW = """
+import os, time
+import numpy as np
+import pandas as pd
+import cas_run as ct
+
+def mark(name):
+    with open(os.environ["TALLY"], "a") as tally:
+        tally.write(name + "\\n")
+
+@ct.electron
+def load(n):
+    mark("load")
+    return list(range(n))
+
+@ct.electron
+def total(values, power: float):
+    mark("total")
+    return sum(v ** power for v in values)
+
+@ct.electron
+def biggest(values, power: float):
+    mark("biggest")
+    return max(values) * power
+
+@ct.electron(stochastic=True)
+def draw(values):
+    return os.urandom(4).hex()
+
+@ct.lattice
+def flow(n: int = 4, power: float = 1.0, name: str = "a"):
+    values = load(n)
+    return {"total": total(values, power), "draw": draw(values), "name": name}
+
+@ct.lattice
+def other():
+    return biggest(load(3), 2.0)
+
+@ct.electron
+def breaks(x):
+    raise ValueError("no such mass")
+
+@ct.lattice
+def fails(x: int = 1):
+    return breaks(x)
+
+@ct.electron
+def sleep(seconds):
+    mark("sleep")
+    time.sleep(seconds)
+    return seconds
+
+@ct.lattice
+def sleeps(seconds: float = 0.0):
+    return sleep(seconds)
+
+@ct.electron
+def described(array, frame):
+    return [str(array.dtype), list(array.shape), type(frame).__name__, list(frame.columns), frame.iloc[:, 0].tolist()]
+
+@ct.lattice
+def arrays(array: np.ndarray, frame: pd.DataFrame):
+    return described(array, frame)
+
+@ct.lattice
+def table(n: int = 3):
+    return ones(n)
+
+@ct.electron
+def ones(n):
+    return np.ones((n, 2))
+
+if __name__ == "__main__":
+    import json
+    arguments = {"arrays": (np.zeros(2), pd.DataFrame({"x": [1]}))}
+    lattices = {"flow": flow, "other": other, "fails": fails, "sleeps": sleeps, "arrays": arrays, "table": table}
+    made = {name: ct.dispatch_sync(one)(*arguments.get(name, ())).dispatch_id for name, one in lattices.items()}
+    print(json.dumps(made))
+"""
+
+
+def settings_in(folder: Path) -> dict[str, str]:
+    """The environment of a platform in this folder, and nothing of this machine's user."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CAS_RUN_")}
+    own = {"CAS_RUN_STORE": str(folder / "store"), "CAS_RUN_CONFIG": str(folder / "config" / "config.ini")}
+    return {**kept, **own, "TALLY": str(folder / "tally")}
+
+
+def cas_run_in(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "cas_run", *words], cwd=folder, env=settings_in(folder), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_flow(folder: Path) -> dict[str, str]:
+    """Every lattice above has run once: ids by name. The source is gone when this returns."""
+    file = folder / "flow.py"
+    file.write_text(textwrap.dedent(FLOW), encoding="utf-8")
+    done = subprocess.run([sys.executable, str(file)], env=settings_in(folder), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    file.unlink()
+    (folder / "tally").unlink()
+    made: dict[str, str] = json.loads(done.stdout)
+    return made
+
+
+class Served:
+    """`cas-run serve` over the store in a folder."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.log = (folder / f"log-{time.monotonic_ns()}").open("w+b")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cas_run", "serve", "--port", "0", "--json", "--grace", "2", *options],
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env=settings_in(folder),
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        self.log.seek(0)
+        assert line, self.log.read()
+        told = json.loads(line)
+        self.url: str = told["url"]
+        self.token = Path(told["local_token_file"]).read_text(encoding="ascii").strip()
+
+    def client(self, **options: Any) -> Client:
+        return Client(self.url, self.token, **options)
+
+    def ran(self) -> list[str]:
+        """The electrons that ran since this was last asked."""
+        tally = self.folder / "tally"
+        names = tally.read_text(encoding="utf-8").split() if tally.exists() else []
+        tally.unlink(missing_ok=True)
+        return sorted(names)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.log.close()
+
+
+World = tuple[Served, dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One server for all tests of a session, and the ids of what it has recorded."""
+    folder = tmp_path_factory.mktemp("served")
+    made = run_flow(folder)
+    served = Served(folder, "--executor", "thread")
+    yield served, made
+    served.stop()
+
+
+@pytest.fixture
+def served(world: World) -> Served:
+    world[0].ran()
+    return world[0]
+
+
+@pytest.fixture
+def ids(world: World) -> dict[str, str]:
+    return world[1]
