@@ -20,7 +20,7 @@ _DISPATCH = """
 """
 _NODE = """
     index label electron replaced_by status reason seconds saved_s key value_digest size stochastic dispatch error
-    warning
+    warning tries
 """
 _SHOWN = ("type", "preview", "value", "error")
 _BUILTIN = frozenset({"NoneType", "bool", "dict", "float", "int", "list", "str", "tuple"})
@@ -92,6 +92,7 @@ class RemoteNode(Valued):
         self.dispatch: str | None = told["dispatch"]
         self.error: str | None = told["error"]
         self.warning: str | None = told["warning"]
+        self.tries: int = told.get("tries", 1)
 
     @property
     def has_result(self) -> bool:

@@ -103,8 +103,9 @@ def failure_lines(result: Dispatch, out: Stream) -> list[str]:
     lines: list[str] = []
     for group in kinds[:MOST_FAILURES]:
         others = f", and {count(len(group) - 1, 'more node')} in the same way" if len(group) > 1 else ""
+        tries = f" {group[0].tries} times" if group[0].tries > 1 else ""
         lines += [
-            f"{out.paint(f'electron {group[0].label} failed', 'bold red')}{others}",
+            f"{out.paint(f'electron {group[0].label} failed{tries}', 'bold red')}{others}",
             str(group[0].error).rstrip(),
             "",
         ]

@@ -164,4 +164,4 @@ def task_of(graph: Graph, node: int, record_of: Callable[[int], Record | None], 
         elif type(binding) is not Ref or binding.path:
             files += [file for const in consts_in(binding) for file in const.files]
     slots = tuple(record.blob for record in found)
-    return Task(row.name, row.capsule, tuple(args), tuple(kwargs.items()), slots, tuple(files), seed)
+    return Task(row.name, row.capsule, tuple(args), tuple(kwargs.items()), slots, tuple(files), seed, row.retry_on)

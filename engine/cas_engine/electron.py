@@ -13,7 +13,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from cas_engine import tracing
 from cas_engine.errors import BadOption
-from cas_engine.options import ExecutorChoice, Options, checked_options
+from cas_engine.options import ExecutorChoice, Options, RetryOn, checked_options
 from cas_engine.signatures import signature_of
 
 P = ParamSpec("P")
@@ -78,6 +78,8 @@ def electron(
     ignore: typing.Sequence[str] = (),
     executor: ExecutorChoice = None,
     retries: int = 0,
+    retry_delay: float = 0.0,
+    retry_on: type[BaseException] | RetryOn | None = None,
     timeout: float | None = None,
     outputs: int | None = None,
 ) -> Callable[[Callable[P, R]], Electron[P, R]]: ...
@@ -94,6 +96,8 @@ def electron(
     ignore: typing.Sequence[str] = (),
     executor: ExecutorChoice = None,
     retries: int = 0,
+    retry_delay: float = 0.0,
+    retry_on: type[BaseException] | RetryOn | None = None,
     timeout: float | None = None,
     outputs: int | None = None,
 ) -> Electron[P, R]: ...
@@ -109,6 +113,8 @@ def electron(
     ignore: typing.Sequence[str] = (),
     executor: ExecutorChoice = None,
     retries: int = 0,
+    retry_delay: float = 0.0,
+    retry_on: type[BaseException] | RetryOn | None = None,
     timeout: float | None = None,
     outputs: int | None = None,
 ) -> Electron[P, R] | Callable[[Callable[P, R]], Electron[P, R]]:
@@ -121,7 +127,10 @@ def electron(
     ignore      parameters that do not change the result, and so stay out of the key (a logger, verbosity), or parts
                 of them: "model.verbose", "config['log']"
     executor    "inline", "thread", "process" or a `concurrent.futures.Executor`
-    retries     how often to try again when it raises
+    retries     how often to try again when it raises, runs out of time, or its process dies
+    retry_delay seconds before it is tried again, twice as many before each further try
+    retry_on    the exceptions after which it is tried again (default: all): a class, several of them, or a function
+                that is given the exception, where the electron runs, and says whether
     timeout     seconds for one try; then it is stopped, unless it runs in a thread because that was asked for
     outputs     how many values `a, b = handle` unpacks (default: from a `tuple[A, B]` annotation)
 
@@ -141,6 +150,8 @@ def electron(
             ignore=ignore,
             executor=executor,
             retries=retries,
+            retry_delay=retry_delay,
+            retry_on=retry_on,
             timeout=timeout,
             outputs=outputs if outputs is not None else _outputs_of(fn),
             signature=signature_of(fn) if ignore else None,

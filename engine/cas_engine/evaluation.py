@@ -5,7 +5,9 @@ One thread runs `Evaluation.run`; runners report to its inbox. It sees digests, 
 
 from __future__ import annotations
 
+import heapq
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -30,6 +32,7 @@ from cas_store.errors import CasRunError, StoreError
 _IN_FLIGHT = 256  # more than any pool takes at once, few enough that a million ready nodes are not a million futures
 _BATCH = 64
 _POLL_S = 0.05
+_LONGEST_DELAY_S = 3600.0  # before an electron is tried again
 _QUICK_S = 0.001  # a call: those that take longer are claimed as they come
 
 
@@ -52,6 +55,7 @@ class Evaluation:
         self._looked_up: dict[int, Digest] = {}  # content keys without a record, while inputs stay
         self._called_with: dict[int, Digest] = {}  # content keys of calls under way, by the inputs that they were given
         self._to_start: deque[int] = deque()
+        self._later: list[tuple[float, int, int]] = []  # when to try again, which node, for the how manieth time
         self._next_look = 0.0
         self._has_sublattices = any(row.is_lattice for row in setting.graph.rows)
         self._to_claim = 0  # the node up to which claims were made ahead
@@ -138,6 +142,7 @@ class Evaluation:
             if self._s.cancelled.is_set():
                 self._calls.give_up()
                 self._to_start.clear()
+                self._later.clear()
                 board.cancel()
                 return
             has_room = len(self._calls) < _IN_FLIGHT
@@ -162,10 +167,14 @@ class Evaluation:
         self._next_look = now + _POLL_S
         for node, call in self._calls.overdue():
             self._out_of_time(node, call)
+        while self._later and self._later[0][0] <= now:
+            _, node, attempt = heapq.heappop(self._later)
+            if self._board.state[node] == OPEN:
+                self._start(node, attempt)
         if self._awaited:
             again, self._awaited = sorted(self._awaited), set()
             self._take(again)
-        idle = not (self._to_start or self._awaited or self._board.ready) and self._calls.are_idle()
+        idle = not (self._to_start or self._later or self._awaited or self._board.ready) and self._calls.are_idle()
         if idle and self._board.unsettled:
             raise CasRunError("nodes are left that nothing will settle\n  -> this is a mistake of cas-run: report it")
 
@@ -306,33 +315,40 @@ class Evaluation:
         if not isinstance(reply, Returned) and self._s.cancelled.is_set():
             return  # it may have failed because of that; it is settled as cancelled with all that is left
         if isinstance(reply, Returned):
-            self._finish(node, reply, answer, call.draw)
+            self._finish(node, reply, answer, call)
         elif isinstance(reply, InputGone):
             self._recover(node, reply.blob)
         elif isinstance(reply, Died):
             self._died(node, call, reply)
-        elif call.attempt < self._graph.row_of(node).retries:
-            self._start(node, call.attempt + 1)
-        else:
-            self._fail(node, reply.error, reply.seconds)
+        elif not reply.again or not self._is_tried_again(node, call):
+            self._fail(node, reply.error, reply.seconds, call)
 
     def _died(self, node: int, call: Call, died: Died) -> None:
         """Once more at least: it may have been killed for what others did, if the system was short of memory."""
-        row = self._graph.row_of(node)
-        if call.attempt < max(1, row.retries):
-            self._start(node, call.attempt + 1)
+        if self._is_tried_again(node, call, at_least=1):
             return
-        why = f"electron `{row.name}`: the worker process that ran it {died.how}, {call.attempt + 1} times"
+        why = f"electron `{self._graph.row_of(node).name}`: the worker process that ran it {died.how}"
         by_system = "if nobody killed it, the system was short of memory: give it less to do at once"
         hint = by_system if "SIGKILL" in died.how else "call the function by itself to see what ends it"
-        self._fail(node, f"{why}\n  -> {hint}", died.seconds)
+        self._fail(node, f"{why}\n  -> {hint}", died.seconds, call)
 
     def _out_of_time(self, node: int, call: Call) -> None:
         row = self._graph.row_of(node)
-        if call.attempt < row.retries:
-            self._start(node, call.attempt + 1)
+        if not self._is_tried_again(node, call):
+            what = f"electron `{row.name}` took longer than timeout={row.timeout:g} s"
+            self._fail(node, what, row.timeout or 0.0, call)
+
+    def _is_tried_again(self, node: int, call: Call, at_least: int = 0) -> bool:
+        row = self._graph.row_of(node)
+        if call.attempt >= max(at_least, row.retries):
+            return False
+        if row.retry_delay:
+            # Not all at the same moment: what they wait for may have failed because there were so many.
+            delay = min(row.retry_delay * 2.0**call.attempt, _LONGEST_DELAY_S) * (1 + os.urandom(1)[0] / 1024)
+            heapq.heappush(self._later, (time.monotonic() + delay, node, call.attempt + 1))
         else:
-            self._fail(node, f"electron `{row.name}` took longer than timeout={row.timeout:g} s", row.timeout or 0.0)
+            self._start(node, call.attempt + 1)
+        return True
 
     # Settling -----------------------------------------------------------------------------------------------
 
@@ -348,10 +364,10 @@ class Evaluation:
             assert isinstance(decision, Same)  # noqa: S101 - only those follow
             self._follow(follower, decision)
 
-    def _finish(self, node: int, reply: Returned, done: Done, draw: int) -> None:
+    def _finish(self, node: int, reply: Returned, done: Done, call: Call) -> None:
         assert done.blob is not None  # noqa: S101 - what returned was written down
         row, miss = self._graph.row_of(node), self._miss(node)
-        extra = self._inner(node)
+        extra = {**self._inner(node), **_tries(call)} if call.attempt or row.is_lattice else {}
         before = None
         if not row.stochastic and (miss.forced is not None or node in self._again):
             before = self._journal.recorded(miss.key)
@@ -367,7 +383,7 @@ class Evaluation:
             created=time.time(),
             size=done.blob.size,
             is_sample=row.stochastic or differs or (before is not None and before.is_sample),
-            draw=draw,
+            draw=call.draw,
             parts=reply.parts,
             files=reply.files,
             electron=row.name,
@@ -382,7 +398,7 @@ class Evaluation:
         self._planner.settle(node, miss.key, record)
         self._give(node, one, record)
 
-    def _fail(self, node: int, error: str, seconds: float) -> None:
+    def _fail(self, node: int, error: str, seconds: float, call: Call | None = None) -> None:
         miss = self._miss(node)
         self._journal.unclaim(miss.key)
         one = NodeOutcome(
@@ -395,7 +411,7 @@ class Evaluation:
             is_sample=False,
             seconds=seconds,
             created=time.time(),
-            extra={"error": error, **self._inner(node)},
+            extra={"error": error, **self._inner(node), **_tries(call)},
         )
         self._journal.note(node, one)
         self._board.fail(node, one)
@@ -495,6 +511,11 @@ class Evaluation:
         ]
         self._reopen(bad)
         return bool(bad)
+
+
+def _tries(call: Call | None) -> dict[str, str]:
+    """What is kept of a node that was tried more than once."""
+    return {"tries": str(call.attempt + 1)} if call is not None and call.attempt else {}
 
 
 _NOT_REPEATED = "it came out different from its recorded result, though nothing that its key knows of has changed"

@@ -49,6 +49,8 @@ class Row:
     capsule: Digest
     signature: Signature
     reaches: tuple[Reached, ...]
+    retry_delay: float = 0.0
+    retry_on: bytes | None = None  # encoded: the classes of exceptions, or the function, that say when to try again
 
 
 def in_force(row: Row, replaced: Iterable[Row]) -> list[Row]:

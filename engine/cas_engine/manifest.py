@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from array import array
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -278,6 +279,8 @@ def _row_to_json(row: Row) -> dict[str, Any]:
         "timeout": row.timeout,
         "capsule": row.capsule.hex(),
         "signature": signatures.to_json(row.signature),
+        **({"retry_delay": row.retry_delay} if row.retry_delay else {}),
+        **({"retry_on": b64encode(row.retry_on).decode()} if row.retry_on is not None else {}),
         "reaches": [[r.name, r.code.hex(), r.stochastic] for r in row.reaches],
     }
 
@@ -297,5 +300,7 @@ def _row_from_json(raw: dict[str, Any]) -> Row:
         timeout=raw["timeout"],
         capsule=bytes.fromhex(raw["capsule"]),
         signature=signatures.from_json(raw["signature"]),
+        retry_delay=raw.get("retry_delay", 0.0),
+        retry_on=b64decode(raw["retry_on"]) if "retry_on" in raw else None,
         reaches=tuple(Reached(name, bytes.fromhex(code), sto) for name, code, sto in raw["reaches"]),
     )

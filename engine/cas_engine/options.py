@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -13,11 +14,14 @@ from cas_engine.signatures import Signature
 
 EXECUTORS = ("inline", "thread", "process")
 ExecutorChoice = str | Executor | None
+RetryOn = tuple[type[BaseException], ...] | Callable[[BaseException], object]  # after which exceptions to try again
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of one electron. `timeout` in seconds; `outputs` is the count of values that unpacking gives."""
+    """The options of one electron. `timeout` and `retry_delay` in seconds; `outputs` is the count of values that
+    unpacking gives.
+    """
 
     name: str
     stochastic: bool
@@ -26,6 +30,8 @@ class Options:
     ignore: tuple[str, ...]
     executor: ExecutorChoice
     retries: int
+    retry_delay: float
+    retry_on: RetryOn | None
     timeout: float | None
     outputs: int | None
 
@@ -39,6 +45,8 @@ def checked_options(
     ignore: object,
     executor: ExecutorChoice,
     retries: object,
+    retry_delay: object = 0.0,
+    retry_on: object = None,
     timeout: object,
     outputs: object,
     signature: Signature | None = None,
@@ -60,6 +68,8 @@ def checked_options(
         depends_on = (depends_on,)
     if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
         raise refuse("retries", retries, "a whole number from 0")
+    if not isinstance(retry_delay, (int, float)) or isinstance(retry_delay, bool) or not 0 <= retry_delay < math.inf:
+        raise refuse("retry_delay", retry_delay, "a number of seconds from 0")
     if timeout is not None and (not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or timeout <= 0):
         raise refuse("timeout", timeout, "a number of seconds above 0")
     if outputs is not None and (not isinstance(outputs, int) or isinstance(outputs, bool) or outputs < 1):
@@ -72,9 +82,24 @@ def checked_options(
         ignore=tuple(ignore),
         executor=checked_executor(executor, f"electron `{name}`"),
         retries=retries,
+        retry_delay=float(retry_delay),
+        retry_on=_checked_retry_on(name, retry_on),
         timeout=None if timeout is None else float(timeout),
         outputs=outputs,
     )
+
+
+def _checked_retry_on(name: str, retry_on: object) -> RetryOn | None:
+    """A class of exceptions as a tuple of it, a list as a tuple."""
+    if retry_on is None:
+        return None
+    kinds = retry_on if isinstance(retry_on, (tuple, list)) else (retry_on,)
+    if kinds and all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        return tuple(kinds)
+    if callable(retry_on) and not isinstance(retry_on, type):
+        return retry_on
+    takes = "a class of exceptions, several of them, or a function of the exception that says whether to try again"
+    raise BadOption(f"electron `{name}`: retry_on={retry_on!r} is not {takes}\n  -> retry_on=(ConnectionError,)")
 
 
 def _check_ignored(said: str, entry: str, signature: Signature | None) -> None:

@@ -39,7 +39,8 @@ class NodeStatus(IntEnum):
 class NodeOutcome(NamedTuple):  # as records are: one is made for each node
     """What became of one node. Digests are zero where there is none; `seconds` as it ran, now or when it was recorded.
 
-    `extra` holds what few nodes have: "error" (a traceback), "dispatch" (of a sublattice), "warning".
+    `extra` holds what few nodes have: "error" (a traceback), "dispatch" (of a sublattice), "warning", "tries"
+    (how often it was tried, if more than once).
     """
 
     status: NodeStatus

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cas_engine.bindings import Const
-from cas_engine.errors import Undigestible
+from cas_engine.errors import Undigestible, Unstorable
 from cas_engine.frames import Encoded
 from cas_engine.graph import Reached, Row
 from cas_engine.omission import Step, replaced_part
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cas_engine.electron import Electron
     from cas_engine.fingerprint import Fingerprint, Fingerprinter
     from cas_engine.lattice import Lattice
+    from cas_engine.options import Options
     from cas_engine.unchanged import LiveCode
 
 _INLINE_LIMIT = 1024  # bytes; larger constants are blobs of their own
@@ -85,6 +86,8 @@ class Recorder:
             capsule=self._capsule(fn, options.name, fingerprint, options.depends_on),
             signature=signature_of(inner),
             reaches=reaches,
+            retry_delay=options.retry_delay,
+            retry_on=self._retry_on(options),
         )
 
     def const(self, value: object) -> Const:
@@ -120,6 +123,14 @@ class Recorder:
         if at not in self._defaults:
             self._defaults[at] = _default_digest(self.session, electron, parameter)
         return self._defaults[at]
+
+    def _retry_on(self, options: Options) -> bytes | None:
+        if options.retry_on is None:
+            return None
+        try:
+            return b"".join(self._encode(options.retry_on, self.session).copied())
+        except Unstorable as problem:
+            raise problem.within(f"electron `{options.name}`: its option `retry_on`") from None
 
     # Lattices -----------------------------------------------------------------------------------------------
 

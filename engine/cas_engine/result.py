@@ -79,6 +79,11 @@ class NodeResult:
         return self._one.extra.get("warning")
 
     @property
+    def tries(self) -> int:
+        """How often it was tried before it returned, or had failed; 1 for what was not tried again."""
+        return int(self._one.extra.get("tries", 1))
+
+    @property
     def dispatch(self) -> str | None:
         """The dispatch that a sublattice was evaluated as."""
         return self._one.extra.get("dispatch")
@@ -130,6 +135,7 @@ class NodeResult:
             "dispatch": self.dispatch,
             "error": self.error,
             "warning": self.warning,
+            "tries": self.tries,
         }
 
     def __repr__(self) -> str:

@@ -45,6 +45,7 @@ class Task:
     slots: tuple[Digest, ...]
     files: tuple[FileContent, ...]  # files that its inputs name, with what was in them when its key was made
     seed: int | None  # of the key and the index of the draw: what `seed()` gives inside the call; None if it is no draw
+    retry_on: bytes | None = None  # the encoded classes of exceptions, or function of one, after which to try again
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class Raised:
 
     error: str
     seconds: float
+    again: bool = True  # whether it is one of the exceptions after which to try again
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,9 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]]) -> Rep
 
             value = asyncio.run(value)
     except BaseException as error:  # noqa: BLE001 - SystemExit in an electron is its failure, not ours
-        return Raised(trimmed(error), time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        again, why = _is_to_be_tried_again(error, task.retry_on)
+        return Raised(trimmed(error) + why, seconds, again)
     finally:
         seeding.end(seed)
     seconds = time.perf_counter() - started
@@ -129,6 +133,17 @@ def returned(value: object, seconds: float) -> Returned:
         # Equal bytes are equal values; that unequal bytes may be too costs only a missed early cutoff.
         digest, parts = digest_of(b"bytes\0", *encoded.pieces, *encoded.parts), NO_PARTS
     return Returned(encoded, digest, parts, tuple(met), seconds, told=told(value))
+
+
+def _is_to_be_tried_again(error: BaseException, retry_on: bytes | None) -> tuple[bool, str]:
+    """Whether, and what went wrong in finding out."""
+    if retry_on is None:
+        return True, ""
+    try:
+        wanted = codec.decode(retry_on)
+        return isinstance(error, wanted) if isinstance(wanted, tuple) else bool(wanted(error)), ""
+    except Exception as problem:  # noqa: BLE001 - the user's function may raise anything
+        return False, f"\n\nits retry_on could not tell whether to try again\n{trimmed(problem)}"
 
 
 _FILE_ADVICE = "  -> dispatch it again when the file is complete; an electron that writes gives a new file"

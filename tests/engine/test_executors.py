@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,126 @@ def test_retries_end(mark: Mark, ran: Ran) -> None:
     result = ct.dispatch_sync(flow)()
     assert (result.status, result.failed) == ("FAILED", 1)
     assert ran() == ["broken"] * 3
+
+
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_it_is_tried_again_only_after_the_exceptions_that_were_named(mark: Mark, ran: Ran, executor: str) -> None:
+    class Busy(Exception):
+        def __init__(self, code: int) -> None:
+            super().__init__(code)
+            self.code = code
+
+    def is_busy(error: BaseException) -> bool:
+        return isinstance(error, Busy) and error.code == 503
+
+    def broken(error: BaseException) -> bool:
+        raise KeyError("no such thing")
+
+    def work(code: int) -> None:
+        mark(f"code{code}")
+        if code <= 0:
+            raise ConnectionResetError
+        raise Busy(code)
+
+    by_class = ct.electron(work, name="by_class", retries=2, retry_on=Busy)
+    by_classes = ct.electron(work, name="by_classes", retries=2, retry_on=(ConnectionError, KeyError))
+    by_function = ct.electron(work, name="by_function", retries=2, retry_on=is_busy)
+    by_broken = ct.electron(work, name="by_broken", retries=2, retry_on=broken)
+
+    @ct.lattice
+    def flow() -> Any:
+        return by_class(1), by_class(0), by_classes(-1), by_function(503), by_function(404), by_broken(2)
+
+    result = ct.dispatch_sync(flow, executor=executor)()
+    assert {node.label: node.tries for node in result.nodes} == {
+        "by_class#0": 3,
+        "by_class#1": 1,
+        "by_classes": 3,
+        "by_function#0": 3,
+        "by_function#1": 1,
+        "by_broken": 1,
+    }
+    assert ran() == sorted(["code1", "code-1", "code503"] * 3 + ["code0", "code404", "code2"])
+    assert "KeyError: 'no such thing'" in str(result.error)
+    # It is recorded, and no part of the key.
+    again = ct.get_result(ct.redispatch(result.dispatch_id, executor=executor)(), wait=True)
+    assert {node.label: node.tries for node in again.nodes} == {node.label: node.tries for node in result.nodes}
+
+
+def test_a_try_waits_for_its_time_and_others_go_on(mark: Mark, take_number: Callable[[], int], tmp_path: Path) -> None:
+    times = tmp_path / "times"
+
+    @ct.electron(retries=3, retry_delay=0.1)
+    def flaky() -> int:
+        import time
+
+        with times.open("a") as file:
+            file.write(f"{time.monotonic()}\n")
+        number = take_number()
+        if number < 4:
+            raise ValueError
+        return number
+
+    @ct.electron
+    def aside(n: int) -> int:
+        return n
+
+    @ct.lattice
+    def flow() -> Any:
+        return flaky(), aside(aside(aside(1)))
+
+    order: list[str] = []
+    result = ct.dispatch_sync(flow, observer=lambda event: order.append(getattr(event, "label", "")))()
+    assert result.result == (4, 1)
+    began = [float(line) for line in times.read_text().split()]
+    pauses = [after - before for before, after in pairwise(began)]
+    assert all(pause >= wanted for pause, wanted in zip(pauses, (0.1, 0.2, 0.4), strict=True))
+    assert order[-2] == "flaky"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"retry_delay": -1},
+        {"retry_delay": "soon"},
+        {"retry_on": "ValueError"},
+        {"retry_on": [int]},
+        {"retry_on": int},
+        {"retry_on": ()},
+    ],
+)
+def test_what_is_no_way_to_try_again_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ct.UsageError, match="retry_") as refused:
+        ct.electron(lambda: 1, name="work", retries=1, **options)
+    assert "electron `work`" in str(refused.value)
+
+
+def test_a_sublattice_that_runs_out_of_time_is_stopped(mark: Mark, ran: Ran, tmp_path: Path) -> None:
+    @ct.electron(executor="process")
+    def step(n: int) -> int:
+        import time
+
+        mark("step")
+        time.sleep(0.3)
+        return n + 1
+
+    @ct.electron(timeout=0.8)
+    @ct.lattice
+    def inner() -> Any:
+        n = 0
+        for _ in range(100):
+            n = step(n)
+        return n
+
+    @ct.lattice
+    def flow() -> Any:
+        return inner()
+
+    result = ct.get_result(ct.dispatch(flow)(), wait=True, timeout=20)
+    assert "timeout=0.8" in str(result.error)
+    inside = ct.get_result(str(result.nodes[0].dispatch), wait=True, timeout=20)
+    assert inside.status == "CANCELLED"
+    assert len(ran()) < 10
 
 
 def test_retries_of_a_sublattice_take_up_what_had_finished(

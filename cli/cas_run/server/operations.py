@@ -51,6 +51,7 @@ _NODE = {
     "dispatch": _TEXT_OR_NULL,
     "error": _TEXT_OR_NULL,
     "warning": _TEXT_OR_NULL,
+    "tries": _COUNT,
 }
 _STATUS: Schema = {"enum": ["RUNNING", "COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"]}
 _DISPATCH = {

@@ -152,7 +152,7 @@ def _answered(answered: Answered) -> bytes:
             raw["told"] = reply.told.hex()
         raw["made"] = [_made_to_json(one) for one in made]
     elif isinstance(reply, Raised):
-        raw["error"], raw["seconds"] = reply.error, reply.seconds
+        raw["error"], raw["seconds"], raw["again"] = reply.error, reply.seconds, reply.again
     elif isinstance(reply, InputGone):
         raw["gone"] = reply.blob.hex()
     else:
@@ -181,7 +181,7 @@ def _answer_in(raw: dict[str, Any], frame: bytes, at: int) -> Answered:
                 made.append(Made(bytes.fromhex(digest), size, frame[at : at + size]))
                 at += size
     elif "error" in raw:
-        reply = Raised(raw["error"], raw["seconds"])
+        reply = Raised(raw["error"], raw["seconds"], raw["again"])
     elif "gone" in raw:
         reply = InputGone(bytes.fromhex(raw["gone"]))
     else:
