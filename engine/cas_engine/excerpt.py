@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cas_engine import keys, ledger
+from cas_engine.columns import Column
 from cas_engine.errors import UnknownDispatch
 from cas_engine.explain import Baseline, Reasons
-from cas_engine.graph import Graph
+from cas_engine.graph import Graph, Row
 from cas_engine.journal import NOBODY, Journal
 from cas_engine.outcome import NodeOutcome, having_samples, merged, unchanged
 from cas_engine.preparation import Prepared
@@ -33,23 +34,36 @@ class Excerpt:
     given: Mapping[int, tuple[Digest, Record]]
     whole: Sequence[NodeOutcome]
     seconds: float  # what all of them took
+    rows: Sequence[Row]  # the electrons of the whole graph, and of each of its nodes the place of its own
+    electron_of: Column
 
     def setting(self, whole: Setting, prepared: Prepared) -> Setting:
         """What the evaluation of it works with."""
-        assert prepared.baseline is not None  # noqa: S101 - there is no excerpt without
-        manifest = replace(prepared.baseline.manifest, graph=self.before)
-        before = [self.whole[number] for number in self.numbers]
-        packed = prepared.recorder.packed
-        reasons = Reasons(whole.store, self.graph, Baseline(manifest, before), packed=packed, same=self.given)
         return replace(
             whole,
             graph=self.graph,
-            why=reasons.why,
-            times=lambda: {node: one.seconds for node, one in enumerate(before)},
+            why=self.reasons(whole.store, prepared).why,
+            times=self.times,
             numbers=self.numbers,
             given=self.given,
             rest=_Rest(prepared.manifest.graph, self),
         )
+
+    def reasons(self, store: Store, prepared: Prepared) -> Reasons:
+        """Why its nodes miss."""
+        assert prepared.baseline is not None  # noqa: S101 - there is no excerpt without
+        manifest = replace(prepared.baseline.manifest, graph=self.before)
+        before = [self.whole[number] for number in self.numbers]
+        packed = prepared.recorder.packed
+        return Reasons(store, self.graph, Baseline(manifest, before), packed=packed, same=self.given)
+
+    def times(self) -> dict[int, float]:
+        """The seconds that its nodes took."""
+        return {node: self.whole[number].seconds for node, number in enumerate(self.numbers)}
+
+    def slot_of(self, number: int) -> str:
+        """The electron of a node of the whole graph."""
+        return self.rows[self.electron_of[number]].slot
 
     def merged(self, nodes: Sequence[NodeOutcome]) -> Sequence[NodeOutcome]:
         """What came of all nodes, from what came of these."""
@@ -118,6 +132,8 @@ def excerpt_of(store: Store, prepared: Prepared) -> Excerpt | None:
         given={index[node]: found for node, found in given.items()},
         whole=nodes,
         seconds=totals["ran_s"] + totals["saved_s"],
+        rows=graph.rows,
+        electron_of=graph.electron_of,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,14 +31,31 @@ class PlannedNode:
         }
 
 
+class PlannedNodes(Sequence[PlannedNode]):
+    """The nodes of a plan, each told of when somebody asks: how many there are of a kind is known without."""
+
+    @abstractmethod
+    def count_of(self, decision: str) -> int:
+        """How many are decided so."""
+
+    @abstractmethod
+    def estimate_s(self) -> float:
+        """The seconds that those which are no hits took last time."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return tuple, (list(self),)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What an evaluation would do. Printing it is the dry run."""
 
     lattice: str
-    nodes: tuple[PlannedNode, ...]
+    nodes: Sequence[PlannedNode]
 
     def _count(self, decision: str) -> int:
+        if isinstance(self.nodes, PlannedNodes):
+            return self.nodes.count_of(decision)
         return sum(node.decision == decision for node in self.nodes)
 
     @property
@@ -57,6 +76,8 @@ class Plan:
     @property
     def estimate_s(self) -> float:
         """The seconds that the nodes which would or might run took last time, one after the other."""
+        if isinstance(self.nodes, PlannedNodes):
+            return self.nodes.estimate_s()
         return sum(node.seconds or 0.0 for node in self.nodes if node.decision != "hit")
 
     def to_json(self) -> dict[str, Any]:

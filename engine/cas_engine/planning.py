@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from cas_engine import ledger
 from cas_engine.answers import load_manifest
 from cas_engine.dispatch import checked_lattice
 from cas_engine.errors import BadOption
-from cas_engine.graph import Graph
+from cas_engine.explain import Reasons
+from cas_engine.graph import Graph, Labels
 from cas_engine.journal import BLOB_GONE, EVICTED, NOBODY, Journal
 from cas_engine.location import StoreChoice, open_store
-from cas_engine.plan import Decision, Hit, Miss, Planner, Same, Unknown, collecting_later
-from cas_engine.planned import Plan, PlannedNode
+from cas_engine.outcome import NO_EXTRA, unchanged
+from cas_engine.plan import HIT, MISS, SAME, UNKNOWN, Planner, collecting_later
+from cas_engine.planned import Plan, PlannedNode, PlannedNodes
 from cas_engine.policy import checked_policy
 from cas_engine.preparation import Answered, Prepared, prepare, prepare_again
+from cas_engine.records import Record
+from cas_engine.settling import Settling
+from cas_store.digest import Digest
 from cas_store.store import Store
+
+if TYPE_CHECKING:
+    from cas_engine.excerpt import Excerpt
 
 
 def plan(
@@ -45,74 +54,211 @@ def plan(
     def make(*args: Any, **kwargs: Any) -> Plan:
         if parent is not None:
             entry = ledger.get(opened, parent)
-            return _plan_of(opened, prepare_again(opened, entry, replace_electrons, policy, args, kwargs))
+            return plan_of(opened, prepare_again(opened, entry, replace_electrons, policy, args, kwargs))
         assert lattice is not None  # noqa: S101 - one of the two
-        return _plan_of(opened, prepare(opened, lattice, args, kwargs, policy))
+        return plan_of(opened, prepare(opened, lattice, args, kwargs, policy))
 
     return make
 
 
-def _plan_of(store: Store, prepared: Prepared | Answered) -> Plan:
+def plan_of(store: Store, prepared: Prepared | Answered) -> Plan:
+    """What would become of what was prepared."""
     if isinstance(prepared, Answered):
-        graph = load_manifest(store, prepared.by).graph
-        labels = graph.labels()
-        nodes = tuple(
-            PlannedNode(i, labels[i], graph.row_of(i).slot, "hit", "the whole workflow is unchanged", None)
-            for i in range(len(graph))
-        )
-        return Plan(prepared.lattice, nodes)
+        return Plan(prepared.lattice, _AllHits(load_manifest(store, prepared.by).graph))
+    name, nodes = prepared.manifest.lattice.name, None
+    if prepared.only_replaced:
+        from cas_engine.excerpt import excerpt_of
+
+        part = excerpt_of(store, prepared)
+        nodes = None if part is None else _planned_in(store, prepared, part)
+    return Plan(name, nodes or _planned(store, prepared))
+
+
+def _planned(store: Store, prepared: Prepared) -> _Planned:
     graph = prepared.manifest.graph
-    labels = graph.labels()
-    reasons = prepared.reasons(store)
-    times = prepared.times()
-    nodes_made: list[PlannedNode] = []
-    journal = Journal(store, NOBODY)
-    with journal.one_look(), collecting_later():
-        planner = Planner(graph, prepared.prefixes(), prepared.policy, journal.lookup, prepared.kept)
-        decisions = planner.decide_all(journal.lookup_many)
-    for node, decision in enumerate(decisions):
-        seconds = times.get(node)
-        match decision:
-            case Hit(_, record, reason):
-                word, seconds = "hit", record.seconds
-            case Same(_, first):
-                word, reason = nodes_made[first].decision, f"same call as {labels[first]}"
-            case Miss(_, forced):
-                gone = journal.unusable.get(decision.key)
-                word, reason = "miss", forced or gone or reasons.why(node)
-            case Unknown(above):
-                forced = prepared.policy.reason(graph.row_of(node))
-                word, reason = ("miss", forced) if forced else ("unknown", f"waits for {labels[above]}")
-        nodes_made.append(PlannedNode(node, labels[node], graph.row_of(node).slot, word, reason, seconds))
-    for node, reason in _lost(graph, nodes_made, decisions, journal).items():
-        nodes_made[node] = replace(nodes_made[node], decision="miss", reason=reason)
-    return Plan(prepared.manifest.lattice.name, tuple(nodes_made))
+    decided = _Decided(store, prepared, graph, prepared.kept, {})
+    return _Planned(decided, prepared.reasons(store), prepared.times, Labels(graph))
+
+
+def _planned_in(store: Store, prepared: Prepared, part: Excerpt) -> _PlannedInPart | None:
+    """As the whole graph would be planned; None if it has to be, for something is gone that was counted on."""
+    decided = _Decided(store, prepared, part.graph, prepared.kept, part.given)
+    if decided.lost:
+        return None
+    labels = Labels(prepared.manifest.graph)
+    return _PlannedInPart(
+        part, _Planned(decided, part.reasons(store, prepared), part.times, Labels(part.graph)), labels
+    )
+
+
+class _AllHits(PlannedNodes):
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._labels = Labels(graph)
+
+    def count_of(self, decision: str) -> int:
+        return len(self) if decision == "hit" else 0
+
+    def estimate_s(self) -> float:
+        return 0.0
+
+    def __len__(self) -> int:
+        return len(self._graph)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        node = range(len(self))[index]
+        slot = self._graph.row_of(node).slot
+        return PlannedNode(node, self._labels[node], slot, "hit", "the whole workflow is unchanged", None)
+
+
+_WORDS = "hit", "miss", "unknown"
+_HIT, _MISS, _UNKNOWN = range(3)
+
+
+class _Decided:
+    """What the planner says of a graph, as columns; `words` has the decision of each node, by its place in `_WORDS`."""
+
+    def __init__(
+        self,
+        store: Store,
+        prepared: Prepared,
+        graph: Graph,
+        kept: Mapping[Digest, Record] | None,
+        given: Mapping[int, tuple[Digest, Record]],
+    ) -> None:
+        self.graph = graph
+        self.journal = Journal(store, NOBODY)
+        self.hits = Settling(len(graph))
+        with self.journal.one_look(), collecting_later():
+            planner = Planner(graph, prepared.prefixes(), prepared.policy, self.journal.lookup, kept, given)
+            self.decisions = planner.decide_all(self.journal.lookup_many, self._take)
+        self.forced = [prepared.policy.reason(row) for row in graph.rows]
+        self.words = self.decisions.kinds.translate(_WORD_OF_KIND)
+        if any(self.forced):
+            for node in self.decisions.of_kind(UNKNOWN):
+                self.words[node] = _MISS if self.forced[graph.electron_of[node]] else _UNKNOWN
+        other = self.decisions.other
+        for node in self.decisions.of_kind(SAME):
+            self.words[node] = self.words[other[node]]
+        self.lost = self._lost()
+        for node in self.lost:
+            self.words[node] = _MISS
+
+    def _take(self, node: int, key: Digest, record: Record, reason: str) -> None:
+        self.hits.hit(node, reason, key, record, NO_EXTRA)
+
+    def _lost(self) -> dict[int, str]:
+        """The hits that a run would find evicted or damaged when it loads them: those it returns or calls need."""
+        kinds, other = self.decisions.kinds, self.decisions.other
+        if HIT not in kinds:
+            return {}
+        needed = set(self.graph.output_parents)
+        for kind in (MISS, UNKNOWN):
+            for node in self.decisions.of_kind(kind):
+                needed.update(self.graph.parents_of(node))
+        lost, left, todo = dict[int, str](), _LOOKED_INTO, sorted(needed)
+        while todo:
+            node = todo.pop()
+            if kinds[node] == SAME:
+                node = other[node]
+                if node in needed:
+                    continue
+                needed.add(node)
+            if kinds[node] != HIT:
+                continue
+            record = self.hits.record(node)
+            if record.blob in self.journal.evicted:
+                lost[node] = EVICTED
+            elif left > 0:
+                left -= record.size
+                if not self.journal.is_readable(record.blob):
+                    lost[node] = BLOB_GONE
+            if node in lost:
+                above = set(self.graph.parents_of(node)) - needed
+                needed |= above
+                todo += sorted(above)
+        same = self.decisions.of_kind(SAME) if lost else ()
+        return lost | {node: lost[other[node]] for node in same if other[node] in lost}
 
 
 _LOOKED_INTO = 1 << 30  # bytes: a plan should not take as long as the run
+_WORD_OF_KIND = bytes(_UNKNOWN if kind == UNKNOWN else _MISS if kind == MISS else _HIT for kind in range(256))
 
 
-def _lost(
-    graph: Graph, nodes: Sequence[PlannedNode], decisions: Sequence[Decision], journal: Journal
-) -> dict[int, str]:
-    """The hits that a run would find evicted or damaged when it loads them, and why: those it returns or calls need."""
-    needed, lost, left = set(graph.output_parents), dict[int, str](), _LOOKED_INTO
-    for node in reversed(range(len(graph))):
-        decision = decisions[node]
-        if isinstance(decision, Same):
-            needed.update({decision.first} if node in needed else ())
-            continue
-        runs = nodes[node].decision != "hit"
-        if isinstance(decision, Hit) and node in needed:
-            blob = decision.record.blob
-            if blob in journal.evicted:
-                lost[node] = EVICTED
-            elif left > 0:
-                left -= decision.record.size
-                if not journal.is_readable(blob):
-                    lost[node] = BLOB_GONE
-            runs = node in lost
-        if runs:
-            needed.update(graph.parents_of(node))
-    same = {node: lost[one.first] for node, one in enumerate(decisions) if isinstance(one, Same) and one.first in lost}
-    return lost | same
+class _Planned(PlannedNodes):
+    def __init__(
+        self, decided: _Decided, reasons: Reasons, times: Callable[[], Mapping[int, float]], labels: Sequence[str]
+    ) -> None:
+        self._d = decided
+        self._reasons = reasons
+        self._find_times = times
+        self._labels = labels
+
+    @cached_property
+    def _times(self) -> Mapping[int, float]:
+        return self._find_times()
+
+    def count_of(self, decision: str) -> int:
+        return self._d.words.count(_WORDS.index(decision))
+
+    def estimate_s(self) -> float:
+        words, lost = self._d.words, self._d.lost
+        known = sum(seconds for node, seconds in self._times.items() if words[node] != _HIT and node not in lost)
+        return known + sum(self[node].seconds or 0.0 for node in lost)
+
+    def __len__(self) -> int:
+        return len(self._d.words)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        node = range(len(self))[index]
+        slot, word = self._d.graph.row_of(node).slot, _WORDS[self._d.words[node]]
+        is_found = self._d.decisions.kinds[node] == HIT
+        seconds = self._d.hits.record(node).seconds if is_found else self._times.get(node)
+        return PlannedNode(node, self._labels[node], slot, word, self._reason(node), seconds)
+
+    def _reason(self, node: int) -> str:
+        decisions, journal = self._d.decisions, self._d.journal
+        kind, other, key = decisions.kinds[node], decisions.other[node], decisions.keys[node]
+        if node in self._d.lost:
+            return self._d.lost[node]
+        if kind == SAME:
+            return f"same call as {self._labels[other]}"
+        if kind == UNKNOWN:
+            return self._d.forced[self._d.graph.electron_of[node]] or f"waits for {self._labels[other]}"
+        return decisions.words[other] or journal.unusable.get(key or b"") or self._reasons.why(node)
+
+
+class _PlannedInPart(PlannedNodes):
+    """All nodes, where what was planned is an excerpt: the others are as they were."""
+
+    def __init__(self, part: Excerpt, planned: _Planned, labels: Sequence[str]) -> None:
+        self._part = part
+        self._planned = planned
+        self._labels = labels
+        self._place = {number: i for i, number in enumerate(part.numbers)}
+        self._rest = unchanged(part.whole)
+
+    def count_of(self, decision: str) -> int:
+        others = len(self) - len(self._planned) if decision == "hit" else 0
+        return self._planned.count_of(decision) + others
+
+    def estimate_s(self) -> float:
+        return self._planned.estimate_s()
+
+    def __len__(self) -> int:
+        return len(self._rest)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        node = range(len(self))[index]
+        label, slot = self._labels[node], self._part.slot_of(node)
+        at = self._place.get(node)
+        if at is None or at in self._part.given:
+            one = self._rest[node]
+            return PlannedNode(node, label, slot, "hit", one.reason, one.seconds)
+        return replace(self._planned[at], index=node)

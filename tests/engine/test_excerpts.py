@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cas_run as ct
-from cas_engine import ledger, running
+from cas_engine import ledger, planning, running
 from cas_engine.events import NodeFinished, Planned
 from cas_engine.excerpt import excerpt_of
 from cas_engine.location import open_store
@@ -119,6 +120,28 @@ def test_chains_of_replacements_come_to_the_same(
         assert counts(part) == counts(all_of_it)
         assert part.saved_s == pytest.approx(sum(node.saved_s for node in part.nodes))
         here, there = part.dispatch_id, all_of_it.dispatch_id
+
+
+@settings(max_examples=30, deadline=None)
+@given(SHAPES, st.lists(st.integers(0, 30), max_size=2), st.sampled_from(CHANGES), st.sampled_from(CHANGES))
+def test_a_plan_by_what_a_change_can_reach_is_that_of_the_whole_graph(
+    tmp_path_factory: pytest.TempPathFactory, shape: Any, returned: Any, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    x = tmp_path_factory.mktemp("store")
+    here = ct.dispatch_sync(any_graph, store=x, executor="inline")(shape, returned).dispatch_id
+    kinds = {kind for kind, _, _ in shape}
+    if set(first) <= kinds:
+        here = again(x, here, first).dispatch_id
+    if set(second) <= kinds:
+        store = open_store(x)
+        prepared = prepare_again(store, ledger.get(store, here), second, REUSE, (), {})
+        plan = planning.plan_of(store, prepared)
+        if isinstance(prepared, Prepared):
+            prepared = replace(prepared, only_replaced=False)
+        whole = planning.plan_of(store, prepared)
+        assert {**plan.to_json(), "estimate_s": 0} == {**whole.to_json(), "estimate_s": 0}
+        assert plan.estimate_s == pytest.approx(whole.estimate_s)
+        assert list(pickle.loads(pickle.dumps(plan)).nodes) == list(whole.nodes)
 
 
 @ct.lattice
