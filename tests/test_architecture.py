@@ -49,8 +49,8 @@ READING_ORDER = {
             plain records keys policy plan planned outcome manifest settling board status
             settings location ledger accepted previews journal kept explain recorder
             answers known references inputs replacement preparation limits pins survey collection usage budget
-            seeding ownership worker executors printed events setting excerpt telling calls evaluation sublattice
-            result verification running dispatch planning amounts history difference comparison explanation
+            seeding ownership worker runnable executors printed events setting excerpt telling calls evaluation
+            sublattice result verification running dispatch planning amounts history difference comparison explanation
             acceptance statistics
             bundling bundled unbundling doctor
         """,

@@ -19,7 +19,7 @@ from cas_engine.executors import Answer, Died, Done
 from cas_engine.graph import Labels
 from cas_engine.journal import BLOB_GONE, EVICTED, Journal
 from cas_engine.outcome import NO_DIGEST, NO_EXTRA, NodeOutcome, NodeStatus
-from cas_engine.plan import MISS, SAME, Decisions, Hit, Miss, Planner, Same, Unknown, collecting_later
+from cas_engine.plan import MISS, SAME, UNKNOWN, Decisions, Hit, Miss, Planner, Same, Unknown, collecting_later
 from cas_engine.records import Record
 from cas_engine.seeding import seed_of
 from cas_engine.setting import GivenGone, Setting
@@ -100,10 +100,23 @@ class Evaluation:
         board = self._board
         if self._journal.evicted:
             self._reopen_what_is_needed()
+        self._check_runnable()
         self._teller.planned(self._board.so_far)
         board.open()
         if board.unsettled:
             self._journal.hold()
+
+    def _check_runnable(self) -> None:
+        """Raise EnvironmentMismatch before anything runs if something that has to run cannot."""
+        electrons = {
+            self._graph.electron_of[node] for kind in (MISS, UNKNOWN) for node in self._decisions.of_kind(kind)
+        }
+        rows = [self._graph.rows[at] for at in sorted(electrons)]
+        recorded = [row for row in rows if not row.is_lattice and row.capsule not in self._s.live]
+        if recorded:
+            from cas_engine.runnable import check_runnable
+
+            check_runnable(self._s.store, recorded)
 
     def _reopen_what_is_needed(self) -> None:
         """Compute evicted results again that are returned, or that a call needs which is certain to run.

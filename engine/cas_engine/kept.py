@@ -95,12 +95,13 @@ def versions_of_absent(store: Store, before: Manifest) -> dict[Digest, dict[str,
         session = Fingerprinter()
         for row in {row.code: row for row in (before.lattice, *before.graph.rows)}.values():
             versions = {name: absent[name] for name in row.packages if name in absent}
-            if versions and not _loads(store, row, session):
+            if versions and not loads_here(store, row, session):
                 found[row.code] = versions
     return found
 
 
-def _loads(store: Store, row: Row, session: Fingerprinter) -> bool:
+def loads_here(store: Store, row: Row, session: Fingerprinter) -> bool:
+    """Whether recorded code can be loaded, as far as packages and Python go."""
     from cas_engine import capsule
 
     try:

@@ -427,7 +427,7 @@ def _runners(store: Store, prepared: Prepared, executor: ExecutorChoice) -> Call
     from cas_engine import executors
 
     made: dict[Any, executors.Runner] = {}
-    stays: dict[Digest, bool] = {}
+    staying: dict[Digest, executors.Runner | None] = {}
     default = setting("executor")
     lattice_choice = prepared.manifest.lattice.executor
 
@@ -440,17 +440,18 @@ def _runners(store: Store, prepared: Prepared, executor: ExecutorChoice) -> Call
         if row.timeout is not None and choice in (None, "inline"):
             # A call in this very thread could not be watched, and one in any thread not be stopped.
             choice = "thread" if choice == "inline" else "process"
-        if choice == "process" and must_stay(row):
-            choice = "thread"
+        if choice == "process" and (stays := must_stay(row)) is not None:
+            return stays
         if choice not in made:
             made[choice] = executors.runner_for(choice)
         return made[choice]
 
-    def must_stay(row: Row) -> bool:
-        """Whether the function is here, and what it needs cannot be recorded."""
-        if row.capsule not in stays:
-            stays[row.capsule] = row.capsule in prepared.recorder.live and bool(_fault_of(store, row.capsule))
-        return stays[row.capsule]
+    def must_stay(row: Row) -> executors.Runner | None:
+        """What runs a function that is here, and needs what cannot be recorded."""
+        if row.capsule not in staying:
+            fault = _fault_of(store, row.capsule) if row.capsule in prepared.recorder.live else ""
+            staying[row.capsule] = executors.Staying(fault) if fault else None
+        return staying[row.capsule]
 
     return runner_for
 

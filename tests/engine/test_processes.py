@@ -287,7 +287,11 @@ def test_what_cannot_be_recorded_runs_in_this_process(mark: Mark) -> None:
     def flow() -> Any:
         return following(0)
 
-    assert run(flow).result == os.getpid()
+    result = run(flow)
+    assert result.result == os.getpid()
+    (said,) = ct.logs(result.dispatch_id)
+    assert "runs in a thread" in said.text
+    assert "generator" in said.text
 
 
 def test_a_damaged_input_is_computed_again(mark: Mark, ran: Ran, tmp_path: Path) -> None:
@@ -416,3 +420,50 @@ def test_a_pool_of_one_does_not_wait_for_itself(user: Any) -> None:
         """
     )
     assert user.run(script, CAS_RUN_WORKERS="1").last == [[2, 3, 4, 5], [12, 13, 14, 15]]
+
+
+def test_what_one_program_computes_others_wait_for(user: Any, eventually: Any) -> None:
+    work = """
+        @ct.electron
+        def slow(n):
+            mark(f"slow{n}")
+            while not os.path.exists(os.environ["TALLY"] + ".gate"):
+                time.sleep(0.01)
+            return n
+
+        @ct.electron
+        def total(parts):
+            mark("total")
+            return sum(parts)
+
+        @ct.lattice
+        def flow():
+            return total([slow(n) for n in range(2)])
+        """
+    program = user.script(
+        work
+        + """
+        dispatch_id = ct.dispatch(flow, executor="process")()
+        show(dispatch_id)
+        show(ct.get_result(dispatch_id, wait=True).result)
+        """
+    )
+    again = user.script(
+        """
+        child = ct.redispatch(sys.argv[1], executor="process")()
+        show(child)
+        show(ct.get_result(child, wait=True).result)
+        """,
+        "again.py",
+    )
+    first = user.start(program)
+    dispatch_id = first.shown()
+    eventually(lambda: user.marked("slow0") and user.marked("slow1"))
+    others = [user.start(program), user.start(again, dispatch_id), user.start(again, dispatch_id)]
+    for other in others:
+        other.shown()
+    time.sleep(0.3)  # they have claimed what there is to claim, which is nothing
+    (user.root / "tally.gate").touch()
+    assert [program.shown() for program in (first, *others)] == [1] * 4
+    assert [program.end().code for program in (first, *others)] == [0] * 4
+    assert user.ran() == ["slow0", "slow1", "total"]

@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 
 from cas_engine.executors.foreign import Foreign
 from cas_engine.executors.jobs import Answer, Died, Done, Inputs, Job, Report, Runner, called, finished
-from cas_engine.executors.threads import Inline, Threads, shared_threads
+from cas_engine.executors.threads import Inline, Staying, Threads, shared_threads
 
 __all__ = [
     "Answer",
@@ -16,6 +16,7 @@ __all__ = [
     "Job",
     "Report",
     "Runner",
+    "Staying",
     "Threads",
     "called",
     "finished",

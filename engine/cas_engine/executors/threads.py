@@ -112,6 +112,23 @@ class Threads:
             return True
 
 
+class Staying:
+    """Threads for what was to run in a worker process and cannot; the log of each call begins with the reason."""
+
+    def __init__(self, reason: str) -> None:
+        self._said = f"cas-run: it runs in a thread of the dispatching process, for {reason}\n"
+
+    def start(self, job: Job, report: Report) -> None:
+        """Queue it."""
+        if job.output is not None:
+            job.output("log", self._said)
+        shared_threads().start(job, report)
+
+    def stop(self, job: Job) -> None:
+        """As for any thread."""
+        shared_threads().stop(job)
+
+
 _threads: Threads | None = None
 _threads_lock = threading.Lock()
 
