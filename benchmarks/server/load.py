@@ -54,7 +54,7 @@ async def main() -> None:
     count, clients = map(int, sys.argv[5:7])
     body_of: Callable[[int], dict[str, Any]] = {
         "same": lambda _: {},
-        "inputs": lambda number: {"inputs": {"C": 0.5 + number / 100}},
+        "inputs": lambda number: {"inputs": {"C": 2.0 + number / 100}},
     }[what]
     bodies = iter([json.dumps(body_of(number)).encode() for number in range(count)])
     await many(port, path, token, iter([b"{}"] * clients), clients) if what == "same" else None  # all is warm

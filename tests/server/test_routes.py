@@ -170,8 +170,11 @@ def test_events_of_what_is_over_or_runs_elsewhere_come_all_the_same(
     command = [*cas_run, "redispatch", ids["flow"], "-q", "-p", "C=8.25", "-p", "seconds=1.5"]
     with subprocess.Popen(command, env=served.environment, stdout=subprocess.PIPE, text=True) as elsewhere:
         deadline = time.monotonic() + 20
-        while not (rows := served.get("/api/v1/dispatches?status=running&lattice=flow").json["dispatches"]):
+        rows: list[Any] = []
+        while not rows:
             assert time.monotonic() < deadline
+            running = served.get("/api/v1/dispatches?status=running&lattice=flow").json["dispatches"]
+            rows = [one for one in running if one["inputs"]["C"] == "8.25"]
         seen = served.events(rows[0]["dispatch_id"])
         assert elsewhere.stdout is not None
         assert elsewhere.stdout.read().strip() == rows[0]["dispatch_id"]

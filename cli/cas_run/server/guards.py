@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import re
 import sys
@@ -64,8 +65,8 @@ class Guard:
             return
         if scope["type"] != "http":
             return  # nothing here speaks another protocol: uvicorn refuses the upgrade
-        answering = _Answering(scope, send, self._metrics)
         body = _Body(receive, limits.UPLOAD if scope["path"] in self._policy.uploads else limits.BODY)
+        answering = _Answering(scope, body, send, self._metrics)
         self._under_way += 1
         try:
             scope["grant"] = self._admitted(scope, body)
@@ -185,6 +186,17 @@ class _Body:
             pieces.append(message.get("body", b""))
         return b"".join(pieces)
 
+    async def drain(self) -> None:
+        """Read on for a little, and keep nothing: a client that is still sending when the connection is closed may
+        never see the answer.
+        """
+        left = limits.DRAINED
+        with contextlib.suppress(asyncio.TimeoutError):
+            while not self.over and left > 0:
+                message = await asyncio.wait_for(self._receive(), limits.DRAIN_S)
+                left -= len(message.get("body", b"")) + 1
+                self.over = message["type"] != "http.request" or not message.get("more_body", False)
+
     def _too_large(self) -> Problem:
         return Problem(413, "TooLong", f"the body has more than {self._most:,} bytes")
 
@@ -192,8 +204,8 @@ class _Body:
 class _Answering:
     """The way back: adds headers, counts, and makes answers of problems."""
 
-    def __init__(self, scope: Scope, send: Send, metrics: Metrics) -> None:
-        self._scope, self._send, self._metrics = scope, send, metrics
+    def __init__(self, scope: Scope, body: _Body, send: Send, metrics: Metrics) -> None:
+        self._scope, self._body, self._send, self._metrics = scope, body, send, metrics
         self._began = metrics.begin()
         self._status = 0
         names = {name for name, _ in scope["headers"]}
@@ -206,7 +218,7 @@ class _Answering:
             self._status = message["status"]
             names = {name.lower() for name, _ in message.get("headers", ())}
             added = [pair for pair in _HARDENED if pair[0] not in names]
-            if self._has_body and not self._scope["body"].over:
+            if self._has_body and not self._body.over:
                 added.append((b"connection", b"close"))  # what is left of the body is not waited for
             message["headers"] = [*message.get("headers", ()), *added]
         await self._send(message)
@@ -222,11 +234,16 @@ class _Answering:
         ]
         if problem.status == 401:
             headers.append((b"www-authenticate", b'Bearer realm="cas-run"'))
-        if self._has_body:
+        unread = self._has_body and not self._body.over
+        if unread:
             headers.append((b"connection", b"close"))
         self._status = problem.status
         await self._send({"type": "http.response.start", "status": problem.status, "headers": [*headers, *_HARDENED]})
-        await self._send({"type": "http.response.body", "body": b"" if self._scope["method"] == "HEAD" else text})
+        shown = b"" if self._scope["method"] == "HEAD" else text
+        await self._send({"type": "http.response.body", "body": shown, "more_body": unread})
+        if unread:
+            await self._body.drain()
+            await self._send({"type": "http.response.body", "body": b""})
 
     def done(self) -> None:
         self._metrics.end(self._began, self._scope.get("operation", "none"), self._status)
