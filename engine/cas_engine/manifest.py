@@ -24,6 +24,8 @@ from cas_engine.templates import (
     MoreTemplates,
     Recorded,
     at_bottom,
+    each_key_part,
+    laid_out,
     lines_of,
     naming_blobs,
     rows_of,
@@ -121,24 +123,24 @@ def _in_parts(manifest: Manifest) -> Written:
     columns["output_parents"] = graph.output_parents
     if isinstance(graph.templates, MoreTemplates):
         # Those that nothing uses any more are left out, so that a long line of children does not gather them.
-        used = sorted(set(graph.template_of))
+        used: Sequence[int] = sorted(set(graph.template_of))
         number = {at: i for i, at in enumerate(used)}
         columns["template_of"] = array("I", map(number.__getitem__, graph.template_of))
-        lines, parts = some(graph.templates, used)
+        written, text = laid_out(*some(graph.templates, used))
     else:
-        lines, parts = lines_of(graph.templates), graph.template_keys()
-    rows = rows_of(lines, parts)
-    text = b"\n".join(lines)
+        used = range(len(graph.templates))
+        written, text = laid_out(lines_of(graph.templates), each_key_part(graph.templates))
     output = _compact(bindings.to_json(graph.output)).encode()
     header = {
         **_header(manifest),
         "columns": {name: len(column) for name, column in columns.items()},
-        "templates": len(lines),
-        "text": len(text),
+        "templates": len(used),
+        "text": text,
         "patches": {},
         "added": 0,
     }
-    return Written(_head(IN_PARTS, header, 0), [b"".join(map(dump, columns.values())), b"".join([rows, text, output])])
+    written += output
+    return Written(_head(IN_PARTS, header, 0), [b"".join(map(dump, columns.values())), memoryview(written)])
 
 
 def _patched(manifest: Manifest, base: _Base, patches: dict[str, Mapping[int, int]]) -> Written:

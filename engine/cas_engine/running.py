@@ -329,9 +329,10 @@ def _finish(running: Running, prepared: Prepared, status: Status, error: str, no
     if not entry.outer:
         writes.append(Put(Table.META, latest_key(entry.lattice), bytes.fromhex(entry.id)))
     holder = bytes.fromhex(entry.id)
+    noted: list[int] = []
     if entry.outcome:
-        noted = {*outcome.having(nodes, NodeStatus.RAN, NodeStatus.FAILED), *running.noted}
-        writes += [Delete(Table.NODES, holder + i.to_bytes(4, "big")) for i in sorted(noted)]
+        noted = sorted({*outcome.having(nodes, NodeStatus.RAN, NodeStatus.FAILED), *running.noted})
+        writes += _rows_gone(holder, noted[:_ROWS_AT_ONCE])
     # A sweep that is under way is to hear of them: it began when this dispatch did not name them yet.
     needs = [Need(bytes.fromhex(blob)) for blob in outputs]
     try:
@@ -339,10 +340,20 @@ def _finish(running: Running, prepared: Prepared, status: Status, error: str, no
             store.commit([*needs, *writes, *ledger.put(entry)])
         except BlobMissing:
             store.commit([*writes, *ledger.put(entry)])  # evicted, or lost, since: the history is true all the same
+        # Nobody reads them any more, and a sweep takes what is left of them: no need to hold a million in memory.
+        for at in range(_ROWS_AT_ONCE, len(noted), _ROWS_AT_ONCE):
+            store.commit(_rows_gone(holder, noted[at : at + _ROWS_AT_ONCE]))
     except CasRunError as problem:
         running.problem = running.problem or problem
     running.entry = entry
     store.clear_signal(cancel_signal(entry.id))
+
+
+_ROWS_AT_ONCE = 1 << 12
+
+
+def _rows_gone(holder: bytes, nodes: Sequence[int]) -> list[Write]:
+    return [Delete(Table.NODES, holder + node.to_bytes(4, "big")) for node in nodes]
 
 
 def _verdict(nodes: Sequence[NodeOutcome], graph: Graph, *, cancelled: bool) -> tuple[Status, str]:

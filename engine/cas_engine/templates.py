@@ -23,6 +23,7 @@ ROW = struct.Struct("<Q16sII")  # where its line begins, and its KeyPart
 _KEYS = struct.Struct("<8x16sII")
 KEY_PART = _KEYS.unpack_from  # of a row, given the rows and where it begins
 _BLOCK = 1 << 14  # bytes of lines
+_JOINED = 1 << 10  # lines that are copied together
 _DECODED = 1 << 12  # templates that are kept decoded
 _OBJECTS = 1 << 16  # templates of a graph that is being traced that are kept as they are
 
@@ -198,6 +199,11 @@ def key_parts_of(templates: Sequence[Template]) -> list[KeyPart]:
     return list(_KEYS.iter_unpack(key_rows_of(templates)))
 
 
+def each_key_part(templates: Sequence[Template]) -> Iterator[KeyPart]:
+    """The same, one after the other."""
+    return _KEYS.iter_unpack(key_rows_of(templates))
+
+
 def key_rows_of(templates: Sequence[Template]) -> bytes | bytearray | memoryview:
     """The same as rows, where any is found by its number: of a million, no objects are made."""
     if isinstance(templates, MoreTemplates):
@@ -271,6 +277,16 @@ def rows_of(lines: Iterable[bytes], parts: Iterable[KeyPart]) -> bytearray:
         rows += pack(at, digest, slots, key_slots)
         at += len(line) + 1
     return rows
+
+
+def laid_out(lines: Sequence[bytes], parts: Iterable[KeyPart]) -> tuple[bytearray, int]:
+    """The rows of such lines, and the lines behind them, in one; and how many bytes the lines are."""
+    written = rows_of(lines, parts)
+    begin = len(written)
+    for at in range(0, len(lines), _JOINED):
+        written += b"\n" if at else b""
+        written += b"\n".join(lines[at : at + _JOINED])
+    return written, len(written) - begin
 
 
 def naming_blobs(templates: Sequence[Template]) -> Iterable[Template]:
