@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 _LINGER_S = 0.005  # a batch that nobody waits for may wait that long for company
 _ENOUGH = 64  # submissions that are worth a commit at once
-_AT_ONCE = 64 << 20  # bytes in one commit
+_AT_ONCE = 2 << 20  # bytes in one commit: each row of them may take a page of memory until it is made
 _TOGETHER = 1 << 20  # bytes of what is submitted as one batch, so that it shares a promise
-_WAITING = 256 << 20  # bytes; with more in the queue, whoever submits has to wait
+_WAITING = 64 << 20  # bytes; with more in the queue, whoever submits has to wait
 
 
 class Batch:
