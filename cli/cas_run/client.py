@@ -72,6 +72,7 @@ OVER = frozenset({"COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"})
 WAIT_S = 25.0  # for one long poll: proxies give up on a silent connection after 30 to 60 s
 PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0  # before the first retry, doubled each time; at most
 LONGEST_ASKED_S = 60.0  # what a Retry-After may make us wait
+IDLE_S = 20.0  # an unused connection is not trusted for longer: what lies between may have forgotten it silently
 SILENCE_S = 45.0  # the server sends a comment every 15 s: a stream that says nothing for so long is dead
 PAGE_NODES, PAGE_DISPATCHES = 10_000, 500
 BLOCK = 1 << 16
@@ -328,15 +329,21 @@ class _Http:
     """One server, over connections that are kept and used again. Any number of threads may use it."""
 
     def __init__(
-        self, url: str, token: str | None, timeout: float, retries: int, context: ssl.SSLContext | None
+        self,
+        url: str,
+        token: str | None,
+        timeout: float,
+        retries: int,
+        patience: float,
+        context: ssl.SSLContext | None,
     ) -> None:
-        self._idle: list[http.client.HTTPConnection] = []
+        self._idle: list[tuple[http.client.HTTPConnection, float]] = []  # with the time when it was put there
         parts = _parts(url)
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self.host, self.tls = parts.hostname or "", parts.scheme == "https"
         self.port, self.prefix = parts.port or (443 if self.tls else 80), parts.path.rstrip("/")
         self.is_loopback = _LOOPBACK.fullmatch(self.host) is not None
-        self.timeout, self.retries = timeout, retries
+        self.timeout, self.retries, self.patience = timeout, retries, patience
         self._given = _clean(token or os.environ.get("CAS_RUN_TOKEN", ""))
         self._context = context
         self._proxy = None if self.is_loopback else _proxy_for(parts)  # a token of this machine is for no proxy
@@ -411,7 +418,7 @@ class _Http:
         if response.will_close:
             connection.close()
         else:
-            self._idle.append(connection)
+            self._idle.append((connection, time.time()))
         return _Answer(response.status, response.headers, content)
 
     def asked(
@@ -465,8 +472,12 @@ class _Http:
         if self._pid != os.getpid():  # forked: the parent goes on with these
             self._idle, self._pid = [], os.getpid()
         try:
-            connection = self._idle.pop()
+            connection, since = self._idle.pop()
         except IndexError:
+            return self.connection(timeout), False
+        # By the clock on the wall: a function that was frozen in between has not heard the other one tick.
+        if not 0 <= time.time() - since < IDLE_S:
+            connection.close()
             return self.connection(timeout), False
         connection.timeout = timeout
         if connection.sock is not None:
@@ -475,7 +486,7 @@ class _Http:
 
     def close(self) -> None:
         while self._idle:
-            self._idle.pop().close()
+            self._idle.pop()[0].close()
 
     __del__ = close
 
@@ -619,7 +630,7 @@ class Events:
 
     def _all(self) -> Iterator[Event]:
         told = set()  # a server that was started again tells all of it again
-        failures = 0
+        failures, heard = 0, 0.0
         while not self._closed:
             pause = 0.0
             problem: ClientError
@@ -627,7 +638,7 @@ class Events:
                 for event in self._stream():
                     which = (event.kind, event.data.get("index"))
                     if which not in told or event.kind == "lost":
-                        failures = 0
+                        failures, heard = 0, time.monotonic()
                         told.add(which)
                         yield event
                     if event.kind == "finished":
@@ -639,7 +650,7 @@ class Events:
                 problem, pause = error, getattr(error, "pause", 0.0)
             if self._closed:
                 return
-            if failures >= self._server.retries:
+            if failures >= self._server.retries and not (heard and time.monotonic() - heard < self._server.patience):
                 raise problem
             time.sleep(max(pause, pause_before(failures)))
             failures += 1
@@ -695,11 +706,12 @@ def parsed_events(lines: Iterator[bytes] | IO[bytes]) -> Iterator[Event]:
 class Client:
     """A server, as a caller sees it. May be used by many threads, and closed when it is no longer needed.
 
-    url      of the server; else CAS_RUN_SERVER
-    token    else CAS_RUN_TOKEN; else, for a server on this machine only, the one that it wrote for this user
-    timeout  seconds for a connection, and between any two pieces of an answer
-    retries  how often a request is sent again: after a lost connection, 429, 502, 503, 504
-    context  whom to trust, where that is not what the system says (`ssl.create_default_context(cafile=...)`)
+    url       of the server; else CAS_RUN_SERVER
+    token     else CAS_RUN_TOKEN; else, for a server on this machine only, the one that it wrote for this user
+    timeout   seconds for a connection, and between any two pieces of an answer
+    retries   how often a request is sent again: after a lost connection, 429, 502, 503, 504
+    patience  seconds for which a wait or a stream of events outlasts a server that is away, as one that is restarted
+    context   whom to trust, where that is not what the system says (`ssl.create_default_context(cafile=...)`)
 
     An id is that of a dispatch, any beginning of 4 digits or more that only one has, `@last` or `@last~1`.
     Proxies are those of the environment. Raises ClientError, everywhere.
@@ -711,14 +723,15 @@ class Client:
         token: str | None = None,
         *,
         timeout: float = 60.0,
-        retries: int = 4,
+        retries: int = 5,
+        patience: float = 60.0,
         context: ssl.SSLContext | None = None,
     ) -> None:
         url = url or os.environ.get("CAS_RUN_SERVER", "")
         if not url:
             raise Refused("there is no address of a server", "give one, or set CAS_RUN_SERVER", kind="BadOption")
-        self._server = _Http(url, token, timeout, retries, context)
-        self.url = self._server.url
+        self._server = _Http(url, token, timeout, retries, patience, context)
+        self.url, self.patience = self._server.url, patience
 
     def __repr__(self) -> str:
         return f"<client of {self.url}>"
@@ -920,7 +933,7 @@ def _value_of(answer: Json) -> Any:
         return answer["value"]
     kind, preview = answer.get("type") or "", answer.get("preview") or ""
     error = NotJson(
-        f"the result is {kind or 'something'} that JSON does not hold",
+        f"the result is {kind or 'something'} that JSON does not hold, or that is too large for it",
         "`answer` has a preview of it, `download` its bytes; or let an electron make numbers, texts and lists of it",
     )
     error.type, error.preview = kind, preview
@@ -957,12 +970,18 @@ class Dispatch:
 
     def wait(self, timeout: float | None = None) -> Dispatch:
         """Until it is over, whatever came of it; gives itself. Raises StillRunning after `timeout` seconds."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        heard = time.monotonic()
+        deadline = None if timeout is None else heard + timeout
         while not self.is_over:
             left = WAIT_S if deadline is None else min(WAIT_S, deadline - time.monotonic())
             if left <= 0:
                 raise _late(self.id, timeout)
-            self._told = self.client.get(self.id, wait=max(left, 0.01), nodes=False)
+            try:
+                self._told = self.client.get(self.id, wait=max(left, 0.01), nodes=False)
+                heard = time.monotonic()
+            except Unreachable:
+                if time.monotonic() - heard > self.client.patience:
+                    raise
         return self
 
     def result(self, node: str | None = None) -> Any:
@@ -1134,14 +1153,20 @@ class AsyncDispatch:
         """Until it is over: asked now and then, so that thousands can be waited for."""
         import asyncio
 
-        deadline = None if timeout is None else time.monotonic() + timeout
+        heard = time.monotonic()
+        deadline = None if timeout is None else heard + timeout
         pause = 0.02
         while not self.is_over:
             left = pause if deadline is None else min(pause, deadline - time.monotonic())
             if left <= 0:
                 raise _late(self.id, timeout)
             await asyncio.sleep(left)
-            await self.refresh()
+            try:
+                await self.refresh()
+                heard = time.monotonic()
+            except Unreachable:
+                if time.monotonic() - heard > self.client.sync.patience:
+                    raise
             pause = min(2.0, pause * 1.5)
         return self
 

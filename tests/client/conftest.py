@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -74,7 +75,7 @@ class Scripted:
             def handle_one_request(self) -> None:
                 try:
                     super().handle_one_request()
-                except ConnectionError:
+                except (ConnectionError, ssl.SSLError):
                     self.close_connection = True
 
             def answer(self) -> None:
@@ -106,8 +107,13 @@ class Scripted:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def wrap(self, context: ssl.SSLContext) -> None:
+        """TLS from now on. The handshake is made by the thread of the connection, where a failed one ends quietly."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
 
     def paths(self) -> list[str]:
         return [f"{request.method} {request.path}" for request in self.requests]

@@ -70,7 +70,7 @@ def test_one_may_go_on_after_an_event_that_one_has_seen(script: Script) -> None:
 def test_a_stream_that_never_ends_well_is_given_up(script: Script) -> None:
     server = script(stream(ALL[:1]), stream([]))
     with pytest.raises(Unreachable, match="ended the stream"):
-        list(Client(server.url, retries=3).events(ID))
+        list(Client(server.url, retries=3, patience=0).events(ID))
     assert len(server.requests) == 4
     with pytest.raises(NotFound):
         list(Client(script(Said(404)).url).events(ID))

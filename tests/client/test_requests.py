@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.client.conftest import DROPPED, Request, Said, Script
 
+from cas_run import client as client_module
 from cas_run.client import (
     Busy,
     Client,
@@ -329,3 +330,24 @@ def test_threads_share_a_client(script: Script) -> None:
     assert len({request.json["idempotency_key"] for request in server.requests}) == 160
     assert server.connections <= 8
     client.close()
+
+
+def test_waiting_outlasts_a_server_that_is_started_again(script: Script) -> None:
+    running, done = ({"dispatch_id": NEW, "status": status} for status in ("RUNNING", "COMPLETED"))
+    gone: list[Said | None] = [DROPPED] * 12  # twice as many as there are retries
+    server = script(Said(200, running), *gone, Said(200, done))
+    assert Client(server.url).dispatch(NEW).wait().status == "COMPLETED"
+    forever = script(Said(200, running), DROPPED)
+    with pytest.raises(Unreachable):
+        Client(forever.url, patience=0).dispatch(NEW).wait()
+
+
+def test_a_connection_that_lay_unused_for_long_is_not_trusted(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = script(Said(200, {"lattices": []}))
+    client = Client(server.url)
+    client.lattices()
+    client.lattices()
+    assert server.connections == 1
+    monkeypatch.setattr(client_module, "IDLE_S", 0.0)
+    client.lattices()
+    assert server.connections == 2
