@@ -25,7 +25,7 @@ KEY_PART = _KEYS.unpack_from  # of a row, given the rows and where it begins
 _BLOCK = 1 << 14  # bytes of lines
 _JOINED = 1 << 10  # lines that are copied together
 _DECODED = 1 << 12  # templates that are kept decoded
-_OBJECTS = 1 << 16  # templates of a graph that is being traced that are kept as they are
+OBJECTS = 1 << 16  # templates of a graph that is being traced that are kept as they are
 
 
 class Recorded(Sequence[Template]):
@@ -134,7 +134,7 @@ class Growing(Sequence[Template]):
 
     def append(self, template: Template) -> None:
         """Add one."""
-        if len(self._objects) < _OBJECTS:
+        if len(self._objects) < OBJECTS:
             self._objects.append(template)
         else:
             self._lines.append(template_dumps(template))

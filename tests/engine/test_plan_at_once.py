@@ -163,6 +163,16 @@ def test_a_replacement_decodes_no_calls_but_those_it_takes_over() -> None:
     assert list(manifest.templates_naming_blobs(after)) == [after.templates[3]]
 
 
+def test_calls_that_are_kept_as_lines_are_what_they_were() -> None:
+    calls = [_template(at % 3, b"%d" % at, at % 3) for at in range(300)]
+    made, plain = templates.Growing(), [*calls, *calls[:1] * templates.OBJECTS, *calls]
+    for one in plain:
+        made.append(one)
+    assert (len(made), made[:300], made[-300:]) == (len(plain), calls, calls)
+    assert templates.lines_of(made) == [template_dumps(one) for one in plain]
+    assert templates.key_parts_of(made)[-300:] == [(one.digest, one.slots, one.key_slots) for one in calls]
+
+
 def test_a_recorded_call_is_found_without_taking_the_others_apart() -> None:
     calls = [_template(at % 3, b"x" * (at * 7919 % 400), at % 3) for at in range(1500)]
     recorded = templates.Recorded(memoryview(b"\n".join(map(template_dumps, calls))), len(calls))

@@ -182,12 +182,12 @@ SCENARIOS = {  # one after the other, in one store
 }
 N = 200
 CEILINGS: dict[str, dict[str, int]] = {  # with N leaves; `python` are the calls of Python's functions
-    "cold": {"reads": 1_800, "writes": 1_130, "digests": 3_160, "python": 80_000, "size": 560_000},
+    "cold": {"reads": 1_600, "writes": 1_130, "digests": 2_900, "python": 70_000, "size": 560_000},
     "unchanged": {"reads": 15, "writes": 4, "digests": 20, "python": 1_600},
     "called again": {"reads": 17, "writes": 4, "digests": 48, "python": 2_700},
     "one more": {"reads": 500, "writes": 28, "digests": 1_220, "python": 29_500},
     "recomputed": {"reads": 250, "writes": 13, "digests": 500, "python": 8_000},
-    "replaced": {"reads": 260, "writes": 18, "digests": 510, "python": 11_500},
+    "replaced": {"reads": 45, "writes": 18, "digests": 80, "python": 10_000},
 }
 CALLS = {
     "cold": {"fan": 1, "leaf": N, "total": 1, "finish": 1},
