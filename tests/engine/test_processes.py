@@ -467,3 +467,31 @@ def test_what_one_program_computes_others_wait_for(user: Any, eventually: Any) -
     assert [program.shown() for program in (first, *others)] == [1] * 4
     assert [program.end().code for program in (first, *others)] == [0] * 4
     assert user.ran() == ["slow0", "slow1", "total"]
+
+
+def test_what_a_script_defines_is_the_same_when_it_is_imported(user: Any) -> None:
+    flow = """
+        import cas_run as ct
+
+        class Model:
+            def __init__(self, n):
+                self.n = n
+
+        @ct.electron
+        def build(n):
+            return Model(n)
+
+        @ct.electron
+        def read(model, again):
+            return isinstance(model, Model)
+
+        @ct.lattice
+        def main(again):
+            return read(build(3), again)
+
+        if __name__ == "__main__":
+            print(ct.dispatch_sync(main, executor="process")(0).result)
+        """
+    assert user.run(user.write("flow.py", flow)).out == "True\n"
+    caller = 'import flow\nprint(flow.ct.dispatch_sync(flow.main, executor="process")(1).result)\n'
+    assert user.run(user.write("caller.py", caller)).out == "True\n"

@@ -449,8 +449,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--plain", action="store_true", help="no engine: are the cases sound?")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell what is allowed, too")
+    parser.add_argument("--executor", default="inline", help="inline, thread or process: where electrons run")
     parser.add_argument("parts", nargs="*", help="play the cases that have one of these in theme/id")
     options = parser.parse_args()
+    os.environ["IDENTITY_EXECUTOR"] = options.executor
     parts = options.parts or [""]
     corpus = [case for case in read_corpus() if any(part in f"{case.id}" for part in parts)]
     verdicts = []

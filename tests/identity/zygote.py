@@ -29,6 +29,7 @@ from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
+EXECUTOR = os.environ.get("IDENTITY_EXECUTOR", "inline")  # what comes of a case does not hang on it
 HERE = Path(__file__).parent
 LONGEST = 60  # seconds; a case takes milliseconds, so this is only for what hangs
 PRELOADED = ("cas_engine", "cas_run")
@@ -91,7 +92,7 @@ def trace(frame: FrameType, event: str, _: object) -> Any:
 def again(ct: Any, store: str, options: Mapping[str, Any]) -> Callable[..., Any]:
     """The latest dispatch once more, from what is recorded."""
     latest = ct.list_dispatches(store=store)[0]
-    redispatch = ct.redispatch(latest.dispatch_id, store=store, executor="inline", **options)
+    redispatch = ct.redispatch(latest.dispatch_id, store=store, executor=EXECUTOR, **options)
     return lambda *args, **kwargs: ct.get_result(redispatch(*args, **kwargs), wait=True, store=store)
 
 
@@ -118,7 +119,7 @@ def play(job: dict[str, Any]) -> dict[str, Any]:
         call, names = again(ct, job["store"], job.get("options", {})), {}
     else:
         module = load(job["entry"], job["how"], folder)
-        call, names = ct.dispatch_sync(module.main, store=job["store"], executor="inline"), vars(module)
+        call, names = ct.dispatch_sync(module.main, store=job["store"], executor=EXECUTOR), vars(module)
     watch = Watch(job["root"])
     threading.setprofile(watch)
     sys.setprofile(watch)

@@ -50,6 +50,9 @@ _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 def main(descriptor: int, coordinator: int, name: str) -> None:
     """Serve until the other end of this socket is closed."""
+    namespace = vars(sys.modules["__main__"])
+    for each in [each for each in namespace if not each.startswith("__")]:
+        del namespace[each]  # it stands for the user's own, which has nothing of this
     channel = socket.socket(fileno=descriptor)
     channel.set_inheritable(False)
     for stream in (sys.stdout, sys.stderr):

@@ -10,11 +10,14 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.machinery import ModuleSpec
 from typing import NamedTuple
 
 
 class Surroundings(NamedTuple):
-    """As they were found. `levels` are those of loggers, "" the root."""
+    """As they were found. `levels` are those of loggers, "" the root; `main` the file and the name of `__main__`, by
+    which what is defined there is known elsewhere.
+    """
 
     folder: str
     path: tuple[str, ...]
@@ -23,6 +26,7 @@ class Surroundings(NamedTuple):
     recursion: int
     levels: Mapping[str, int]
     disabled: int
+    main: tuple[str | None, str | None]
 
 
 def surroundings() -> Surroundings:
@@ -35,6 +39,7 @@ def surroundings() -> Surroundings:
         recursion=sys.getrecursionlimit(),
         levels=_levels(),
         disabled=logging.root.manager.disable,
+        main=_main(),
     )
 
 
@@ -49,11 +54,27 @@ def surround(wanted: Surroundings) -> None:
         for name in set(os.environ) - set(wanted.environment):
             del os.environ[name]
         os.environ.update(wanted.environment)
+    if wanted.main != _main():
+        _be_main(*wanted.main)
     sys.argv[:] = wanted.words
     sys.setrecursionlimit(wanted.recursion)
     for name, level in wanted.levels.items():
         logging.getLogger(name or None).setLevel(level)
     logging.disable(wanted.disabled)
+
+
+def _main() -> tuple[str | None, str | None]:
+    main = sys.modules.get("__main__")
+    return getattr(main, "__file__", None), getattr(getattr(main, "__spec__", None), "name", None)
+
+
+def _be_main(file: str | None, name: str | None) -> None:
+    main = sys.modules["__main__"]
+    main.__spec__ = None if name is None else ModuleSpec(name, None, origin=file)
+    if file is not None:
+        main.__file__ = file
+    else:
+        vars(main).pop("__file__", None)
 
 
 def _folder() -> str:
