@@ -164,9 +164,9 @@ class _Writer:
 
     def write(self, code: CodeType) -> Canonical:
         scope = self._body(code, None)
-        if self.names & LOCALS_READERS:
+        if not self.names.isdisjoint(LOCALS_READERS):
             self.out.append(tuple(sorted(scope.numbers.items(), key=lambda item: item[1])))
-        if self.names & QUERIES:
+        if not self.names.isdisjoint(QUERIES):
             mentioned = {name for text in self.strings for name in re.findall(r"@([^\W\d]\w*)", text)}
             for name in sorted(mentioned):
                 self.out.append(self._slot(Ref(OPTIONAL, name)))
@@ -246,10 +246,12 @@ class _Writer:
                     if number is None:
                         number = numbers[name] = self.variables
                         self.variables += 1
-                    out += (op, number)
+                    out.append(op)
+                    out.append(number)
                     at += 1
                 elif kind == PLAIN or (kind == CONST and type(args[at]) in mere):
-                    out += (op, args[at])
+                    out.append(op)
+                    out.append(args[at])
                     at += 1
                 elif kind == BRANCH or kind == OR_POP:  # noqa: PLR1714, SIM109 - by far the quickest
                     at = self._branch(found, at, op, pending)
@@ -415,7 +417,7 @@ class _Writer:
                 parameters = [Parameter(p.kind, "", p.slot) for p in parameters]
             self.out.append("end")
             self.out += [tuple(p) for p in parameters]
-            if self.names & LOCALS_READERS:
+            if not self.names.isdisjoint(LOCALS_READERS):
                 self.out.append(tuple(sorted(inner.numbers.items(), key=lambda item: item[1])))
             return at + 1
         if found.has_import and at + 2 < len(found.kinds) and found.kinds[at + 2] == O.IMPORT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from types import FunctionType
+from typing import Any
 
 from cas_engine.fingerprint.annotations import annotated
 from cas_engine.fingerprint.bytecode import Canonical, Parameter, canonical
@@ -25,10 +26,13 @@ from cas_engine.fingerprint.resolve import (
     name_of_function,
     registered_with,
     resolve,
+    shown_module,
 )
 from cas_store.digest import digest_of
 
 _BUILTIN = type(len)
+_VALUES = frozenset({int, float, complex, bool, str, bytes, type(None), list, tuple, dict, set, frozenset})
+_OF_PLACE = frozenset({"__name__", "__file__"})
 _EVALUATING = frozenset({"eval", "exec"})
 _REFLECTING = frozenset(REFLECTIVE)
 _POSITIONAL = frozenset({"p", "a"})
@@ -43,8 +47,8 @@ def describe_function(node: Node, reach: Reach) -> None:
         return
     node.kind, node.name = "code", name_of_function(fn)
     node.modules |= {_module_of(fn)}
-    form = canonical(fn.__code__)
     reader = _Reader(node, fn, reach)
+    form = reader.form
     for ref in form.refs:
         reader.read(ref)
     _read_defaults(node, fn, form, reader)
@@ -121,6 +125,7 @@ class _Reader:
         self.imports_by_name = False
         self.base = folder_of(fn.__globals__)
         self.hidden: list[str] = []
+        self.shown = shown_module(fn.__globals__)
 
     def read(self, ref: Ref) -> None:
         source, name, attrs, _, _ = ref
@@ -129,8 +134,13 @@ class _Reader:
             return
         if source == GLOBAL:
             base = look_up(self.fn.__globals__, name)
-            if type(base) is _BUILTIN and is_builtin(name, base):
+            kind = type(base)
+            if kind is _BUILTIN and is_builtin(name, base):
                 self.said.append(("builtin", name, attrs))  # the most frequent case, without a node of its own
+                return
+            if not attrs and (kind in _VALUES or (kind is FunctionType and _is_plain(base))) and name not in _OF_PLACE:
+                self.said.append(("found",))  # as below, without a detour
+                self.child(base, (id(self.fn.__globals__), name), f"{self.shown}.{name}")
                 return
         resolution = resolve(ref, self.fn)
         if isinstance(resolution, Found):
@@ -180,7 +190,7 @@ class _Reader:
         obj, rest = found.obj, found.rest
         if found.through:
             self.node.modules |= {*found.through}
-        if found.place[1] in {"__name__", "__file__"} and isinstance(obj, str) and not rest:
+        if found.place[1] in _OF_PLACE and isinstance(obj, str) and not rest:
             self._of_place(obj, found)
             return
         if obj is importlib.import_module and ref.name not in IMPORTERS:
@@ -234,6 +244,11 @@ class _Reader:
             if isinstance(child.obj, type):
                 for cls in all_subclasses(child.obj):
                     self.child(cls, None, cls.__qualname__)
+
+
+def _is_plain(fn: Any) -> bool:
+    """Whether a function stands for nothing else, and leads to nothing by its name."""
+    return not fn.__dict__ and fn.__name__ not in _REFLECTING and fn is not importlib.import_module
 
 
 def all_subclasses(cls: type) -> list[type]:

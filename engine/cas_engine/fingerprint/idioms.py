@@ -34,7 +34,9 @@ def is_way_out(found: Instructions, at: int) -> bool:
 
 def ways(found: Instructions, at: int, op: int) -> tuple[str, int, int, int]:
     """(question, way when yes, way when no, what is kept: 0 nothing, 1 a true value, 2 a false one)."""
-    target = landing(found, found.targets[at])
+    target = found.targets[at]
+    if found.kinds[target] == O.JUMP:
+        target = landing(found, target)
     if found.kinds[at] == O.BRANCH:
         question, jumps_if = O.BRANCHES[op]
         return (question, target, at + 1, 0) if jumps_if else (question, at + 1, target, 0)

@@ -31,6 +31,9 @@ class Kind(Enum):
     OURS = "ours"
 
 
+_USERS = Kind.USER  # by a name of its own: a member of an enumeration is slow to come by
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     """Whose it is; `package` names the distribution, or "python"."""
@@ -41,7 +44,7 @@ class Owner:
 
     @property
     def is_user(self) -> bool:
-        return self.kind is Kind.USER
+        return self.kind is _USERS
 
     @property
     def compiled(self) -> str:

@@ -13,6 +13,7 @@ from cas_engine.values import Digester
 from cas_store.digest import digest_of
 
 Describer = Callable[[Node, "Reach"], None]
+_PACKAGE, _PYTHON = Kind.PACKAGE, Kind.PYTHON  # by names of their own: members of an enumeration are slow to come by
 _UNKNOWN = digest_of(b"code")  # what stands for code inside a value while the value alone is looked at
 
 
@@ -117,5 +118,5 @@ def says(node: Node, *what: object) -> None:
 
 def belongs(node: Node, owner: Owner) -> None:
     """Note the package that a piece comes with; what comes from the user's own compiled extension, by its content."""
-    if owner.kind in {Kind.PACKAGE, Kind.PYTHON}:
+    if (owner.kind is _PACKAGE or owner.kind is _PYTHON) and owner.package not in node.packages:
         node.packages |= {owner.package}

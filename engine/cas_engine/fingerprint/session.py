@@ -157,31 +157,37 @@ class _Findings:
         top = self.components[0].name if self.components else ""
         told: dict[int, str] = {}  # the name under which a node, or the nearest one above it that is told, is known
         for node, via in reachable(start):
+            key, kind = id(node), node.kind
             above = told.get(id(via), top)
-            is_told = node.kind is not None or not self.nodes
-            told[id(node)] = node.name if is_told else above
-            if id(node) in seen:
+            is_told = kind is not None or not self.nodes
+            told[key] = node.name if is_told else above
+            if key in seen:
                 continue
-            seen.add(id(node))
+            seen.add(key)
             if is_told:
-                self.components.append(Component(node.kind or "code", node.name, node.local, node.detail, above))
+                self.components.append(Component(kind or "code", node.name, node.local, node.detail, above))
             self.nodes.append(node)
-            if node.kind == "code" and type(node.obj) is types.FunctionType:
-                self.namespaces[id(node.obj.__globals__)] = node.obj.__globals__
-            if node.computes or node.evaluates or node.kind == "module" or not node.reflects.isdisjoint(WIDENING):
-                self.widens = True
+            if kind != "value":
+                self._note_code(node)
             if node.packages:
                 for package in node.packages:
-                    self.via.setdefault(package, told[id(node)])
+                    self.via.setdefault(package, told[key])
                 self.packages |= node.packages
-            if node.modules:
-                self.modules |= node.modules
-            self.warnings += node.warnings
-            self.unresolved += node.unresolved
             for name in node.unresolved:
-                self.lost.append(Component("unresolved", name, digest_of(name.encode()), "", told[id(node)]))
-            if node.electron:
-                self.electrons.append((node.electron, node.digest, node.draws))
+                self.unresolved.append(name)
+                self.lost.append(Component("unresolved", name, digest_of(name.encode()), "", told[key]))
+
+    def _note_code(self, node: Node) -> None:
+        """What only code has."""
+        if node.kind == "code" and type(node.obj) is types.FunctionType:
+            self.namespaces[id(node.obj.__globals__)] = node.obj.__globals__
+        if node.computes or node.evaluates or node.kind == "module" or not node.reflects.isdisjoint(WIDENING):
+            self.widens = True
+        if node.modules:
+            self.modules |= node.modules
+        self.warnings += node.warnings
+        if node.electron:
+            self.electrons.append((node.electron, node.digest, node.draws))
 
     def package(self, name: str) -> Component:
         version = version_of(name)
