@@ -103,8 +103,8 @@ def dumps(manifest: Manifest) -> Written:
     if patches is not None and isinstance(base, _Base):
         return _patched(manifest, base, patches)
     columns = [dump(getattr(graph, name)) for name in _COLUMNS]
-    size = sum(map(len, columns))
-    if size > _LARGE or size + sum(map(len, text := text_of(graph.templates))) > _LARGE:
+    size = _size_of(columns)
+    if size > _LARGE or size + _size_of(text := text_of(graph.templates)) > _LARGE:
         return _in_parts(manifest)
     header = {
         **_header(manifest),
@@ -113,7 +113,7 @@ def dumps(manifest: Manifest) -> Written:
         "columns": {name: len(getattr(graph, name)) for name in _COLUMNS},
         "templates": len(graph.templates),
     }
-    return Written([*_head(MAGIC, header, sum(map(len, columns))), *columns, *text])
+    return Written([*_head(MAGIC, header, size), *columns, *text])
 
 
 def _in_parts(manifest: Manifest) -> Written:
@@ -161,7 +161,7 @@ def _patched(manifest: Manifest, base: _Base, patches: dict[str, Mapping[int, in
         "patches": {name: len(changes) for name, changes in patches.items()},
         "added": len(added),
     }
-    head = [*_head(IN_PARTS, header, sum(map(len, written.values()))), *written.values()]
+    head = [*_head(IN_PARTS, header, _size_of(written.values())), *written.values()]
     return Written([*head, bytes(rows_of(lines, parts)), b"\n".join(lines)], base.parts, base.digests)
 
 
@@ -176,6 +176,14 @@ def _header(manifest: Manifest) -> dict[str, Any]:
         "names_files": manifest.names_files,
         "rows": [_row_to_json(row) for row in manifest.graph.rows],
     }
+
+
+def _size_of(pieces: Iterable[bytes | memoryview]) -> int:
+    """Of all together. Not by `sum`: a program may have put another in its place, and what is written must be right."""
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+    return size
 
 
 def _head(magic: bytes, header: dict[str, Any], columns: int) -> list[bytes | memoryview]:
