@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 
 import uvicorn
@@ -19,10 +20,11 @@ async def answer(request: Request) -> JSONResponse:
 
 
 def main() -> None:
-    with socket.socket() as listener:
+    # With the protocol said: else asyncio leaves Nagle's algorithm on, and each answer waits for it.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1024)
-        print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
+        print(json.dumps({"port": listener.getsockname()[1], "pid": os.getpid()}), flush=True)
         app = Starlette(routes=[Route("/", answer, methods=["POST"])])
         config = uvicorn.Config(app, http="h11", ws="none", lifespan="off", loop="asyncio", log_config=None)
         asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))

@@ -38,7 +38,7 @@ def test_work_that_takes_longer_is_answered_at_once_and_waited_for_elsewhere(ser
     assert answer.json["result"] is None
     place = answer.json["location"]
     early = served.get(f"{place}/result")
-    assert (early.status, early.kind) == (409, "NoResult")
+    assert (early.status, early.kind, early.json["error"]["status"]) == (409, "NoResult", "RUNNING")
     assert served.get(f"{place}?wait=20&nodes_limit=0").json["status"] == "COMPLETED"
     assert served.get(f"{place}/result").json["value"] == 202.5
 

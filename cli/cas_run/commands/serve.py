@@ -72,7 +72,10 @@ def serve(
     from cas_run.server.serving import Options, serve
     from cas_run.server.tokens import default_path
 
+    if session.server:
+        session.store_path()  # which says that a server is no place for another
     store = open_store(session.store, create=not (session.store or setting("store")))
+    session.opened.append(store)
     environment = {} if workers is None else {"CAS_RUN_WORKERS": str(workers)}
     chosen = executor or setting("executor") or "process"
     settings = Settings(__version__, chosen, environment, min(4, os.cpu_count() or 1), allow_code)

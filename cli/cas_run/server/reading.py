@@ -185,7 +185,9 @@ def _none(what: str, status: str, error: str | None) -> Problem:
     message = f"{what} is {status.lower()}, so it has no result"
     if error:
         message += f"\n{error.rstrip()}"
-    return Problem(409, "NoResult", message, state=status)
+    problem = Problem(409, "NoResult", message)
+    problem.more["status"] = status
+    return problem
 
 
 def pieces(store: Store, blob: Digest) -> Sequence[memoryview]:

@@ -15,7 +15,7 @@ from cas_engine.known import KnownElectrons
 from cas_engine.ledger import Entry, Status
 from cas_engine.result import Result
 from cas_engine.signatures import Signature
-from cas_run.server import limits, reading, schema
+from cas_run.server import jsonwork, limits, reading, schema
 from cas_run.server.coordinators import Coordinators
 from cas_run.server.feeds import Feeds
 from cas_run.server.metrics import Metrics
@@ -28,6 +28,7 @@ from cas_store.errors import CasRunError
 from cas_store.store import Store
 
 _KEPT = 512  # signatures and results that are remembered
+_SMALL = 1 << 16  # bytes of JSON: results that are remembered
 _MAYBE_JSON = ("list", "tuple", "dict", "str", "int")  # types of which JSON may hold more than is told beside a result
 _OF_ELECTRONS = ("UnknownElectron", "AmbiguousElectron", "BindError")
 CAPSULE = "$capsule"
@@ -58,7 +59,7 @@ class Service:
         self._electrons = KnownElectrons(store)
         self._electrons_lock = asyncio.Lock()
         self._signatures: OrderedDict[str, Signature] = OrderedDict()
-        self._found: OrderedDict[tuple[str, str, str | None], reading.Found] = OrderedDict()
+        self._found: OrderedDict[tuple[str, str], reading.Found] = OrderedDict()
 
     def entry(self, text: str) -> Entry:
         """The dispatch of an id, or of its beginning. Raises UnknownDispatch."""
@@ -164,20 +165,25 @@ class Service:
         told = found.told
         if told is None or ("value" not in told and told["type"] in _MAYBE_JSON):
             told = await self.coordinators.ask("value", dispatch_id=entry.id, node=label)
+            if node is None and entry.outcome and len(jsonwork.write(told)) < _SMALL:
+                # For whoever shares the outcome: what it came to stays so.
+                self._remember(entry, found._replace(told=told))
         return found, label, dict(told)
 
     async def found(self, entry: Entry, node: str | None) -> tuple[reading.Found, str | None]:
         """Where a result lies. Dispatches that share their outcome share what is found."""
-        key = (entry.manifest, entry.outcome, node)
-        before = self._found.get(key)
-        if before is not None and before.blob is not None and not self.store.find_missing([before.blob]):
+        before = self._found.get((entry.manifest, entry.outcome)) if node is None else None
+        if before is not None and (before.blob is None or not self.store.find_missing([before.blob])):
             return before, None
         found, one = await asyncio.to_thread(reading.found, self.store, entry, node)
         if node is None and entry.outcome:
-            self._found[key] = found
-            if len(self._found) > _KEPT:
-                self._found.popitem(last=False)
+            self._remember(entry, found)
         return found, None if one is None else one.label
+
+    def _remember(self, entry: Entry, found: reading.Found) -> None:
+        self._found[entry.manifest, entry.outcome] = found
+        if len(self._found) > _KEPT:
+            self._found.popitem(last=False)
 
     async def started(self, entry: Entry) -> dict[str, Any]:
         """What a redispatch is answered with: the result too if it is over."""
