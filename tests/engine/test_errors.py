@@ -27,6 +27,7 @@ EXAMPLES = [
     errors.Unstorable("Lock", "it is made anew in every process"),
     errors.CapsuleError("the recorded code cannot be read\n  -> dispatch again"),
     errors.EnvironmentMismatch("recorded code does not load\n  -> install", [("numpy", "1.0", "2.0")]),
+    errors.WorkerUnavailable("no process can be started: out of memory\n  -> fewer workers"),
     errors.ResultEvicted(b"d" * 16, "of `train`", "a" * 32, "cas-run redispatch aaaaaaaaaaaa"),
     errors.DispatchFailed("a" * 32, [("train#0", "ValueError: no")]),
 ]
