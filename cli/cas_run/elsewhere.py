@@ -13,15 +13,9 @@ if TYPE_CHECKING:
 
     from cas_run.client import Client
 
-# As `cas-run show --json` has them, in its order; a server tells more.
-_DISPATCH = """
-    dispatch_id lattice status error inputs parent replaced recompute reuse_previous_results node_count hits ran failed
-    skipped seconds saved_s started finished
-"""
-_NODE = """
-    index label electron replaced_by status reason seconds saved_s key value_digest size stochastic dispatch error
-    warning tries
-"""
+# What a server tells beside that which `cas-run show --json` has. Not the other way round: what is new comes through.
+_MORE_OF_DISPATCH = frozenset({"nodes", "nodes_next", "lattice_inputs"})
+_MORE_OF_NODE = frozenset({"parents"})
 _SHOWN = ("type", "preview", "value", "error")
 _BUILTIN = frozenset({"NoneType", "bool", "dict", "float", "int", "list", "str", "tuple"})
 
@@ -106,7 +100,7 @@ class RemoteNode(Valued):
 
     def to_json(self) -> dict[str, Any]:
         """As `cas-run show --json` prints it."""
-        return {name: self._told[name] for name in _NODE.split()}
+        return {name: value for name, value in self._told.items() if name not in _MORE_OF_NODE}
 
     def __repr__(self) -> str:
         return f"<node {self.label} {self.status}>"
@@ -180,7 +174,7 @@ class RemoteResult(Valued):
 
     def to_json(self, *, nodes: bool = True) -> dict[str, Any]:
         """As `cas-run show --json` prints it."""
-        brief = {name: self._told[name] for name in _DISPATCH.split()}
+        brief = {name: value for name, value in self._told.items() if name not in _MORE_OF_DISPATCH}
         return {**brief, "nodes": [node.to_json() for node in self.nodes]} if nodes else brief
 
     def __repr__(self) -> str:

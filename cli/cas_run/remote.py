@@ -37,6 +37,7 @@ class Remote:
             return cls(Client(url, token, **options))
 
     def resolve(self, text: str) -> str:
+        text = text if text.startswith("@") else text.lower()
         if is_full(text):
             return text
         told = self._asked(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -121,6 +122,24 @@ class Scripted:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def oldest_python() -> str:
+    """The oldest from 3.8 on that this machine has: what version managers keep, else this one."""
+    root = Path(os.environ.get("PYENV_ROOT", Path("~").expanduser() / ".pyenv"))
+    found = [sys.executable]
+    for minor in range(8, sys.version_info.minor):
+        found += [str(path) for path in root.glob(f"versions/3.{minor}.*/bin/python")]
+        found += [path] if (path := shutil.which(f"python3.{minor}")) else []
+    versions = {}
+    for path in found:
+        said = subprocess.run([path, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True)
+        if said.returncode == 0:
+            versions[tuple(map(int, said.stdout.split()))] = path
+    return versions[min(versions)]
+
+
+PYTHON = oldest_python()  # the home of a test has no version manager
 
 
 Script = Callable[..., Scripted]

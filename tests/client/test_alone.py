@@ -7,35 +7,16 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.client.conftest import Request, Said, Script, Scripted
+from tests.client.conftest import PYTHON, Request, Said, Script, Scripted
 
 import cas_run.client
 
 FILE = Path(cas_run.client.__file__)
 ID = "9f3a" * 8
-
-
-def oldest_python() -> str:
-    """The oldest from 3.8 on that this machine has: what version managers keep, else this one."""
-    root = Path(os.environ.get("PYENV_ROOT", Path("~").expanduser() / ".pyenv"))
-    found = [sys.executable]
-    for minor in range(8, sys.version_info.minor):
-        found += [str(path) for path in root.glob(f"versions/3.{minor}.*/bin/python")]
-        found += [path] if (path := shutil.which(f"python3.{minor}")) else []
-    versions = {}
-    for path in found:
-        said = subprocess.run([path, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True)
-        if said.returncode == 0:
-            versions[tuple(map(int, said.stdout.split()))] = path
-    return versions[min(versions)]
-
-
-PYTHON = oldest_python()  # the home of a test has no version manager
 
 
 def alone(folder: Path, program: str, *words: str, **environment: str) -> str:

@@ -7,13 +7,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.client.conftest import Served, cas_run_in
+from tests.client.conftest import PYTHON, Served, cas_run_in
 
 import cas_run.client
 
@@ -50,9 +49,9 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served,
 
 @pytest.fixture(scope="module")
 def function(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a function: a virtual environment with nothing in it, and two files."""
+    """The folder of a function: a virtual environment of the oldest Python here with nothing in it, and two files."""
     folder = tmp_path_factory.mktemp("function")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     (program,) = blocks("handler.py", "python")
     (look,) = re.findall(r"^```python\n(def look.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
     assert len(program.splitlines()) <= 10
