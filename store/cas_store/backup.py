@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import lmdb
 
 from cas_store.datafile import last_transaction
 from cas_store.digest import DIGEST_SIZE
-from cas_store.errors import StoreError, StoreRefused
+from cas_store.errors import StoreError, StoreRefused, SweepUnderWay
 from cas_store.faults import translate
 from cas_store.largefiles import MARKER
 from cas_store.layout import Layout, identity_text, parse_identity, sync_folder, write_durably
@@ -49,9 +49,18 @@ class Backup:
 
 
 def back_up(
-    layout: Layout, store_id: bytes, copy_rows: Callable[[int], None], target: Path, told: Told | None
+    layout: Layout,
+    store_id: bytes,
+    copy_rows: Callable[[int], None],
+    target: Path,
+    told: Told | None,
+    *,
+    no_sweeps: Callable[[], AbstractContextManager[object]],
 ) -> Backup:
-    """Make `target` a copy of the store, or bring it up to date. Raises StoreRefused, StoreError."""
+    """Make `target` a copy of the store, or bring it up to date. Raises StoreRefused, StoreError.
+
+    While `no_sweeps()` is entered, nobody takes blobs away; where somebody does, that raises SweepUnderWay.
+    """
     target = Path(os.path.realpath(target.expanduser()))
     try:
         _check_place(layout.root, target)
@@ -59,17 +68,25 @@ def back_up(
             target.mkdir(mode=0o700)
             sync_folder(target.parent)
         with _only_one(target):
-            return _Target(layout, store_id, target, told).fill(copy_rows)
+            return _Target(layout, store_id, target, told, no_sweeps).fill(copy_rows)
     except OSError as error:
         raise translate(error, target, "writing a backup") from error
 
 
 class _Target:
-    def __init__(self, source: Layout, store_id: bytes, root: Path, told: Told | None) -> None:
+    def __init__(
+        self,
+        source: Layout,
+        store_id: bytes,
+        root: Path,
+        told: Told | None,
+        no_sweeps: Callable[[], AbstractContextManager[object]],
+    ) -> None:
         self._source = source
         self._id = store_id
         self._to = Layout(root)
         self._told = told
+        self._no_sweeps = no_sweeps
         self._copied: set[str] = set()
         self._kept: set[str] = set()
         self._done = self._total = 0
@@ -125,23 +142,30 @@ class _Target:
     def _copy_rows(self, copy_rows: Callable[[int], None]) -> tuple[Path, set[bytes], set[bytes]]:
         """Rows, and the large blobs that they name: again where a garbage collection came in between."""
         before: set[bytes] | None = None
-        for _ in range(_ROUNDS):
-            path = self._temporary()
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                with _one_at_a_time(self._source.tmp):
-                    copy_rows(descriptor)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            self._copy_blobs()
-            named = _large_blobs(path)
-            missing = {digest for digest in named if not self._to.blob(digest).exists()}
-            if not missing or missing == before:
-                break
-            before = missing
-            path.unlink()
+        with ExitStack() as alone:
+            for turn in range(_ROUNDS):
+                if turn == _ROUNDS - 1:  # they come in between each time
+                    with suppress(SweepUnderWay):
+                        alone.enter_context(self._no_sweeps())
+                path, named, missing = self._copy_rows_once(copy_rows)
+                if not missing or missing == before:
+                    break
+                before = missing
         return path, named, missing
+
+    def _copy_rows_once(self, copy_rows: Callable[[int], None]) -> tuple[Path, set[bytes], set[bytes]]:
+        path = self._to.tmp / f"{_NOBODY}-rows"
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with _one_at_a_time(self._source.tmp):
+                copy_rows(descriptor)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._copy_blobs()
+        named = _large_blobs(path)
+        return path, named, {digest for digest in named if not self._to.blob(digest).exists()}
 
     def _copy_blobs(self) -> None:
         folders = set()

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _ROW = 200  # bytes that a row takes besides its value, roughly
 _SCRATCH_MAP = 1 << 30
+_SWEEP_ENDS_S = 600.0  # for a backup that sweeps have been in the way of
 
 
 class Store:
@@ -390,7 +391,9 @@ class Store:
         """
         from cas_store.backup import back_up
 
-        return back_up(self._layout, self.id, self._database.copy, target, told)
+        return back_up(
+            self._layout, self.id, self._database.copy, target, told, no_sweeps=lambda: self.barrier(_SWEEP_ENDS_S)
+        )
 
     def compact(self) -> tuple[int, int]:
         """Give back the space that removed rows took; bytes of the rows before and after.

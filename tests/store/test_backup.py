@@ -7,11 +7,15 @@ import random
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from cas_store import BlobMissing, Delete, Put, PutBlob, Store, StoreRefused, Table
+from cas_store import BlobMissing, Delete, Put, PutBlob, Store, StoreRefused, SweepUnderWay, Table
+from cas_store.backup import back_up
+from cas_store.layout import Layout
+from cas_store.sweeping import Victim
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,6 +143,27 @@ def test_beside_writers_and_sweeps_every_record_in_a_backup_has_its_blob(
     for writer in writers:
         assert writer.poll() is None
         writer.kill()
+
+
+def test_where_a_sweep_comes_in_between_each_time_the_last_time_none_can(store: Store, tmp_path: Path) -> None:
+    fill(store, 2)
+    published = []
+
+    def copy_and_sweep(descriptor: int) -> None:
+        blob = store.prepare([os.urandom(LARGE)])
+        store.commit([PutBlob(blob)])
+        store._database.copy(descriptor)
+        published.append(blob.digest)
+        with suppress(SweepUnderWay), store.barrier() as barrier:
+            list(store.take(barrier, [Victim(blob.digest, evicted=False)]))
+
+    layout = Layout(store.path)
+    done = back_up(layout, store.id, copy_and_sweep, tmp_path / "backup", None, no_sweeps=store.barrier)
+    assert len(published) > 1
+    assert done.missing == 0
+    assert store.find_missing(published) == set(published[:-1])
+    with Store.open(tmp_path / "backup", create=False) as copy:
+        assert copy.find_missing(published) == set(published[:-1])
 
 
 @pytest.mark.promise("bundle")
