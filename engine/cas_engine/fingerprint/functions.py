@@ -190,6 +190,9 @@ class _Reader:
         obj, rest = found.obj, found.rest
         if found.through:
             self.node.modules |= {*found.through}
+        if type(obj) is _BUILTIN and ref.source == GLOBAL and is_builtin(ref.name, obj):
+            self.said.append(("builtin", ref.name, rest))  # what stands in for it in recorded code
+            return
         if found.place[1] in _OF_PLACE and isinstance(obj, str) and not rest:
             self._of_place(obj, found)
             return
