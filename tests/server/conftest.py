@@ -57,6 +57,8 @@ def draw(x):
 
 @ct.lattice
 def flow(C: float, n: int = 10, seconds: float = 0.0):
+    print("what a lattice prints")
+    os.write(1, b"and what it writes is in nobody's way\\n")
     return wait(total(scale(load(n), C)), seconds)
 
 @ct.lattice
@@ -70,6 +72,11 @@ def deadly(C: float):
     if C > 100:
         raise ValueError("C is too large")
     return total(scale(load(3), C))
+
+@ct.lattice
+def thinking(seconds: float = 0.0):
+    time.sleep(seconds)
+    return total([1])
 
 @ct.lattice
 def drawing(x: int = 1):
@@ -105,6 +112,7 @@ if __name__ == "__main__":
         "flow": ct.dispatch(flow)(C=2.0),
         "other": ct.dispatch(other)(C=2.0),
         "deadly": ct.dispatch(deadly)(C=2.0),
+        "thinking": ct.dispatch(thinking)(),
         "drawing": ct.dispatch(drawing)(),
         "shapes": ct.dispatch(shapes)(np.zeros(2), pd.DataFrame({"x": [1]})),
         "large": ct.dispatch(large)(),

@@ -7,6 +7,8 @@ import json
 import subprocess
 import threading
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -126,6 +128,17 @@ def test_requests_with_one_key_at_the_same_time_make_one_dispatch(served: Any, i
         thread.join()
     assert len(found) == 8
     assert len(set(found)) == 1
+
+
+def test_redispatches_with_inputs_of_their_own_share_what_those_do_not_reach(served: Any, ids: dict[str, str]) -> None:
+    with ThreadPoolExecutor(16) as clients:
+        inputs = [{"C": 100 + number / 8, "n": 77} for number in range(40)]
+        told = [one.json for one in clients.map(lambda each: served.redispatch(ids["flow"], inputs=each), inputs)]
+    assert {one["status"] for one in told} == {"COMPLETED"}
+    assert [one["result"]["value"] for one in told] == [each["C"] * 77 * 76 / 2 for each in inputs]
+    nodes = [node for one in told for node in served.get(one["location"]).json["nodes"]]
+    ran = Counter(node["electron"] for node in nodes if node["status"] == "ran")
+    assert ran == {"load": 1, "scale": 40, "total": 40, "wait": 40}
 
 
 def test_a_plan_says_what_would_run_and_runs_nothing(served: Any, ids: dict[str, str]) -> None:

@@ -69,7 +69,7 @@ class Coordinator:
     def pending(self) -> int:
         return len(self._answers)
 
-    async def ask(self, op: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    async def ask(self, op: str, arguments: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """What came of a request. Raises Lost, TimeoutError, Problem."""
         self._number += 1
         number, answer = self._number, asyncio.get_running_loop().create_future()
@@ -79,7 +79,7 @@ class Coordinator:
             with suppress(ConnectionError):  # then reading comes to its end, and tells
                 self._requests.write(packed({"n": number, "op": op, "with": arguments}))
                 await self._requests.drain()
-            found: dict[str, Any] = await asyncio.wait_for(answer, PREPARE_S)
+            found: dict[str, Any] = await asyncio.wait_for(answer, seconds)
         except asyncio.TimeoutError:
             self.stuck = True
             self.retire()
@@ -142,11 +142,20 @@ class Coordinator:
 class Coordinators:
     """At most so many of them; requests go to the one with least to do."""
 
-    def __init__(self, store: str, executor: str, most: int, environment: Mapping[str, str], on_event: OnEvent) -> None:
+    def __init__(
+        self,
+        store: str,
+        executor: str,
+        most: int,
+        environment: Mapping[str, str],
+        on_event: OnEvent,
+        prepare_s: float = PREPARE_S,
+    ) -> None:
         self._arguments = (sys.executable, "-c", _CODE, store, executor)
         self._most = most
         self._environment = {**os.environ, **environment}
         self._on_event = on_event
+        self._prepare_s = prepare_s
         self._all: list[Coordinator] = []
         self._starting = asyncio.Lock()
         self._early_deaths = 0
@@ -162,14 +171,12 @@ class Coordinators:
         """What came of a request. Raises Problem."""
         one = await self._chosen()
         try:
-            return await one.ask(op, arguments)
+            return await one.ask(op, arguments, self._prepare_s)
         except Lost as lost:
             message = f"the process that did this died: {lost}\n  -> try again; its log may tell why"
             raise Problem(502, "CoordinatorLost", message, headers={"Retry-After": "1"}) from None
         except asyncio.TimeoutError:
-            message = (
-                f"it was not prepared within {PREPARE_S:.0f} s\n  -> see whether the lattice itself waits for something"
-            )
+            message = f"it was not prepared within {self._prepare_s:g} s\n  -> see whether the lattice itself waits for something"
             raise Problem(504, "TooSlow", message) from None
 
     @property
@@ -177,18 +184,22 @@ class Coordinators:
         return [one for one in self._all if one.alive]
 
     async def _chosen(self) -> Coordinator:
-        able = [one for one in self._all if one.alive and not one.stuck]
-        best = min(able, key=lambda one: one.pending, default=None)
-        if best is None or (best.pending >= _BUSY and len(able) < self._most):
+        best, is_needed = self._best()
+        if best is None or is_needed:
             async with self._starting:
-                able = [one for one in self._all if one.alive and not one.stuck]
-                if not able or (best is not None and len(able) < self._most):
-                    able.append(await self._start())
-            best = min(able, key=lambda one: one.pending)
+                best, is_needed = self._best()  # somebody may have started one meanwhile
+                if best is None or is_needed:
+                    best = await self._start()
         if best.pending >= PENDING:
             message = f"{best.pending} requests wait already\n  -> try again in a moment"
             raise Problem(429, "TooMany", message, headers={"Retry-After": "1"})
         return best
+
+    def _best(self) -> tuple[Coordinator | None, bool]:
+        """The one with least to do, and whether another is called for."""
+        able = [one for one in self._all if one.alive and not one.stuck]
+        best = min(able, key=lambda one: one.pending, default=None)
+        return best, best is not None and best.pending >= _BUSY and len(able) < self._most
 
     async def _start(self) -> Coordinator:
         if time.monotonic() < self._not_before:

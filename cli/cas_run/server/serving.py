@@ -7,6 +7,7 @@ import contextlib
 import errno
 import ipaddress
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -92,6 +93,7 @@ def serve(store: Store, options: Options, listening: Callable[[Listening], None]
 async def _serve(
     store: Store, options: Options, policy: Policy, listener: socket.socket, listening: Callable[[], None]
 ) -> Served:
+    _allow_files()
     service = Service(store, options.settings, Metrics())
     config = uvicorn.Config(
         application(service, policy),
@@ -130,6 +132,14 @@ async def _serve(
             task.cancel()
         service.close()
     return Served(await service.coordinators.drain(options.grace_s))
+
+
+def _allow_files() -> None:
+    """Each connection is a descriptor, and the store needs some too: what is allowed at first may be less than both."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * limits.CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 4 * limits.CONNECTIONS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _tidy(service: Service) -> None:
