@@ -176,7 +176,8 @@ class Coordinators:
             message = f"the process that did this died: {lost}\n  -> try again; its log may tell why"
             raise Problem(502, "CoordinatorLost", message, headers={"Retry-After": "1"}) from None
         except asyncio.TimeoutError:
-            message = f"it was not prepared within {self._prepare_s:g} s\n  -> see whether the lattice itself waits for something"
+            advice = "see whether the lattice itself waits for something"
+            message = f"it was not prepared within {self._prepare_s:g} s\n  -> {advice}"
             raise Problem(504, "TooSlow", message) from None
 
     @property
