@@ -59,6 +59,10 @@ def test_what_electrons_print_is_shown_node_by_node(space: Space) -> None:
         ("talk#0", "stderr", "err 0\n"),
     }
     assert space.run("logs", "@last", "walk").status == 4
+    space.run("run", "talks.py")
+    again = space.run("logs", "@last")
+    assert (again.status, again.out) == (0, "")
+    assert again.err.startswith("nothing ran there")
 
 
 def test_the_command_runs_electrons_in_processes_unless_told_otherwise(space: Space) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cas_engine.printed import Printed
+    from cas_engine.result import Result
     from cas_run.session import Session
     from cas_run.terminal import Stream
 
@@ -47,8 +48,18 @@ def logs(session: Session, dispatch_id: str, node: str | None, *, follow: bool) 
     else:
         out = session.terminal.out
         alone = session.quiet or (node is not None and "#" in node)
+        shown = False
         for line in _lines(found, out, alone=alone):
             session.say(line)
+            shown = True
+        if not shown:
+            session.note(_nothing(backend.result(full)))
+
+
+def _nothing(result: Result) -> str:
+    if result.ran:
+        return "what ran there printed nothing"
+    return "nothing ran there: what was reused printed where it ran, in an earlier dispatch (`cas-run list`)"
 
 
 def _lines(found: Iterable[Printed], out: Stream, *, alone: bool) -> Iterator[str]:
