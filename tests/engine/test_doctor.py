@@ -193,7 +193,7 @@ def test_killed_anywhere_and_run_again_a_repair_comes_to_the_same_end(filled: St
     filled.close()
     chance = random.Random(seed)
     damaged, folder = filled.path.with_name("damaged"), filled.path.with_name("copy")
-    for _ in range(rounds(6, full=300)):
+    for _ in range(rounds(6, full=100)):
         ends = []
         deed = chance.choice([name for name in DEEDS if name != "another identity"])
         for folder_of in (damaged, folder):

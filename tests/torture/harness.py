@@ -338,7 +338,7 @@ def faults(folder: Path, rounds: int, dice: random.Random, calls: Sequence[str] 
         told.update(map(int, acks.read_text().split()))
         if in_a_child(lambda: workload.check(Store.open(folder / "store"), told)):
             raise Broken(f"round {turn}, seen by the next process")
-    return {"rounds": rounds, **places, **errors}
+    return {"turns": rounds, **places, **errors}
 
 
 def _with_patience(job: Callable[[], Store]) -> Store:

@@ -68,4 +68,4 @@ def test_without_syncing_more_than_half_of_the_power_cuts_are_seen(hurt: Any, ro
 
 @pytest.mark.promise("full")
 def test_errors_of_the_system_are_typed_and_nothing_is_lost_and_it_goes_on(hurt: Any, rounds: Any) -> None:
-    assert hurt("faults", rounds(60, full=600))["rounds"]
+    assert hurt("faults", rounds(60, full=600))["turns"]
