@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from benchmarks.processes import ask, folder, surroundings
 OPENER = Path(__file__).with_name("opener.py")
 FILLED = Path(__file__).with_name("filled.py")
 OPENED = "LMDB alone opens the same file and reads one row of it"
+REMOVED = "LMDB alone removes every second blob's row and enters another, 512 in a synced transaction"
 COMMANDS = {  # what is measured: the command's words, what LMDB alone does beside it, in words
     "gc --dry-run": (["gc", "--dry-run"], "scan", "LMDB alone goes over all rows"),
     "doctor": (["doctor"], "digests", "LMDB alone goes over all rows, and each is digested"),
@@ -34,6 +37,7 @@ def measure(options: Options) -> tuple[list[Figure], list[str]]:
                 notes.append(f"cas-run {words[0]}: not there yet")
                 continue
             found += command(name, words, many, count, rounds, alone, limit_is)
+        found.append(evicting(many, count, made / "copy"))
     return found, notes
 
 
@@ -58,13 +62,30 @@ def command(
     for _ in range(rounds):
         limit.append(ask(OPENER, alone, where)[0])
         start = time.perf_counter()
-        command = [sys.executable, "-m", "cas_run", *words, "--store", str(where)]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings())
+        run_command(words, where)
         taken.append(time.perf_counter() - start)
-        if ended.returncode or not ended.stdout:
-            raise RuntimeError(f"cas-run {name} ended with {ended.returncode}: {ended.stderr}")
     what = f"cas-run {name}, {count:,} records"
     return [figure(what, "s", 1.0, taken, statistics.median(limit), limit_is)]
+
+
+def evicting(where: Path, count: int, copy: Path) -> Figure:
+    """Half of what may go, once: there is less afterwards."""
+    shutil.copytree(where, copy, copy_function=shutil.copyfile)
+    limit = ask(OPENER, "remove", copy)[0]
+    [answer] = run_command(["du", "--json"], where).splitlines()
+    held = json.loads(answer)
+    start = time.perf_counter()
+    run_command(["gc", "--max-size", str(held["bytes"] - held["evictable_bytes"] // 2)], where)
+    seconds = time.perf_counter() - start
+    return figure(f"cas-run gc evicts half, {count:,} records", "s", 1.0, [seconds], limit, REMOVED)
+
+
+def run_command(words: list[str], where: Path) -> str:
+    command = [sys.executable, "-m", "cas_run", *words, "--store", str(where)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings())
+    if ended.returncode or not ended.stdout:
+        raise RuntimeError(f"cas-run {words[0]} ended with {ended.returncode}: {ended.stderr}")
+    return ended.stdout
 
 
 def figure(what: str, unit: str, scale: float, seconds: list[float], limit: float, limit_is: str) -> Figure:
