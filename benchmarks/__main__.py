@@ -20,6 +20,7 @@ BENCHMARKS = {  # name: the module whose `run(options)` gives a Report; imported
     "shapes": "benchmarks.shapes",
     "start": "benchmarks.start",
     "store": "benchmarks.store",
+    "workers": "benchmarks.workers",
 }
 
 CHARTS = Path("docs", "benchmarks")

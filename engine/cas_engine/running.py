@@ -424,6 +424,9 @@ def _answer(store: Store, answered: Answered, observer: Observer | None) -> Entr
     return entry
 
 
+_PATCHES = "the script has put something into a package that it uses"
+
+
 def _fault_of(store: Store, code: Digest) -> str:
     from cas_engine import capsule
 
@@ -460,7 +463,8 @@ def _runners(store: Store, prepared: Prepared, executor: ExecutorChoice) -> Call
     def must_stay(row: Row) -> executors.Runner | None:
         """What runs a function that is here, and needs what cannot be recorded."""
         if row.capsule not in staying:
-            fault = _fault_of(store, row.capsule) if row.capsule in prepared.recorder.live else ""
+            live = prepared.recorder.live.get(row.capsule)
+            fault = "" if live is None else _PATCHES if live.needs_program else _fault_of(store, row.capsule)
             staying[row.capsule] = executors.Staying(fault) if fault else None
         return staying[row.capsule]
 

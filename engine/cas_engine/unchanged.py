@@ -84,6 +84,8 @@ class LiveCode:
         self._reaches_nothing = sum(c.kind != "package" for c in recorded.components) == 1
         self._can_be_recorded: bool | None = None  # None: not looked at yet
         self._is_live = True
+        # By value it would be without them: nothing of the program's top level runs again.
+        self.needs_program = recorded.has_patches and getattr(fn, "__module__", None) in {"__main__", "__mp_main__"}
         self._lock = threading.Lock()
         self._looked = time.monotonic()
         self._by_value = RecordedCode(by_value=True)

@@ -60,6 +60,7 @@ class Pool:
         self._number = count(1)
         self._around: Surroundings | None = None
         self._false_starts = 0
+        self._sleeps = False
 
     def start(self, job: Job, report: Report) -> None:
         """Queue it."""
@@ -76,8 +77,9 @@ class Pool:
                 # The one that starts workers has to live as long as they: the system ends them with it.
                 self._thread = threading.Thread(target=self._run, name="cas-run workers", daemon=True)
                 self._thread.start()
-        with suppress(BlockingIOError):
-            os.write(self._awake, b"\0")
+        if self._sleeps:
+            with suppress(BlockingIOError):
+                os.write(self._awake, b"\0")
 
     def close(self) -> None:
         """At the end of this process: no worker outlives it."""
@@ -98,7 +100,12 @@ class Pool:
         while True:
             is_busy = any(worker.calls for worker in self._workers)
             timeout = _TICK_S if is_busy else _IDLE_S if self._workers else None
-            for key, _ in self._selector.select(timeout):
+            self._sleeps = True
+            if self._inbox:  # told before it could know that it has to be woken
+                timeout = 0
+            events = self._selector.select(timeout)
+            self._sleeps = False
+            for key, _ in events:
                 if key.data is None:
                     with suppress(BlockingIOError):
                         os.read(self._wake_up, 1 << 16)
@@ -162,8 +169,10 @@ class Pool:
             return True
         if worker.is_recalled or len(worker.calls) >= _AHEAD:
             return False
-        ahead = [self._usual_s.get(one.job.task.capsule) for one in (*worker.calls, call)]
-        return all(one is not None for one in ahead) and sum(filter(None, ahead)) < _AHEAD_S
+        left = _AHEAD_S
+        for one in (*worker.calls, call):
+            left -= self._usual_s.get(one.job.task.capsule, _AHEAD_S)
+        return left > 0
 
     def _give(self, worker: Worker, call: Call) -> None:
         job = call.job
@@ -191,12 +200,10 @@ class Pool:
         return wanted
 
     def _around_now(self) -> None:
-        around = surroundings()
-        if around != self._around:
-            self._around = around
+        self._around = surroundings(self._around)
 
     def _start_workers(self) -> None:
-        free = sum(not worker.calls for worker in self._workers)
+        free = len([worker for worker in self._workers if not worker.calls])
         wanted = min(self.limit - len(self._workers), len(self._waiting) - free)
         for _ in range(wanted):
             assert self._around is not None  # noqa: S101 - looked at before anything is given

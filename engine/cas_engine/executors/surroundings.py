@@ -29,31 +29,37 @@ class Surroundings(NamedTuple):
     main: tuple[str | None, str | None]
 
 
-def surroundings() -> Surroundings:
-    """Those of this process."""
-    return Surroundings(
+def surroundings(before: Surroundings | None = None) -> Surroundings:
+    """Those of this process; the same object as before if nothing has changed."""
+    same = before is not None and _is_environment(before.environment)
+    found = Surroundings(
         folder=_folder(),
         path=tuple(each for each in sys.path if isinstance(each, str)),
-        environment=dict(os.environ),
+        environment=before.environment if same and before is not None else dict(os.environ),
         words=tuple(map(str, getattr(sys, "argv", ()))),
         recursion=sys.getrecursionlimit(),
         levels=_levels(),
         disabled=logging.root.manager.disable,
         main=_main(),
     )
+    return before if before is not None and found == before else found
 
 
 def surround(wanted: Surroundings) -> None:
-    """Make those of this process the same."""
+    """Make those of this process the same. Asked for each call, as the last one may have changed them."""
+    global _had  # noqa: PLW0603
     with suppress(OSError):  # it may be gone by now: then this is as near as one gets
         if wanted.folder and wanted.folder != _folder():
             os.chdir(wanted.folder)
     if sys.path != list(wanted.path):
         sys.path[:] = wanted.path
-    if os.environ != wanted.environment:
+    if not _is_environment(wanted.environment):
         for name in set(os.environ) - set(wanted.environment):
             del os.environ[name]
         os.environ.update(wanted.environment)
+    if wanted is _had:
+        return  # the rest is a matter of course, and takes as long as all before
+    _had = wanted
     if wanted.main != _main():
         _be_main(*wanted.main)
     sys.argv[:] = wanted.words
@@ -61,6 +67,23 @@ def surround(wanted: Surroundings) -> None:
     for name, level in wanted.levels.items():
         logging.getLogger(name or None).setLevel(level)
     logging.disable(wanted.disabled)
+
+
+_had: Surroundings | None = None
+_seen: tuple[Mapping[str, str], dict[object, object]] | None = None  # an environment, and how Python keeps it
+
+
+def _is_environment(wanted: Mapping[str, str]) -> bool:
+    """Whether the environment is this one. Asked for each call: to decode all of it would take longer than the rest."""
+    global _seen  # noqa: PLW0603
+    kept: dict[object, object] | None = getattr(os.environ, "_data", None)
+    if kept is not None and _seen is not None and _seen[0] is wanted and _seen[1] == kept:
+        return True
+    if os.environ != wanted:
+        return False
+    if kept is not None:
+        _seen = wanted, dict(kept)
+    return True
 
 
 def _main() -> tuple[str | None, str | None]:

@@ -29,3 +29,4 @@ class Fingerprint:
     unresolved: tuple[str, ...]  # what no analysis could follow
     warnings: tuple[str, ...]  # "f writes the global COUNT"
     modules: tuple[str, ...]  # the user's own modules reached, those imported in bodies too
+    has_patches: bool = False  # whether the user's modules have put something into a package that it reaches

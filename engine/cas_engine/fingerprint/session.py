@@ -96,8 +96,10 @@ class Fingerprinter:
             found.gather(start)
         if found.widens:
             declared = [*declared, *self._looked_up(found)]
+        has_patches = False
         if found.reaches_packages:
             for patch in list(self._patches.of(found.namespaces.values(), found.packages)):
+                has_patches = True
                 declared = [*declared, patch]
                 found.gather(patch)
         code = root.digest
@@ -115,6 +117,7 @@ class Fingerprinter:
             unresolved=tuple(dict.fromkeys(found.unresolved)),
             warnings=tuple(dict.fromkeys(found.warnings)),
             modules=tuple(sorted(found.modules - {""})),
+            has_patches=has_patches,
         )
 
     def _looked_up(self, found: _Findings) -> list[Node]:
