@@ -69,6 +69,7 @@ T = TypeVar("T")
 
 AGENT = "cas-run-client/1"
 OVER = frozenset({"COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"})
+LONGEST_WAIT_S = 60.0  # that the server takes
 WAIT_S = 25.0  # for one long poll: proxies give up on a silent connection after 30 to 60 s
 PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0  # before the first retry, doubled each time; at most
 LONGEST_ASKED_S = 60.0  # what a Retry-After may make us wait
@@ -84,7 +85,7 @@ MEDIA_TYPES = {
     ".parquet": "application/vnd.apache.parquet",
 }
 CODE = "application/vnd.cas-run.capsule"
-_AGAIN = frozenset({429, 502, 503, 504})
+_AGAIN = frozenset({408, 429, 502, 503, 504})
 _MEANT = frozenset({"$blob", "$literal"})  # an object with one of these as its only key means something to the server
 _LOST = (OSError, http.client.HTTPException)
 _LAST = re.compile(r"@last(?:~(\d{1,6}))?")
@@ -137,7 +138,7 @@ class Unreachable(ClientError):
 
 
 class Busy(Unreachable):
-    """The server, or what stands before it, could not take the request: 429, 502, 503, 504. Nor after the retries."""
+    """The server, or what stands before it, could not take it, nor after the retries: 408, 429, 502, 503, 504."""
 
 
 class ServerFault(ClientError):
@@ -709,7 +710,7 @@ class Client:
     url       of the server; else CAS_RUN_SERVER
     token     else CAS_RUN_TOKEN; else, for a server on this machine only, the one that it wrote for this user
     timeout   seconds for a connection, and between any two pieces of an answer
-    retries   how often a request is sent again: after a lost connection, 429, 502, 503, 504
+    retries   how often a request is sent again: after a lost connection, 408, 429, 502, 503, 504
     patience  seconds for which a wait or a stream of events outlasts a server that is away, as one that is restarted
     context   whom to trust, where that is not what the system says (`ssl.create_default_context(cafile=...)`)
 
@@ -798,7 +799,7 @@ class Client:
 
     def get(self, dispatch_id: str, *, wait: float = 0.0, nodes: bool = True) -> Json:
         """All about one dispatch, as `cas-run show --json` has it, once it is over or `wait` seconds (up to 60) are."""
-        path = self._path(dispatch_id)
+        path, wait = self._path(dispatch_id), min(wait, LONGEST_WAIT_S)
         query: Json = {"nodes_limit": PAGE_NODES if nodes else 0, "wait": f"{wait:g}" if wait else None}
         found = self._get(path, query, held=wait)
         further = found.pop("nodes_next", None) if nodes else None
@@ -896,7 +897,7 @@ class Client:
         replace: Mapping[str, str | Upload] | None = None,
         wait: float = 0.0,
     ) -> Json:
-        path, sent = self._path(dispatch_id, verb), 0
+        path, sent, wait = self._path(dispatch_id, verb), 0, min(wait, LONGEST_WAIT_S)
 
         def send(upload: Upload) -> Json:
             nonlocal sent
@@ -972,14 +973,18 @@ class Dispatch:
         """Until it is over, whatever came of it; gives itself. Raises StillRunning after `timeout` seconds."""
         heard = time.monotonic()
         deadline = None if timeout is None else heard + timeout
+        held = True
         while not self.is_over:
             left = WAIT_S if deadline is None else min(WAIT_S, deadline - time.monotonic())
             if left <= 0:
                 raise _late(self.id, timeout)
             try:
-                self._told = self.client.get(self.id, wait=max(left, 0.01), nodes=False)
+                if not held:  # so many wait there that it takes no more who do: look now and then
+                    time.sleep(min(left, pause_before(3)))
+                self._told = self.client.get(self.id, wait=max(left, 0.01) if held else 0.0, nodes=False)
                 heard = time.monotonic()
-            except Unreachable:
+            except Unreachable as error:
+                held = error.status not in (429, 503)
                 if time.monotonic() - heard > self.client.patience:
                     raise
         return self

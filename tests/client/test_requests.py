@@ -351,3 +351,21 @@ def test_a_connection_that_lay_unused_for_long_is_not_trusted(script: Script, mo
     monkeypatch.setattr(client_module, "IDLE_S", 0.0)
     client.lattices()
     assert server.connections == 2
+
+
+def test_where_too_many_wait_it_is_asked_now_and_then(script: Script) -> None:
+    def answer(request: Request) -> Said:
+        if "wait=" in request.path:
+            return Said(429, {"error": {"kind": "TooMany", "message": "too many wait"}})
+        over = len(server.requests) > 10
+        return Said(200, {"dispatch_id": NEW, "status": "COMPLETED" if over else "RUNNING"})
+
+    server = script(answer)
+    assert Client(server.url, patience=0.5).dispatch(NEW).wait().status == "COMPLETED"
+    assert sum("wait=" in path for path in server.paths()) == 6  # once, and five retries
+
+
+def test_a_wait_is_no_longer_than_the_server_takes(script: Script) -> None:
+    server = script(STARTED)
+    Client(server.url).redispatch(ID, wait=900)
+    assert server.paths()[0].endswith("?wait=60")
