@@ -46,4 +46,6 @@ def _figures(shape: str, told: Sequence[Mapping[str, Any]]) -> list[Figure]:
         figures.append(measured(f"{shape}: {words}", "µs a node", ours, 1e6, limit, limit_is, reach, nodes))
     peak = [one["peak"] / nodes for one in told]
     figures.append(measured(f"{shape}: peak memory", "bytes a node", peak, reach="< 1,000", nodes=nodes))
+    own = [one["own"] / nodes for one in told]
+    figures.append(measured(f"{shape}: of it no file's, after each", "bytes a node", own, reach="< 1,000", nodes=nodes))
     return figures

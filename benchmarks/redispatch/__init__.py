@@ -15,7 +15,7 @@ _WORKER = Path(__file__).with_name("worker.py")
 
 
 def run(options: Options) -> Report:
-    sizes, times = ((1_000, 10_000), 3) if options.quick else ((1_000, 10_000, 100_000), 7)
+    sizes, times = ((1_000, 10_000), 3) if options.quick else ((1_000, 10_000, 100_000, 1_000_000), 7)
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as there:
         folders = {size: Path(there, str(size)) for size in sizes}
