@@ -211,7 +211,7 @@ def test_a_list_comes_in_pages(served: Any, ids: dict[str, str]) -> None:
 
 
 def test_nodes_come_in_pages_with_whose_results_they_take(served: Any, ids: dict[str, str]) -> None:
-    first = served.get(f"/api/v1/dispatches/{ids['flow'][:10]}?nodes_limit=3").json
+    first = served.get(f"/api/v1/dispatches/{ids['flow'][:10].upper()}?nodes_limit=3").json
     assert first["dispatch_id"] == ids["flow"]
     assert [node["parents"] for node in first["nodes"]] == [[], [0], [1]]
     assert (first["node_count"], first["nodes_next"]) == (4, 3)

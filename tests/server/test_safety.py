@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import subprocess
+import sys
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
@@ -308,6 +309,25 @@ def test_a_port_that_is_taken_and_an_address_that_is_none_are_told(served: Any, 
         )
         assert done.returncode == 2
         assert "->" in done.stderr
+
+
+def test_without_the_extra_it_is_told_what_to_install(served: Any, tmp_path: Path, cas_run: list[str]) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['uvicorn'] = None\n")
+    environment = {**served.environment, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([*cas_run, "serve"], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "pip install 'cas-run[server]'" in done.stderr
+
+
+def test_other_commands_load_nothing_of_the_server(served: Any) -> None:
+    program = """
+import sys
+from cas_run.main import main
+assert main(["list", "-q"]) == 0
+assert not {"starlette", "uvicorn", "h11", "cas_run.server"} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], env=served.environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_tokens_are_256_bits_in_a_file_of_its_owner_which_keeps_only_hashes(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ ID = re.compile(r"[0-9a-f]{4,32}")
 
 def full_id(store: Store, text: str) -> str:
     """The id that a text is, or begins. Raises UnknownDispatch."""
+    text = text.lower()
     if ID.fullmatch(text) is None:
         raise UnknownDispatch(text[:40])
     if len(text) == 32:
