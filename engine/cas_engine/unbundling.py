@@ -131,7 +131,7 @@ def _into_a_new_store(
         around = next(folder for folder in place.parents if folder.is_dir())
         with tempfile.TemporaryDirectory(prefix=".cas-run-", dir=around) as folder, Store.open(folder) as empty:
             return _import(file, name, trust, empty, told)
-    if isinstance(file, (str, os.PathLike)) and Path(file).is_file():  # a pipe can be read but once
+    if isinstance(file, (str, os.PathLike)) and not Path(file).expanduser().is_fifo():  # which can be read but once
         with _opened(file, name) as (stream, length):
             for _ in BundleReader(stream, name, length):
                 pass

@@ -319,6 +319,9 @@ def test_without_trust_it_is_told_what_is_there_and_nothing_changes(flow: Any, o
     assert [one.lattice for one in found.dispatches] == ["flow", "inner"]
     with pytest.raises(ct.TrustNeeded):
         take(bundle, tmp_path / "nowhere", trust=False)
+    for no_bundle in (tmp_path, Path("/dev/null"), tmp_path / "not there"):
+        with pytest.raises(BundleError):
+            ct.import_bundle(no_bundle, trust=True, store=tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 
 

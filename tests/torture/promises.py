@@ -6,6 +6,7 @@ how often, and takes chance from `seed`. `make torture` runs what is marked with
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from dataclasses import dataclass, field
@@ -32,8 +33,9 @@ PROMISES = {
 
 _HEAD = """# Reliability: what was tried, how often, and what came of it
 
-Written by `make torture`; not by hand. {date}, with {counts}, on {system}, Python {python}, {minutes:.0f} minutes, by
-{workers} process(es) side by side. A case that failed is named; one that could not be tried here says why.
+Written by `make torture`; not by hand. {date}, with {counts}, on {system}, {cores} cores, Python {python},
+{minutes:.0f} minutes, by {workers} process(es) side by side. A case that failed is named; one that could not be tried
+here says why.
 
 Where chance decides, the seed is here: `pytest TEST --torture --seed SEED` plays the same again.
 
@@ -84,6 +86,7 @@ def page(reports: Iterable[Any], seconds: float, workers: int, *, full: bool) ->
         counts="the full counts" if full else "the counts of CI (without `--torture`)",
         date=time.strftime("%Y-%m-%d", time.gmtime()),
         system=f"{platform.system()} {platform.machine()}",
+        cores=os.cpu_count() or 1,
         python=platform.python_version(),
         minutes=seconds / 60,
         workers=workers,
