@@ -229,6 +229,27 @@ def test_what_a_call_has_started_ends_with_its_worker(mark: Mark, tmp_path: Path
     eventually(lambda: not _is_there(pid))
 
 
+def test_a_call_that_breaks_into_the_talk_of_its_worker_harms_nobody_for_long(mark: Mark) -> None:
+    @ct.electron
+    def vandal() -> int:
+        import stat
+
+        for descriptor in range(3, 1024):
+            try:
+                if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                    os.write(descriptor, b"\0\0\0\x08not JSON")
+            except OSError:
+                continue
+        return 1
+
+    @ct.lattice
+    def flow(vandals: int) -> Any:
+        return [vandal() for _ in range(vandals)], where(0)
+
+    assert run(flow, 1).status == "FAILED"
+    assert run(flow, 0).status == "COMPLETED"
+
+
 def test_cancelling_stops_what_runs(mark: Mark, tmp_path: Path, eventually: Any) -> None:
     @ct.electron
     def first() -> int:

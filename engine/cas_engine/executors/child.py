@@ -55,6 +55,9 @@ def main(descriptor: int, coordinator: int, name: str) -> None:
         del namespace[each]  # it stands for the user's own, which has nothing of this
     channel = socket.socket(fileno=descriptor)
     channel.set_inheritable(False)
+    # What the coordinator ignores is its own affair; what calls start is to be interrupted and ended as usual.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)

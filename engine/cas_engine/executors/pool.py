@@ -96,6 +96,26 @@ class Pool:
     # The thread ---------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        while True:
+            try:
+                self._serve()
+            except Exception as error:  # noqa: BLE001 - a mistake of ours, or a worker that talks nonsense
+                self._begin_anew(error)
+
+    def _begin_anew(self, error: Exception) -> None:
+        """Nobody is left waiting: each call that is here has failed, and the next ones find new workers."""
+        workers, self._workers = self._workers, []
+        calls, self._waiting = [*self._waiting, *(call for worker in workers for call in worker.calls)], deque()
+        for worker in workers:
+            with suppress(Exception):
+                self._selector.unregister(worker.socket)
+            with suppress(Exception):
+                worker.end()
+        for call in calls:
+            if call.is_wanted:
+                call.hear(error)
+
+    def _serve(self) -> None:
         next_look = 0.0
         while True:
             is_busy = any(worker.calls for worker in self._workers)
