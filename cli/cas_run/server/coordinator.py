@@ -76,6 +76,7 @@ class Coordinator:
             self._outbox.put({"n": number, "error": _told(error)})
 
     def _redispatch(self, parent: str, body: Mapping[str, Any], uploads: Mapping[str, Any]) -> dict[str, Any]:
+        from cas_engine import running
         from cas_engine.dispatch import redispatch
 
         edits, call = self._edits(body, uploads), self._call(parent, body, uploads)
@@ -88,7 +89,8 @@ class Coordinator:
             executor=self._executor,
             observer=self._observe,
         )
-        return {"dispatch_id": start(*call.args, **call.kwargs)}
+        made = start(*call.args, **call.kwargs)
+        return {"dispatch_id": made, "over": running.here(made) is None}
 
     def _plan(self, parent: str, body: Mapping[str, Any], uploads: Mapping[str, Any]) -> dict[str, Any]:
         from cas_engine.planning import plan

@@ -77,6 +77,8 @@ class Guard:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered, and told to whoever keeps the server
+            if isinstance(error, asyncio.TimeoutError) and answering.has_begun:
+                return  # a client that takes nothing of its answer: the connection ends
             traceback.print_exception(error, file=sys.stderr)
             fault = f"{type(error).__name__}\n  -> this is a fault of cas-run: please report it, with the server's log"
             await answering.problem(Problem(500, "InternalError", fault))
@@ -212,6 +214,10 @@ class _Answering:
         self._has_body = b"transfer-encoding" in names or any(
             name == b"content-length" and value.strip() != b"0" for name, value in scope["headers"]
         )
+
+    @property
+    def has_begun(self) -> bool:
+        return self._status != 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -89,7 +89,8 @@ class Service:
         asked = await self._asked(parent, body, grant)
         found = await self._told_of(self.coordinators.ask("redispatch", **asked), body)
         dispatch_id: str = found["dispatch_id"]
-        self.feeds.began(dispatch_id)
+        if not found["over"]:
+            self.feeds.began(dispatch_id)
         return dispatch_id
 
     async def plan(self, parent: Entry, body: Mapping[str, Any], grant: Grant) -> dict[str, Any]:
