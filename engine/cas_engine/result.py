@@ -13,6 +13,7 @@ from cas_engine.ledger import Entry, Status
 from cas_engine.outcome import NodeOutcome, NodeStatus
 from cas_store.errors import BlobEvicted
 from cas_store.store import Store
+from cas_store.tables import Table
 
 if TYPE_CHECKING:
     from cas_engine.bindings import Const
@@ -87,6 +88,16 @@ class NodeResult:
     def dispatch(self) -> str | None:
         """The dispatch that a sublattice was evaluated as."""
         return self._one.extra.get("dispatch")
+
+    @property
+    def ran_in(self) -> str | None:
+        """The dispatch in which its call was made: for a hit an earlier one, None if that is not known."""
+        if self._one.status is not NodeStatus.HIT:
+            return self._dispatch_id if self._one.status in (NodeStatus.RAN, NodeStatus.FAILED) else None
+        from cas_engine import records
+
+        row = self._store.get(Table.RECORDS, self._one.key)
+        return (records.loads(row).dispatch or None) if row is not None else None
 
     @property
     def size(self) -> int:

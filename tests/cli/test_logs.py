@@ -60,6 +60,10 @@ def test_what_electrons_print_is_shown_node_by_node(space: Space) -> None:
     }
     assert space.run("logs", "@last", "walk").status == 4
     space.run("run", "talks.py")
+    reused = space.run("logs", "@last", "talk#1")
+    assert (reused.status, reused.out) == (0, "")
+    assert done.json["dispatch_id"][:12] in reused.err
+    space.run("run", "talks.py")
     again = space.run("logs", "@last")
     assert (again.status, again.out) == (0, "")
     assert again.err.startswith("nothing ran there")

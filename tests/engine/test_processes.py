@@ -516,3 +516,26 @@ def test_what_a_script_defines_is_the_same_when_it_is_imported(user: Any) -> Non
     assert user.run(user.write("flow.py", flow)).out == "True\n"
     caller = 'import flow\nprint(flow.ct.dispatch_sync(flow.main, executor="process")(1).result)\n'
     assert user.run(user.write("caller.py", caller)).out == "True\n"
+
+
+def test_a_forked_child_has_workers_of_its_own_and_leaves_its_parents_alone(user: Any) -> None:
+    script = user.script(
+        """
+        @ct.electron
+        def process(n):
+            return os.getpid()
+
+        @ct.lattice
+        def flow(n):
+            return process(n)
+
+        before = ct.dispatch_sync(flow, executor="process")(0).result
+        child = os.fork()
+        if child == 0:
+            show(ct.dispatch_sync(flow, executor="process")(1).result != before)
+            sys.exit()  # with all that is done at the end of a program
+        os.waitpid(child, 0)
+        show(ct.dispatch_sync(flow, executor="process")(2).result == before)
+        """
+    )
+    assert user.run(script, CAS_RUN_WORKERS="1").shown == [True, True]

@@ -53,10 +53,13 @@ def logs(session: Session, dispatch_id: str, node: str | None, *, follow: bool) 
             session.say(line)
             shown = True
         if not shown:
-            session.note(_nothing(backend.result(full)))
+            session.note(_nothing(backend.result(full), node))
 
 
-def _nothing(result: Result) -> str:
+def _nothing(result: Result, name: str | None) -> str:
+    for node in result.nodes if name is not None else ():
+        if name in (node.label, node.electron) and node.status == "hit" and (there := node.ran_in):
+            return f"{node.label} was reused: what it printed is with {there[:12]}, which ran it"
     if result.ran:
         return "what ran there printed nothing"
     return "nothing ran there: what was reused printed where it ran, in an earlier dispatch (`cas-run list`)"

@@ -82,16 +82,18 @@ class Pool:
                 os.write(self._awake, b"\0")
 
     def close(self) -> None:
-        """At the end of this process: no worker outlives it."""
+        """At the end of this process: no worker outlives it. A forked child that ends leaves them alone."""
         for worker in self._workers:
             with suppress(OSError):
                 os.killpg(worker.process.pid, signal.SIGKILL)
 
     def forget(self) -> None:
         """In a forked child: the workers are the parent's, and are to see when that one ends."""
-        for worker in self._workers:
+        workers, self._workers = self._workers, []
+        for worker in workers:
             with suppress(OSError):
                 worker.socket.close()
+        self._selector.close()
 
     # The thread ---------------------------------------------------------------------------------------------
 
