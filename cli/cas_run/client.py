@@ -88,6 +88,8 @@ CODE = "application/vnd.cas-run.capsule"
 _AGAIN = frozenset({408, 429, 502, 503, 504})
 _MEANT = frozenset({"$blob", "$literal"})  # an object with one of these as its only key means something to the server
 _LOST = (OSError, http.client.HTTPException)
+_POLL_S = 1.0
+_LATE_S = 10.0  # after a piece, one that was printed so long before may still come
 _LAST = re.compile(r"@last(?:~(\d{1,6}))?")
 _LOOPBACK = re.compile(r"localhost|::1|127(\.\d{1,3}){3}")
 
@@ -851,6 +853,32 @@ class Client:
         """What happens, node by node, from the beginning or after `last_event_id`, until it is over."""
         return Events(self._server, self._path(dispatch_id, "events"), last_event_id)
 
+    def logs(self, dispatch_id: str, node: str | None = None, *, follow: bool = False) -> Iterator[Json]:
+        """What its electrons printed and logged, piece by piece, in the order of time; of `node` alone if it is given.
+
+        With `follow`, goes on until the dispatch is over.
+        """
+        path, since = self._path(dispatch_id, "logs"), 0.0
+        told: set[tuple[Any, ...]] = set()
+        while True:
+            answer = self._get(path, {"node": node, "since": since})
+            is_over, before = answer["status"] != "RUNNING", since
+            for piece in list_of(answer, "printed"):
+                since = max(since, piece["at"])
+                name = (piece["at"], piece["node"], piece["attempt"], piece["stream"], piece["text"])
+                if name not in told:
+                    told.add(name)
+                    yield piece
+            if answer["more"]:
+                # So many of one moment that they fill an answer: the rest of that moment cannot be asked for.
+                since = since if since > before else since + 1e-6
+                continue
+            if is_over or not follow:
+                return
+            since = max(0.0, since - _LATE_S)
+            told = {name for name in told if name[0] >= since}
+            time.sleep(_POLL_S)
+
     def lattices(self) -> Sequence[Json]:
         """The lattices that have dispatches, with the newest of each."""
         return list_of(self._get("/api/v1/lattices"), "lattices")
@@ -1014,6 +1042,9 @@ class Dispatch:
     def events(self, *, last_event_id: str = "") -> Events:
         return self.client.events(self.id, last_event_id=last_event_id)
 
+    def logs(self, node: str | None = None, *, follow: bool = False) -> Iterator[Json]:
+        return self.client.logs(self.id, node, follow=follow)
+
     def cancel(self) -> bool:
         return self.client.cancel(self.id)
 
@@ -1105,6 +1136,10 @@ class AsyncClient:
                 yield event
         finally:
             events.close()
+
+    async def logs(self, dispatch_id: str, node: str | None = None, *, follow: bool = False) -> AsyncIterator[Json]:
+        async for piece in self._each(self.sync.logs(dispatch_id, node, follow=follow)):
+            yield piece
 
     async def lattices(self) -> Sequence[Json]:
         return await self.run(self.sync.lattices)

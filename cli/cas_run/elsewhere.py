@@ -87,6 +87,7 @@ class RemoteNode(Valued):
         self.error: str | None = told["error"]
         self.warning: str | None = told["warning"]
         self.tries: int = told.get("tries", 1)
+        self.ran_in: str | None = told.get("ran_in")
 
     @property
     def has_result(self) -> bool:

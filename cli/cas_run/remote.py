@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import typing
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from cas_run.client import Client, Events, Unreachable, Upload
@@ -12,10 +13,11 @@ from cas_run.ids import is_full
 from cas_run.refusals import ServerRefused, told_as_ours
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cas_engine.events import Event, Observer
     from cas_engine.planned import Plan
+    from cas_engine.printed import Printed
     from cas_run.arguments import Input
     from cas_run.backend import Call, Edits, How
 
@@ -93,6 +95,13 @@ class Remote:
     def cancel(self, dispatch_id: str) -> bool:
         with told_as_ours():
             return self.client.cancel(dispatch_id)
+
+    def logs(self, dispatch_id: str, node: str | None, *, follow: bool) -> Iterator[Printed]:
+        from cas_engine.printed import Printed
+
+        with told_as_ours():
+            for told in self.client.logs(dispatch_id, node, follow=follow):
+                yield Printed(**{field.name: told[field.name] for field in fields(Printed)})
 
     def replacement(self, target: str) -> Callable[..., object] | str:
         """A function of a file here, whose code is sent; or the name of an electron that the server's store knows."""

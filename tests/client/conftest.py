@@ -258,6 +258,8 @@ def fails(x: int = 1):
 
 @ct.electron
 def sleep(seconds):
+    if seconds:
+        print("sleeping", seconds, flush=True)
     mark("sleep")
     time.sleep(seconds)
     return seconds

@@ -16,6 +16,7 @@ import pytest
 from tests.client.conftest import Served, settings_in
 
 import cas_run as ct
+from cas_run.client import NotFound
 from cas_run.remote import annotation_of
 
 Ids = dict[str, str]
@@ -349,3 +350,27 @@ def test_ids_of_a_server_complete(shell: Shell, ids: Ids) -> None:
 )
 def test_a_schema_is_read_no_narrower_than_it_is(schema: dict[str, Any], annotation: Any) -> None:
     assert annotation_of(schema) == annotation
+
+
+# --- what electrons print ---
+
+
+def test_what_electrons_print_is_told_over_a_server_also_while_they_run(there: Served, ids: Ids) -> None:
+    client = there.client()
+    running = client.redispatch(ids["sleeps"], {"seconds": 2.5})
+    told = running.logs(follow=True)
+    piece = next(told)
+    assert running.refresh().status == "RUNNING"
+    assert (piece["node"], piece["stream"], piece["text"]) == ("sleep", "stdout", "sleeping 2.5\n")
+    assert list(told) == []
+    assert running.refresh().status == "COMPLETED"
+    assert [one["text"] for one in running.logs("sleep")] == ["sleeping 2.5\n"]
+    assert list(client.logs(running.id, "sleep#0"))
+    with pytest.raises(NotFound, match="did you mean `sleep`"):
+        list(running.logs("slep"))
+    over = [sys.executable, "-m", "cas_run", "logs", running.id, "--server", there.url]
+    environment = {**os.environ, "CAS_RUN_TOKEN": there.token}
+    said = subprocess.run(over, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert said.stdout == "sleep | sleeping 2.5\n"
+    assert list(client.logs(ids["flow"])) == []
+    there.ran()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cas_engine.printed import Printed
-    from cas_engine.result import Result
     from cas_run.session import Session
+    from cas_run.shapes import Dispatch
     from cas_run.terminal import Stream
 
 
@@ -37,7 +37,7 @@ def logs(session: Session, dispatch_id: str, node: str | None, *, follow: bool) 
     the beginning and the end, 64 Ki characters each. What was reused printed nothing here: see the dispatch that ran
     it. From worker processes there is all that they wrote, from Python or not; from threads what Python printed.
     """
-    backend = session.local()
+    backend = session.backend()
     full = backend.resolve(dispatch_id)
     found = backend.logs(full, node, follow=follow)
     if session.as_json and follow:
@@ -56,7 +56,7 @@ def logs(session: Session, dispatch_id: str, node: str | None, *, follow: bool) 
             session.note(_nothing(backend.result(full), node))
 
 
-def _nothing(result: Result, name: str | None) -> str:
+def _nothing(result: Dispatch, name: str | None) -> str:
     for node in result.nodes if name is not None else ():
         if name in (node.label, node.electron) and node.status == "hit" and (there := node.ran_in):
             return f"{node.label} was reused: what it printed is with {there[:12]}, which ran it"

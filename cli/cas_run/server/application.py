@@ -209,6 +209,12 @@ async def _get_result_bytes(asked: Asked) -> Response:
     return _Download(pieces, entry.id)
 
 
+async def _get_logs(asked: Asked) -> Response:
+    entry = asked.service.entry(asked.of["id"])
+    node, since = asked.of.get("node"), asked.of.get("since", 0.0)
+    return _json(await asyncio.to_thread(reading.printed, asked.service.store, entry, node, since))
+
+
 async def _watch(asked: Asked) -> Response:
     service = asked.service
     entry = service.entry(asked.of["id"])
@@ -278,6 +284,7 @@ _ENDPOINTS: Mapping[str, operations.Endpoint] = {
     "cancel": _cancel,
     "get_result": _get_result,
     "get_result_bytes": _get_result_bytes,
+    "get_logs": _get_logs,
     "watch": _watch,
     "list_lattices": _list_lattices,
     "get_inputs": _get_inputs,

@@ -304,6 +304,41 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=(404, 409, 410),
     ),
     Operation(
+        "get_logs",
+        "GET",
+        f"{_OF_ONE}/logs",
+        "read",
+        "What its electrons printed and logged, in the order of time.",
+        {
+            200: _object(
+                {
+                    "dispatch_id": _ID,
+                    "status": _STATUS,
+                    "more": {"type": "boolean"},
+                    "printed": _list(
+                        _object(
+                            {
+                                "dispatch_id": _ID,
+                                "node": _TEXT,
+                                "attempt": _COUNT,
+                                "stream": _TEXT,
+                                "at": _NUMBER,
+                                "text": _TEXT,
+                                "omitted": _COUNT,
+                            }
+                        )
+                    ),
+                }
+            )
+        },
+        (
+            _PATH_ID,
+            _NODE_NAME,
+            Parameter("since", {"type": "number", "minimum": 0}, "Only what was printed then or later: POSIX seconds."),
+        ),
+        errors=(404,),
+    ),
+    Operation(
         "watch",
         "GET",
         f"{_OF_ONE}/events",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from cas_engine.errors import NotFound, ResultEvicted, UnknownDispatch
 from cas_engine.known import KnownElectrons
 from cas_engine.ledger import Entry, Status
 from cas_engine.previews import told_of
+from cas_engine.printed import logs
 from cas_engine.result import NodeResult, Result
 from cas_engine.signatures import Signature
 from cas_run.server import limits, schema
@@ -180,6 +182,27 @@ def found(store: Store, entry: Entry, node: str | None) -> tuple[Found, NodeResu
         again = f"POST /api/v1/dispatches/{entry.id}/redispatch"
         raise ResultEvicted(gone.digest, f"of `{one.label}`", entry.id, again) from None
     return Found(one.blob, one.size, told), one if node is not None else None
+
+
+def printed(store: Store, entry: Entry, node: str | None, since: float) -> dict[str, Any]:
+    """What electrons printed from then on, as much as goes into one answer. Raises UnknownNode."""
+    # The status was read before: if it says that all is over, all is there.
+    found = sorted(
+        (one for one in logs(entry.id, node, store=store) if one.at >= since), key=lambda one: (one.at, one.node)
+    )
+    size = 0
+    told: list[dict[str, Any]] = []
+    for one in found:
+        size += len(one.text)
+        if len(told) == limits.MOST_NODES or (told and size > limits.RESULT):
+            break
+        told.append(asdict(one))
+    return {
+        "dispatch_id": entry.id,
+        "status": entry.status.value,
+        "more": len(told) < len(found),
+        "printed": told,
+    }
 
 
 def _none(what: str, status: str, error: str | None) -> Problem:
