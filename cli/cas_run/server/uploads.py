@@ -29,10 +29,10 @@ class Upload(NamedTuple):
 
 
 class Uploads:
-    """A folder of this server's, removed with it."""
+    """A folder of this server's, made for the first one and removed with the server."""
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="cas-run-uploads-"))
+        self._folder: Path | None = None
         self._all: dict[str, Upload] = {}
         self._bytes = 0
         self._coming = 0  # bytes of those that are on their way
@@ -41,6 +41,8 @@ class Uploads:
         """Write a body to a file as it comes. Raises Problem."""
         self.expire()
         name = secrets.token_hex(16)
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="cas-run-uploads-"))
         path = self._folder / name
         size = 0
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -98,7 +100,8 @@ class Uploads:
 
     def close(self) -> None:
         """All are gone."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _refuse(status: int, kind: str, message: str) -> NoReturn:
