@@ -107,6 +107,18 @@ def large(n: int = 1000):
 def pair(n: int = 3):
     return {"xs": load(n), "total": total(load(n))}
 
+@ct.electron
+def where(n):
+    return os.getpid()
+
+@ct.lattice(executor="inline")
+def beside(n: int = 0):
+    return where(n)
+
+@ct.lattice
+def apart(n: int = 0):
+    return where(n)
+
 if __name__ == "__main__":
     made = {
         "flow": ct.dispatch(flow)(C=2.0),
@@ -117,6 +129,8 @@ if __name__ == "__main__":
         "shapes": ct.dispatch(shapes)(np.zeros(2), pd.DataFrame({"x": [1]})),
         "large": ct.dispatch(large)(),
         "pair": ct.dispatch(pair)(),
+        "beside": ct.dispatch(beside)(),
+        "apart": ct.dispatch(apart)(1),
     }
     for one in made.values():
         result = ct.get_result(one, wait=True)

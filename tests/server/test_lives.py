@@ -121,3 +121,13 @@ def test_streams_end_when_the_server_does(place: tuple[Path, dict[str, str]], st
     assert seen[0][1] == "planned"
     assert seen[-1][1] != "finished"
     assert served.process.wait(20) == 0
+
+
+def test_electrons_run_in_workers_unless_their_lattice_says_otherwise(served: Any, ids: dict[str, str]) -> None:
+    def ran_in(lattice: str, n: int) -> int:
+        pid: int = served.redispatch(ids[lattice], inputs={"n": n}).json["result"]["value"]
+        return pid
+
+    beside, apart = ran_in("beside", 10), ran_in("apart", 11)
+    assert beside in served.coordinators()
+    assert apart not in served.coordinators()

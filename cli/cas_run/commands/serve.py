@@ -77,8 +77,7 @@ def serve(
     store = open_store(session.store, create=not (session.store or setting("store")))
     session.opened.append(store)
     environment = {} if workers is None else {"CAS_RUN_WORKERS": str(workers)}
-    chosen = executor or setting("executor") or "process"
-    settings = Settings(__version__, chosen, environment, min(4, os.cpu_count() or 1), allow_code)
+    settings = Settings(__version__, executor or "", environment, min(4, os.cpu_count() or 1), allow_code)
     tokens = Path(token_file).expanduser() if token_file else default_path()
     options = Options(host, port, tokens, private, hosts, grace, settings)
 

@@ -187,7 +187,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     requests, answers = _own_pipes()
     from cas_engine.location import open_store
+    from cas_engine.settings import preset
 
+    preset("executor", "process")  # as the command has it: what a lattice or the config says comes before
     outbox = Outbox(answers)
     coordinator = Coordinator(open_store(path, create=False), executor or None, outbox)
     # What a first request would otherwise wait for.
