@@ -29,7 +29,7 @@ test: $(VENV)/.has-test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 torture: $(VENV)/.has-test
-	$(BIN)/python -m pytest -n $(WORKERS) -m promise --torture --reliability docs/reliability.md $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m promise --torture --reliability=docs/reliability.md $(ARGS)
 
 lint: $(VENV)/.has-lint
 	$(BIN)/ruff check .
