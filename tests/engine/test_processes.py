@@ -234,7 +234,7 @@ def test_a_call_that_breaks_into_the_talk_of_its_worker_harms_nobody_for_long(ma
     def vandal() -> int:
         import stat
 
-        for descriptor in range(3, 1024):
+        for descriptor in [int(one.name) for one in Path("/dev/fd").iterdir()]:
             try:
                 if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
                     os.write(descriptor, b"\0\0\0\x08not JSON")
