@@ -8,11 +8,12 @@ never waits for a reader that holds a view open, and such a view jumps to the pr
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,6 +36,7 @@ MAP_SIZE = 64 << 30  # bytes of address space, not of disk
 _SMALLEST_MAP = 16 << 20
 _READERS = 2048  # at once, over all processes; fixed by whoever opens first
 _REST_BEFORE_FORK_S = 10.0
+_NO_LINK = frozenset({errno.EEXIST, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _CHECK_READERS_EACH = 100  # commits: a killed reader makes the file grow until then
 
 
@@ -369,7 +371,9 @@ class Database:
             self._enter()
             if self._inode is not None:
                 self.check_place()
-            env = self._environment()
+            if not self._lasting:
+                self._make_whole()
+            env = self._environment(self._folder)
         except StoreError:
             self._tenancy.leave()
             raise
@@ -402,12 +406,35 @@ class Database:
             discard_damaged(self._file)
         self._tenancy.share()
 
-    def _environment(self) -> lmdb.Environment:
+    def _make_whole(self) -> None:
+        """Put the file there in one step: who is killed while LMDB writes headers would leave others half of them.
+
+        Only of what need not last: a store is founded by one process alone.
+        """
+        if self._file.exists():
+            return
+        folder = self._folder / os.urandom(8).hex()
+        made = folder / self._file.name
+        try:
+            folder.mkdir(mode=0o700)
+            self._environment(folder).close()
+            os.link(made, self._file)
+        except OSError as error:
+            # Another process was first, or here are no links: then LMDB makes it where it is to be.
+            if error.errno not in _NO_LINK:
+                raise
+        finally:
+            for left in (made, folder / "lock.mdb"):
+                left.unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.rmdir()
+
+    def _environment(self, folder: Path) -> lmdb.Environment:
         size = self._map_size
         while True:
             try:
                 return lmdb.open(
-                    str(self._folder),
+                    str(folder),
                     map_size=size,
                     max_dbs=len(self._names),
                     max_readers=_READERS,

@@ -346,6 +346,31 @@ def test_a_file_size_limit_is_an_error_that_passes(run: Any) -> None:
 
 
 @pytest.mark.promise("full")
+def test_what_need_not_last_is_there_as_a_whole_or_not_at_all(run: Any) -> None:
+    """Who is killed, or has no room, between its two headers leaves no half of it to those who open it meanwhile."""
+    run("""
+        import resource
+        store = Store.open(sys.argv[1])
+        store.set_signal(b"s", b"1")
+        store.close()
+        next(Path(sys.argv[1]).glob("scratch/*/data.mdb")).unlink()
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.getpagesize(), limit[1]))
+        try:
+            store.set_signal(b"s", b"1")
+        except StoreError:
+            pass
+        else:
+            raise SystemExit("was written")
+        left = [file for file in Path(sys.argv[1]).glob("scratch/*/*") if file.name != "lock.mdb"]
+        assert left == [], left
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        store.set_signal(b"s", b"1")
+        assert store.get_signal(b"s") == b"1"
+    """)
+
+
+@pytest.mark.promise("full")
 def test_what_was_submitted_behind_a_batch_that_fails_does_not_outlive_it(run: Any) -> None:
     """It may rely on it: a record on its blob."""
     run("""

@@ -192,7 +192,14 @@ def test_signals_are_left_and_taken_back(store: Store, run: Any) -> None:
 
 def test_what_was_submitted_last_is_durable_when_the_process_ends(store: Store, run: Any) -> None:
     run("""
+        import fcntl, subprocess
         store = Store.open(sys.argv[1])
+        store.commit([Put(Table.META, b"open", b"")])
+        # Somebody else's turn to write, for a while: what is submitted now is still queued when the process ends.
+        turn = os.open(next(Path(sys.argv[1]).glob("durable/data.mdb")), os.O_RDONLY)
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        subprocess.Popen(["sleep", "0.5"], pass_fds=[turn])
+        os.close(turn)
         for n in range(300):
             store.submit([Put(Table.RECORDS, b"%03d" % n, b"x"), PutBlob(store.prepare([b"%03d" % n]))])
     """)
