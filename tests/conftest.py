@@ -133,6 +133,14 @@ def _eventually(true: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.005)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nobodys_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A test that names no store must not meet what earlier versions left in the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @pytest.fixture
 def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mark:
     """What an electron calls to be counted. The test's workflows use a store of their own from here on."""

@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from cas_engine.errors import BadOption
 from cas_engine.omission import parsed
@@ -34,6 +34,23 @@ class Options:
     retry_on: RetryOn | None
     timeout: float | None
     outputs: int | None
+
+
+_BEFORE_PAUSES = ("name", "stochastic", "version", "depends_on", "ignore", "executor", "retries", "timeout", "outputs")
+
+
+def _set_state(self: Options, state: Sequence[object]) -> None:
+    # What is pickled is the values in their order; that of a capsule may be from before there were pauses.
+    names = [field.name for field in fields(Options)]
+    found = dict(zip(_BEFORE_PAUSES, state, strict=True)) if len(state) == len(_BEFORE_PAUSES) else None
+    for name, value in (found or dict(zip(names, state, strict=True))).items():
+        object.__setattr__(self, name, value)
+    if found is not None:
+        object.__setattr__(self, "retry_delay", 0.0)
+        object.__setattr__(self, "retry_on", None)
+
+
+Options.__setstate__ = _set_state  # type: ignore[attr-defined]  # 3.10 would replace one of the class
 
 
 def checked_options(

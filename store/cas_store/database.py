@@ -26,7 +26,7 @@ from cas_store.faults import translate
 from cas_store.layout import sync_folder
 from cas_store.pages import DataFile, Walk
 from cas_store.tenancy import Tenancy, alone
-from cas_store.turns import Turns
+from cas_store.turns import Turns, opening
 from cas_store.views import View
 
 T = TypeVar("T")
@@ -373,7 +373,8 @@ class Database:
                 self.check_place()
             if not self._lasting:
                 self._make_whole()
-            env = self._environment(self._folder)
+            with opening(self._file):
+                env = self._environment(self._folder)
         except StoreError:
             self._tenancy.leave()
             raise

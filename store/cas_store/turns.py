@@ -9,13 +9,35 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import lmdb
 
 T = TypeVar("T")
+
+
+@contextmanager
+def opening(file: Path) -> Iterator[None]:
+    """Around opening an environment: one process at a time.
+
+    The first makes LMDB's lock file ready, and others wait for it inside LMDB; if it is killed then, they go on with
+    what it left half made. Whoever comes next here is the first itself. A file that is not there yet is founded by one
+    process alone.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
 
 
 class Turns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import cas_run as ct
+from cas_engine.options import Options
 
 Mark = Callable[[str], None]
 Ran = Callable[[], "list[str]"]
@@ -281,3 +283,17 @@ def test_an_array_that_an_input_and_several_results_have_is_stored_once_and_lost
     assert second.result[0] == 2 * array.sum()
     assert np.array_equal(second.result[1]["a"], array)
     assert files_in(tmp_path / "store") == [array.nbytes]
+
+
+def test_options_pickled_before_there_were_pauses_are_read_by_their_names() -> None:
+    options = Options.__new__(Options)
+    options.__setstate__(["f", True, "2", (), ("log",), "inline", 3, 1.5, 2])  # type: ignore[attr-defined]
+    assert (options.name, options.executor, options.retries, options.timeout, options.outputs) == (
+        "f",
+        "inline",
+        3,
+        1.5,
+        2,
+    )
+    assert (options.retry_delay, options.retry_on) == (0.0, None)
+    assert pickle.loads(pickle.dumps(options)) == options
