@@ -215,46 +215,14 @@ def carry_out(
     """Evaluate a dispatch that has begun, and write down what came of it."""
     from cas_engine.evaluation import Evaluation
     from cas_engine.excerpt import excerpt_of
-    from cas_engine.printed import Writing
-    from cas_engine.setting import Setting
-    from cas_engine.sublattice import Sublattices
 
     store, entry = running.store, running.entry
-
-    def evaluate_inner(
-        inside: Prepared, begun: Callable[[str, Callable[[], None]], None], prints: Callable[[str], None]
-    ) -> tuple[Entry, Sequence[NodeOutcome]]:
-        inner = begin(store, inside, outer=entry.id, cancel=running.cancel)
-        begun(inner.entry.id, inner.cancel.set)
-        try:
-            inner_nodes = carry_out(inner, inside, executor, None, lambda: prints(inner.entry.id))
-        finally:
-            unregister(inner)
-        if inner.problem is not None:
-            raise inner.problem
-        return inner.entry, inner_nodes
 
     status, error = Status.FAILED, ""
     nodes: Sequence[NodeOutcome] = []
     part: Excerpt | None = None
     try:
-        setting = Setting(
-            store=store,
-            dispatch_id=entry.id,
-            lattice=entry.lattice,
-            graph=prepared.manifest.graph,
-            prefixes=prepared.prefixes(),
-            policy=prepared.policy,
-            kept=prepared.kept,
-            live=prepared.recorder.live,
-            runner_for=_runners(store, prepared, executor),
-            nested=Sublattices(store, prepared, evaluate_inner),
-            why=prepared.reasons(store).why,
-            times=prepared.times,
-            observer=observer,
-            printed=Writing(store, entry.id, on_first_print),
-            cancelled=running.cancel,
-        )
+        setting = _setting(running, prepared, executor, observer, on_first_print)
         part = excerpt_of(store, prepared)
         found = None if part is None else _by_excerpt(running, part.setting(setting, prepared))
         if found is None:
@@ -287,6 +255,52 @@ def carry_out(
 
         observer(Finished(entry.id, status.value))
     return nodes
+
+
+def _setting(
+    running: Running,
+    prepared: Prepared,
+    executor: ExecutorChoice,
+    observer: Observer | None,
+    on_first_print: Callable[[], None] | None,
+) -> Setting:
+    """What an evaluation of it is given."""
+    from cas_engine.printed import Writing
+    from cas_engine.setting import Setting
+    from cas_engine.sublattice import Sublattices
+
+    store, entry = running.store, running.entry
+
+    def evaluate_inner(
+        inside: Prepared, begun: Callable[[str, Callable[[], None]], None], prints: Callable[[str], None]
+    ) -> tuple[Entry, Sequence[NodeOutcome]]:
+        inner = begin(store, inside, outer=entry.id, cancel=running.cancel)
+        begun(inner.entry.id, inner.cancel.set)
+        try:
+            inner_nodes = carry_out(inner, inside, executor, None, lambda: prints(inner.entry.id))
+        finally:
+            unregister(inner)
+        if inner.problem is not None:
+            raise inner.problem
+        return inner.entry, inner_nodes
+
+    return Setting(
+        store=store,
+        dispatch_id=entry.id,
+        lattice=entry.lattice,
+        graph=prepared.manifest.graph,
+        prefixes=prepared.prefixes(),
+        policy=prepared.policy,
+        kept=prepared.kept,
+        live=prepared.recorder.live,
+        runner_for=_runners(store, prepared, executor),
+        nested=Sublattices(store, prepared, evaluate_inner),
+        why=prepared.reasons(store).why,
+        times=prepared.times,
+        observer=observer,
+        printed=Writing(store, entry.id, on_first_print),
+        cancelled=running.cancel,
+    )
 
 
 def _by_excerpt(running: Running, setting: Setting) -> Sequence[NodeOutcome] | None:

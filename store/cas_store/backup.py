@@ -25,6 +25,7 @@ from cas_store.errors import StoreError, StoreRefused, SweepUnderWay
 from cas_store.faults import translate
 from cas_store.largefiles import MARKER
 from cas_store.layout import Layout, identity_text, parse_identity, sync_folder, write_durably
+from cas_store.opening import locked
 from cas_store.tables import Table
 from cas_store.tenancy import alone
 
@@ -158,7 +159,9 @@ class _Target:
         path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            with _one_at_a_time(self._source.tmp):
+            # For a moment LMDB's lock is held, past the row before it (see turns.py): one more there is no harm, two
+            # might be.
+            with locked(self._source.tmp):
                 copy_rows(descriptor)
             os.fsync(descriptor)
         finally:
@@ -241,17 +244,6 @@ def _only_one(target: Path) -> Iterator[None]:
         except OSError as error:
             msg = f"another backup is being written to {target}\n  -> try again when that has ended"
             raise StoreRefused(msg, target) from error
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    # For a moment LMDB's lock is held, past the row before it (see turns.py): one more there is no harm, two might be.
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

@@ -41,7 +41,7 @@ def open_folder(path: Path, *, create: bool, map_size: int) -> Opened:
     try:
         _make_root(path, create=create)
         check_ground(path)
-        with _locked(path):
+        with locked(path):
             return _open_locked(layout, create=create, map_size=map_size)
     except OSError as error:
         raise translate(error, path, "opening it") from error
@@ -200,9 +200,9 @@ def _make_root(path: Path, *, create: bool) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time opens or founds."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time: of those that ask for this folder in this way."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

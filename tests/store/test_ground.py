@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -368,6 +369,30 @@ def test_what_need_not_last_is_there_as_a_whole_or_not_at_all(run: Any) -> None:
         store.set_signal(b"s", b"1")
         assert store.get_signal(b"s") == b"1"
     """)
+
+
+@pytest.mark.promise("once")
+def test_an_environment_is_opened_by_one_process_at_a_time(start: Any, tmp_path: Path) -> None:
+    """Who is killed while it makes LMDB's lock file ready leaves no half of it to others that wait in LMDB."""
+    store = Store.open(tmp_path / "store")
+    store.set_signal(b"s", b"1")
+    store.close()
+    file = next((tmp_path / "store").glob("scratch/*/data.mdb"))
+    ready = file.with_name("lock.mdb")
+    ready.unlink()
+    with file.open("rb") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        process = start("""
+            store = Store.open(sys.argv[1])
+            print("opening", flush=True)
+            store.set_signal(b"s", b"2")
+        """)
+        assert process.stdout.readline() == "opening\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        assert not ready.exists()
+    assert process.wait(30) == 0
+    assert ready.exists()
 
 
 @pytest.mark.promise("full")

@@ -17,15 +17,13 @@ from functools import lru_cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from cas_run.backend import Call, Edits, How, Local
 from cas_run.server.pipes import packed, received
 from cas_run.server.problems import Problem, problem_of
 
 if TYPE_CHECKING:
     from cas_engine.events import Event
-    from cas_engine.result import Result
     from cas_run.arguments import Input
-    from cas_run.backend import Call, Edits
-    from cas_store.store import Store
 
 _THREADS = 16  # requests at a time: most of them wait for the disk
 _AT_ONCE = 1 << 20  # bytes of messages in one write
@@ -57,9 +55,9 @@ class Outbox:
 class Coordinator:
     """Answers requests over one store."""
 
-    def __init__(self, store: Store, executor: str | None, outbox: Outbox) -> None:
-        self._store = store
-        self._executor = executor
+    def __init__(self, backend: Local, executor: str | None, outbox: Outbox) -> None:
+        self._backend, self._store = backend, backend.store
+        self._how = How(executor=executor)
         self._outbox = outbox
         self._ops: Mapping[str, Callable[..., dict[str, Any]]] = {
             "redispatch": self._redispatch,
@@ -77,45 +75,23 @@ class Coordinator:
 
     def _redispatch(self, parent: str, body: Mapping[str, Any], uploads: Mapping[str, Any]) -> dict[str, Any]:
         from cas_engine import running
-        from cas_engine.dispatch import redispatch
 
         edits, call = self._edits(body, uploads), self._call(parent, body, uploads)
-        start = redispatch(
-            parent,
-            replace_electrons=dict(edits.replace) or None,
-            reuse_previous_results=edits.reuse,
-            recompute=edits.recompute,
-            store=self._store,
-            executor=self._executor,
-            observer=self._observe,
-        )
-        made = start(*call.args, **call.kwargs)
+        made = self._backend.redispatch(parent, edits, call, self._how, self._observe)
         return {"dispatch_id": made, "over": running.here(made) is None}
 
     def _plan(self, parent: str, body: Mapping[str, Any], uploads: Mapping[str, Any]) -> dict[str, Any]:
-        from cas_engine.planning import plan
-
-        edits, call = self._edits(body, uploads), self._call(parent, body, uploads)
-        make = plan(
-            parent,
-            replace_electrons=dict(edits.replace) or None,
-            reuse_previous_results=edits.reuse,
-            recompute=edits.recompute,
-            store=self._store,
-        )
-        return make(*call.args, **call.kwargs).to_json()
+        return self._backend.plan(parent, self._edits(body, uploads), self._call(parent, body, uploads)).to_json()
 
     def _value(self, dispatch_id: str, node: str | None) -> dict[str, Any]:
-        from cas_engine.result import result_of
         from cas_run.server.values import shown
 
-        found: Result = result_of(self._store, dispatch_id)
+        found = self._backend.result(dispatch_id)
         return shown(lambda: found.result if node is None else found.node(node).result)
 
     # What a request means ---------------------------------------------------------------------------------
 
     def _edits(self, body: Mapping[str, Any], uploads: Mapping[str, Any]) -> Edits:
-        from cas_run.backend import Edits
         from cas_run.server.values import Upload, code_of
 
         replace: dict[str, Any] = {}
@@ -130,7 +106,6 @@ class Coordinator:
         return Edits(replace, body.get("reuse_previous_results", True), body.get("recompute"))
 
     def _call(self, parent: str, body: Mapping[str, Any], uploads: Mapping[str, Any]) -> Call:
-        from cas_run.backend import Call
         from cas_run.server.values import Upload, call_of
 
         if not body.get("inputs"):
@@ -186,15 +161,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     requests, answers = _own_pipes()
-    from cas_engine.location import open_store
-    from cas_engine.settings import preset
-
-    preset("executor", "process")  # as the command has it: what a lattice or the config says comes before
     outbox = Outbox(answers)
-    coordinator = Coordinator(open_store(path, create=False), executor or None, outbox)
+    coordinator = Coordinator(Local(path, create=False), executor or None, outbox)
     # What a first request would otherwise wait for.
     from cas_engine import dispatch, evaluation, planning, sublattice  # noqa: F401
-    from cas_run import backend  # noqa: F401
     from cas_run.server import values  # noqa: F401
 
     outbox.put({"ready": os.getpid()})
