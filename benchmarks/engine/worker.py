@@ -11,7 +11,6 @@ counted must be what was meant: else it ends in an error.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,10 @@ import lmdb
 import xxhash
 
 import cas_run as ct
+
+sys.path.append(str(Path(__file__).parents[2]))
+
+from benchmarks import memory
 
 WIDTH = 100
 _COMMIT = 64
@@ -122,13 +125,6 @@ def commits(folder: Path, nodes: int) -> float:
         return taken(write)[0]
 
 
-def own() -> int:
-    """Resident bytes that are no file's; 0 where the system does not tell."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
-
-
 def main() -> None:
     lattice, nodes = {"chain": chain, "fan": fan, "layered": layered}[sys.argv[1]], int(sys.argv[2])
     with TemporaryDirectory(prefix="cas-run-bench-") as made:
@@ -141,18 +137,17 @@ def main() -> None:
             return done
 
         ct.get_result(ct.dispatch(lattice, store=store)(WIDTH, 0), wait=True, store=store)
-        before, own_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, own()
+        before, own_before = memory.peak(), memory.own()
         cold, first = taken(lambda: whole(1))
-        owned = [own()]
+        owned = [memory.own()]
         hits, again = taken(lambda: whole(2))
-        owned.append(own())
+        owned.append(memory.own())
         if again.hits != (count := again.to_json()["node_count"]):
             raise RuntimeError(f"{again.hits} hits of {count} nodes")
         replan, plan = taken(ct.plan(first.dispatch_id, {"base": other}, store=store))
         if plan.hits:
             raise RuntimeError(f"a plan with every key new has {plan.hits} hits")
-        # On Linux in KiB, on macOS in bytes.
-        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if sys.platform == "darwin" else 1024)
+        peak = memory.peak() - before
         alone = calls(nodes)
         looked_up = keys_and_gets(Path(made, "keys"), nodes)
         told = {
@@ -161,7 +156,7 @@ def main() -> None:
             "hits": {"ours": hits, "limit": alone + looked_up},
             "replan": {"ours": replan, "limit": looked_up},
             "peak": peak,
-            "own": max(*owned, own()) - own_before,
+            "own": max(*owned, memory.own()) - own_before,
         }
     print(json.dumps(told))
 

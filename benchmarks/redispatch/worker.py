@@ -12,7 +12,6 @@ new dispatch takes, and the largest resident size in bytes.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +23,10 @@ from cas_engine import ledger
 from cas_engine.dispatch import dispatch, get_result, redispatch
 from cas_engine.location import open_store
 from cas_store import Store, Table
+
+sys.path.append(str(Path(__file__).parents[2]))
+
+from benchmarks import memory
 
 BELOW = 10
 WIDTH = 100
@@ -97,7 +100,7 @@ def main() -> None:
     start, cpu = time.perf_counter(), time.process_time()
     made = work(folder, *sys.argv[3:])
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = memory.peak()
     store = open_store(folder)
     entry = ledger.get(store, made)
     sizes = dict(store.blob_sizes())

@@ -19,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks import memory
 from benchmarks.shapes.contenders import CONTENDERS
 
 
@@ -38,5 +39,4 @@ if __name__ == "__main__":
     used, start = processor(), time.perf_counter()
     value, ran = ready()
     seconds, cpu = time.perf_counter() - start, processor() - used
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "cpu": cpu, "largest": largest, "value": value, "ran": ran}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "largest": memory.peak(), "value": value, "ran": ran}))

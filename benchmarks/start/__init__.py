@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import processes
 from benchmarks.harness import Figure, Options, Report, json_of, measured, table_of
@@ -70,8 +71,15 @@ def _array(there: Path, size: int, times: int) -> list[Figure]:
     store, plain = there / "large", there / "plain"
     processes.ask(_WORKER, "array", store, size)
     processes.ask(_WORKER, "plain", plain, size)
-    rounds = [(processes.ask(_WORKER, "row", store), processes.ask(_WORKER, "mapped", plain)) for _ in range(times)]
-    ours, limit = zip(*rounds, strict=True)
+    modules = processes.ask(_WORKER, "row", store)["modules"]
+    asked = {"ours": ("row", store, *modules), "limit": ("mapped", plain), "sync": ("synced", there / "alone")}
+    taken: dict[str, list[Any]] = {name: [] for name in asked}
+    for _ in range(times):
+        for name, words in asked.items():
+            taken[name].append(processes.ask(_WORKER, *words))
+    ours, limit, sync = taken.values()
+    if any(one["modules"] for one in ours):
+        raise RuntimeError("something is imported while the clock runs")
     what = f"redispatch, unchanged; one row of {size / 1e9:g} GB"
     return [
         measured(
@@ -84,6 +92,8 @@ def _array(there: Path, size: int, times: int) -> list[Figure]:
             "5 ms beyond imports, the sync of its row besides",
             cpu=[one["cpu"] for one in ours],
         ),
+        measured("  a synced row by LMDB alone", "ms", [one["seconds"] for one in sync], 1e3),
+        measured(f"  imports, {len(modules)} modules", "ms", [one["imports"] for one in ours], 1e3),
         measured("  its result and the row alone", "ms", [one["row"] for one in ours], 1e3, reach="5 ms"),
         measured("  peak memory", "MB", [one["peak"] for one in ours], 1e-6, reach="50 MB"),
         measured("  of it after the imports", "MB", [one["imported"] for one in ours], 1e-6),

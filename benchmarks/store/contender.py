@@ -12,7 +12,6 @@ import importlib
 import json
 import mmap
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.append(str(Path(__file__).parents[2]))
+
+from benchmarks import memory
 
 
 def made(size: int) -> Any:
@@ -94,11 +97,6 @@ CONTENDERS: dict[str, Callable[[Path], Callable[[int], Any]]] = {
 }
 
 
-def resident() -> int:
-    with Path("/proc/self/statm").open() as statm:
-        return int(statm.read().split()[1]) * mmap.PAGESIZE
-
-
 def main(name: str, action: str, folder: Path, size: int) -> None:
     folder.mkdir(exist_ok=True)
     call = CONTENDERS[name](folder)
@@ -107,11 +105,11 @@ def main(name: str, action: str, folder: Path, size: int) -> None:
         start = time.perf_counter()
         made(size)  # and gone again: what is left of the call's time is storing
         making = time.perf_counter() - start
-    before = resident()
+    before = memory.resident()
     start = time.perf_counter()
     array = call(size)
     seconds = time.perf_counter() - start - making
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    largest = memory.peak() - before
     total = float(array[:: mmap.PAGESIZE // 8].sum())
     touched = time.perf_counter() - start - making
     assert total > 0

@@ -9,7 +9,6 @@ size in bytes.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +19,10 @@ import lmdb
 from xxhash import xxh3_128_digest
 
 from cas_store import Store, Table
+
+sys.path.append(str(Path(__file__).parents[2]))
+
+from benchmarks import memory
 
 SOUGHT = b"\x80"
 
@@ -72,4 +75,4 @@ if __name__ == "__main__":
     start = time.perf_counter()
     measure(where)
     seconds = time.perf_counter() - start
-    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+    print(json.dumps([seconds, memory.peak()]))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import cas_run as ct
+
+sys.path.append(str(Path(__file__).parents[2]))
+
+from benchmarks import memory
 
 
 def spin(seconds: float) -> None:
@@ -133,10 +137,6 @@ def passed_by_pickle(size: int) -> None:
         pool.submit(total, array).result()
 
 
-def peak() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 CONTENDERS = {
     "cas-run": by_cas_run,
     "executor": by_executor,
@@ -161,9 +161,9 @@ def main(what: str, *words: str) -> dict[str, Any]:
     if what == "first":
         return timed(lambda: dispatched(shorts, 1, executor=words[0]))
     dispatched(blocks, 20)
-    before = peak()
+    before = memory.peak()
     dispatched(blocks, int(words[0]))
-    return {"grown": peak() - before}
+    return {"grown": memory.peak() - before}
 
 
 if __name__ == "__main__":

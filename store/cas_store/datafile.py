@@ -97,9 +97,10 @@ def misnamed(walk: Walk, tables: frozenset[bytes] = _TABLES) -> list[str]:
 def leave_stamp(path: Path, *, suspect: bool = False) -> None:
     """Say that the file is as it should be, now; or that LMDB could not make sense of it."""
     with suppress(OSError, PageFault):
-        descriptor = os.open(path.with_name("clean"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        # Written over, not emptied first: ext4 takes that for a file being replaced, and waits for the disk.
+        descriptor = os.open(path.with_name("clean"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, _SUSPECT if suspect else _stamp_of(path))
+            os.ftruncate(descriptor, os.write(descriptor, _SUSPECT if suspect else _stamp_of(path)))
         finally:
             os.close(descriptor)
 

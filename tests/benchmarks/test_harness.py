@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,18 @@ def test_the_limit_gives_the_value_of_plain_calls_and_runs_a_node_once(shape, tm
     assert floor(shape, 150, tmp_path)() == (program(shape, lambda fn: fn)(150), 150)
     assert floor(shape, 150, tmp_path)()[1] == 0
     assert floor(shape, 151, tmp_path)()[1] == (1 if shape in ("chain", "grid") else 2)
+
+
+def test_the_peak_that_a_script_tells_is_its_own_and_not_that_of_who_started_it(tmp_path):
+    from benchmarks.processes import ask
+
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path.append({str(ROOT)!r})\nfrom benchmarks import memory\nprint(memory.peak())"
+    )
+    alone = ask(script)
+    ballast = bytearray(os.urandom(1 << 20) * 200)
+    assert 0 < ask(script) < alone + len(ballast) / 4
 
 
 def figures(*seconds, limit=1.0):
