@@ -10,6 +10,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+from cas_engine.decisions import Found
 from cas_engine.graph import Graph
 from cas_engine.outcome import NO_DIGEST, NO_EXTRA, NodeOutcome, NodeStatus
 from cas_engine.records import Record
@@ -40,10 +41,12 @@ class Board:
         self._followers: dict[int, list[int]] = {}
         self._is_open = False
 
-    def begin_with(self, node: int, reason: str, key: Digest, record: Record, extra: Mapping[str, str]) -> None:
-        """Settle a node with a result that was there, before anything is open."""
-        self.so_far.hit(node, reason, key, record, extra)
-        self.state[node] = DONE
+    def begin_with(self, found: Sequence[Found], reason: str, extras: Mapping[int, Mapping[str, str]]) -> None:
+        """Settle nodes with results that were there, before anything is open."""
+        self.so_far.hits(found, reason, extras)
+        state = self.state
+        for node, _, _ in found:
+            state[node] = DONE
 
     def record(self, node: int) -> Record | None:
         """The record of a node that has a result."""

@@ -10,16 +10,17 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cas_engine import keys
 from cas_engine.board import OPEN, Board, with_result
 from cas_engine.calls import Call, Calls, task_of
+from cas_engine.decisions import MISS, SAME, UNKNOWN, Decisions, Found, Hit, Miss, Same, Unknown
 from cas_engine.executors import Answer, Died, Done
 from cas_engine.graph import Labels
 from cas_engine.journal import BLOB_GONE, EVICTED, Journal
 from cas_engine.outcome import NO_DIGEST, NO_EXTRA, NodeOutcome, NodeStatus
-from cas_engine.plan import MISS, SAME, UNKNOWN, Decisions, Hit, Miss, Planner, Same, Unknown, collecting_later
+from cas_engine.plan import Planner, collecting_later
 from cas_engine.records import Record
 from cas_engine.seeding import seed_of
 from cas_engine.setting import GivenGone, Setting
@@ -135,19 +136,20 @@ class Evaluation:
             if decision.forced is not None or (settled and not self._take_by_content(node, decision)):
                 self._reopen(gone)
 
-    def _begin_with(self, node: int, key: Digest, record: Record, reason: str) -> None:
-        self._journal.found(record.blob)
-        extra = NO_EXTRA
-        if self._has_sublattices and self._graph.row_of(node).is_lattice:
-            extra = {"dispatch": record.dispatch}
-        self._board.begin_with(node, reason, key, record, extra)
+    def _begin_with(self, found: Sequence[Found], reason: str) -> None:
+        self._journal.found(record.blob for _, _, record in found)
+        extras: Mapping[int, Mapping[str, str]] = {}
+        if self._has_sublattices:
+            row_of = self._graph.row_of
+            extras = {node: {"dispatch": record.dispatch} for node, _, record in found if row_of(node).is_lattice}
+        self._board.begin_with(found, reason, extras)
 
     def _begin_with_same(self) -> None:
         board, decisions = self._board, self._decisions
         for node in decisions.of_kind(SAME):
             first, key = decisions.other[node], decisions.keys[node]
             if (record := board.record(first)) is not None and key is not None:
-                self._begin_with(node, key, record, f"same call as {board.labels[first]}")
+                self._begin_with([(node, key, record)], f"same call as {board.labels[first]}")
 
     def _loop(self) -> None:
         board = self._board
@@ -367,7 +369,7 @@ class Evaluation:
 
     def _take_hit(self, node: int, key: Digest, record: Record, reason: str) -> None:
         self._planner.settle(node, key, record)
-        self._journal.found(record.blob)
+        self._journal.found([record.blob])
         extra = {"dispatch": record.dispatch} if self._graph.row_of(node).is_lattice else NO_EXTRA
         self._give(node, with_result(NodeStatus.HIT, reason, key, record, extra), record)
 

@@ -107,12 +107,8 @@ def excerpt_of(store: Store, prepared: Prepared) -> Excerpt | None:
     rows = (*before.rows, *graph.rows)
     if not changed or len(nodes) != len(graph) or any(row.is_lattice or row.stochastic for row in rows):
         return None
-    cone = below(graph, graph.nodes_of(changed))
-    if (
-        len(cone) > max(_FEW, len(graph) // 4)
-        or having_samples(nodes)
-        or not _same_here(prepared, nodes, changed, cone)
-    ):
+    cone = below(graph, graph.nodes_of(changed), max(_FEW, len(graph) // 4))
+    if cone is None or having_samples(nodes) or not _same_here(prepared, nodes, changed, cone):
         return None
     above = sorted({parent for node in cone for parent in graph.parents_of(node)} - cone)
     given = _given(store, nodes, above, [node for node in graph.output_parents if node not in cone])
@@ -137,14 +133,15 @@ def excerpt_of(store: Store, prepared: Prepared) -> Excerpt | None:
     )
 
 
-def below(graph: Graph, nodes: Sequence[int]) -> set[int]:
-    """These nodes and all that hang on them."""
-    cone, todo, index = set(nodes), list(nodes), graph.index
-    while todo:
-        new = set(index.children_of(todo.pop())) - cone
-        cone |= new
-        todo += new
-    return cone
+def below(graph: Graph, nodes: Sequence[int], most: int) -> set[int] | None:
+    """These nodes and all that hang on them; None if these are more than so many."""
+    cone, todo, children_of = set(nodes), list(nodes), graph.index.children_of
+    while todo and len(cone) <= most:
+        for child in children_of(todo.pop()):
+            if child not in cone:
+                cone.add(child)
+                todo.append(child)
+    return cone if len(cone) <= most else None
 
 
 def _same_here(prepared: Prepared, nodes: Sequence[NodeOutcome], changed: set[int], cone: set[int]) -> bool:

@@ -14,7 +14,7 @@ from cas_engine.bindings import Binding, Template
 from cas_engine.columns import Column, whole
 from cas_engine.index import Index
 from cas_engine.signatures import Signature
-from cas_engine.templates import KeyPart, key_parts_of, key_rows_of
+from cas_engine.templates import KeyPart, Rows, key_parts_of, key_rows_of
 from cas_store.digest import Digest
 
 
@@ -129,7 +129,7 @@ class Graph:
         """What keys need to know of each template: its digest, its slots, and how many of these count in a key."""
         return key_parts_of(self.templates)
 
-    def key_rows(self) -> bytes | bytearray | memoryview:
+    def key_rows(self) -> Rows:
         """The same as rows, of which any is found by its number: see `templates`."""
         return key_rows_of(self.templates)
 

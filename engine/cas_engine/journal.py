@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -80,10 +80,9 @@ class Journal:
         """As `lookup` of each, in one look; keys in order cost the store least."""
         assert self._snapshot is not None  # noqa: S101 - asked within `one_look`
         rows = self._snapshot.get_many(Table.RECORDS, keys)
-        found = [None if row is None else records.loads(row) for row in rows]
+        found = records.loads_many(rows)
         blobs = sorted({record.blob for record in found if record is not None})
-        has = self._snapshot.has
-        elsewhere = {blob for blob in blobs if not has(Table.BLOBS, blob)}
+        elsewhere = set(blobs).difference(self._snapshot.having(Table.BLOBS, blobs))
         missing = self._store.find_missing(elsewhere) if elsewhere else elsewhere
         lost = {blob for blob in missing if not self.was_evicted(blob)}
         for at, record in enumerate(found):
@@ -200,9 +199,9 @@ class Journal:
 
     # Holding ------------------------------------------------------------------------------------------------
 
-    def found(self, blob: Digest) -> None:
-        """A result was taken from the store: it is to stay there until this dispatch is over."""
-        self._found.append(blob)
+    def found(self, blobs: Iterable[Digest]) -> None:
+        """Results were taken from the store: they are to stay there until this dispatch is over."""
+        self._found.extend(blobs)
 
     def hold(self) -> None:
         """Hold what was found since the last time. Not synced, and no need of it where nothing is left to run."""

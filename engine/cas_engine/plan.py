@@ -8,126 +8,34 @@ first pass of an evaluation, `decide` the rest of it as samples come in.
 from __future__ import annotations
 
 import gc
-from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, NamedTuple
 
+from cas_engine.decisions import (
+    MISS,
+    SAME,
+    UNKNOWN,
+    Decision,
+    Decisions,
+    Found,
+    Hit,
+    Miss,
+    Same,
+    TakeHits,
+    Unknown,
+)
 from cas_engine.graph import Graph
-from cas_engine.keys import node_key, sample_identity
+from cas_engine.keys import keys_of, node_key, sample_identity
 from cas_engine.policy import Policy
 from cas_engine.records import Record
-from cas_engine.templates import KEY_PART, ROW
+from cas_engine.templates import KEY_PART, ROW, Rows, all_slots_count
 from cas_store.digest import Digest, digest_of_one
 
-
-class Hit(NamedTuple):
-    """There is a result for the key."""
-
-    key: Digest
-    record: Record
-    reason: str
-
-
-class Miss(NamedTuple):
-    """The key has no result, or `forced` says why it runs all the same."""
-
-    key: Digest
-    forced: str | None
-
-
-class Same(NamedTuple):
-    """The key of an earlier node of this dispatch: it runs once for both."""
-
-    key: Digest
-    first: int
-
-
-class Unknown(NamedTuple):
-    """The key hangs on a sample that is not drawn yet, that of `parent`."""
-
-    parent: int
-
-
-Decision = Hit | Miss | Same | Unknown
 Lookup = Callable[[Digest], Record | None]
 LookupMany = Callable[[Sequence[Digest]], Sequence["Record | None"]]
-TakeHit = Callable[[int, Digest, Record, str], None]
-UNDECIDED, HIT, MISS, SAME, UNKNOWN = range(5)
+KEPT, UNCHANGED = "kept from the parent", "unchanged"
 _AT_ONCE = 1 << 15  # keys looked up together: what they give is in memory twice for as long
-
-
-class Decisions(Sequence[Decision]):
-    """What was decided of each node, as columns: a million of them are not a million objects.
-
-    `kinds` are UNDECIDED, HIT, MISS, SAME or UNKNOWN. Where hits are given to `take` as they are found, their records
-    are not kept here, and they cannot be looked at any more.
-    """
-
-    def __init__(self, count: int, take: TakeHit | None = None) -> None:
-        self.kinds = bytearray(count)
-        self.keys: list[Digest | None] = [None] * count
-        self.other = array("I", bytes(4 * count))  # the first of equal calls, the parent waited for, or a word's number
-        self.words: list[str | None] = [None]
-        self._numbers: dict[str | None, int] = {None: 0}
-        self._take = take
-        self._records: dict[int, Record] = {}
-
-    def number(self, word: str | None) -> int:
-        """That of a reason."""
-        found = self._numbers.get(word)
-        if found is None:
-            found = self._numbers[word] = len(self.words)
-            self.words.append(word)
-        return found
-
-    def hit(self, node: int, key: Digest, record: Record, reason: str) -> None:
-        """Note that a node has a result."""
-        self.kinds[node], self.keys[node], self.other[node] = HIT, key, self.number(reason)
-        if self._take is None:
-            self._records[node] = record
-        else:
-            self._take(node, key, record, reason)
-
-    def first_of(self, node: int) -> int | None:
-        """The node that a node is the same call as."""
-        return self.other[node] if self.kinds[node] == SAME else None
-
-    def of_kind(self, kind: int) -> Iterator[int]:
-        """The nodes of a kind, in order."""
-        node = self.kinds.find(kind)
-        while node >= 0:
-            yield node
-            node = self.kinds.find(kind, node + 1)
-
-    def __len__(self) -> int:
-        return len(self.kinds)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        kind, key, other = self.kinds[index], self.keys[index], self.other[index]
-        if kind == UNKNOWN:
-            return Unknown(other)
-        assert key is not None  # noqa: S101 - all others have one
-        if kind == SAME:
-            return Same(key, other)
-        word = self.words[other]
-        return Miss(key, word) if kind == MISS else Hit(key, self._records[index], word or "")
-
-    def __setitem__(self, node: int, decision: Decision) -> None:
-        self.keys[node] = None
-        match decision:
-            case Hit(key, record, reason):
-                self.kinds[node], self.keys[node], self.other[node] = HIT, key, self.number(reason)
-                self._records[node] = record
-            case Miss(key, forced):
-                self.kinds[node], self.keys[node], self.other[node] = MISS, key, self.number(forced)
-            case Same(key, first):
-                self.kinds[node], self.keys[node], self.other[node] = SAME, key, first
-            case Unknown(parent):
-                self.kinds[node], self.other[node] = UNKNOWN, parent
 
 
 @contextmanager
@@ -166,31 +74,65 @@ class Planner:
         self._given = given
         self._prefixes = prefixes
         self._forced = [policy.reason(row) for row in graph.rows]
+        self._draws = [row.stochastic for row in graph.rows]
         self._lookup = lookup
         self._kept = kept or {}
         self._has_parent = kept is not None
         self._first_with: dict[Digest, int] = {}
         self.identities: list[Digest | None] = [None] * len(graph)
 
-    def decide_all(self, lookup_many: LookupMany, take: TakeHit | None = None) -> Decisions:
+    def decide_all(self, lookup_many: LookupMany, take: TakeHits | None = None) -> Decisions:
         """What `decide` says of each node, with look-ups of many keys at once; hits are given to `take`, if anything.
 
         That takes identities for granted that a look-up could give the lie: a record of a deterministic electron which
         did not repeat itself is a sample. What comes after such a node is decided one by one.
         """
-        graph, identities, prefixes = self._graph.flat(), self.identities, self._prefixes
+        graph = self._graph.flat()
+        decisions = Decisions(len(graph), take)
+        rows = graph.key_rows()
+        by_column = not (any(self._draws) or any(self._forced) or self._kept or self._given) and all_slots_count(rows)
+        decide = self._decide_by_column if by_column else self._decide_in_order
+        odd = decide(decisions, graph, rows, lookup_many)
+        return decisions if odd is None else self._one_by_one(decisions, odd)
+
+    def _decide_by_column(self, decisions: Decisions, graph: Graph, rows: Rows, lookup_many: LookupMany) -> int | None:
+        """All keys, then all look-ups: where none waits for a sample. In order, a node takes twice as long."""
+        keys = keys_of(graph, rows, self._prefixes)
+        decisions.keys, self.identities = [*keys], [*keys]
+        decisions.kinds[:] = bytes([MISS]) * len(keys)
+        # The first of equal calls: of those with one key, the last that is entered stays.
+        self._first_with = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
+        is_alone = len(self._first_with) == len(keys)
+        if not is_alone:
+            self._note_same(decisions, keys)
+        for begin in range(0, len(keys), _AT_ONCE):
+            asked = keys[begin : begin + _AT_ONCE]
+            if not is_alone:
+                kinds = decisions.kinds[begin : begin + _AT_ONCE]
+                asked = [key for key, kind in zip(asked, kinds, strict=True) if kind == MISS]
+            if (odd := self._answered(decisions, asked, {}, set(), lookup_many)) is not None:
+                return odd
+        return None
+
+    def _note_same(self, decisions: Decisions, keys: Sequence[Digest]) -> None:
+        for node, first in enumerate(map(self._first_with.__getitem__, keys)):
+            if first != node:
+                decisions.kinds[node], decisions.other[node] = SAME, first
+
+    def _decide_in_order(self, decisions: Decisions, graph: Graph, rows: Rows, lookup_many: LookupMany) -> int | None:
+        """Node by node, looked up no later than what hangs on it needs to know what its sample is."""
+        identities, prefixes = self.identities, self._prefixes
         parents, first_parent, ordinals = graph.parents, graph.first_parent, graph.ordinal_of
-        rows, part_of, size = graph.key_rows(), KEY_PART, ROW.size
-        draws = [row.stochastic for row in graph.rows]
+        part_of, size = KEY_PART, ROW.size
+        draws = self._draws
         # Another dispatch's sublattice was made with its samples: see `known`.
         entered = [self._has_parent and row.is_lattice and row.stochastic for row in graph.rows]
         first_with, kept, given = self._first_with.setdefault, self._kept, self._given
-        decisions = Decisions(len(graph), take)
         kinds, keys, other = decisions.kinds, decisions.keys, decisions.other
         forced_of = [decisions.number(forced) for forced in self._forced]
         hash_of = digest_of_one
         asked: list[Digest] = []  # their nodes are taken for misses so far
-        found: list[tuple[int, Record, str]] = []  # hits that need no look-up
+        found: dict[str, list[Found]] = {KEPT: [], UNCHANGED: []}  # hits that need no look-up, by reason
         drawn: set[int] = set()  # nodes asked for that have no identity without an answer
         some_unknown = False
         begin = 0
@@ -198,9 +140,8 @@ class Planner:
             end = first_parent[node + 1]
             if node in given:
                 identities[node] = None
-                keys[node], record = given[node]
-                self.settle(node, given[node][0], record)
-                found.append((node, record, "unchanged"))
+                key, record, reason = self._take_given(node)
+                found[reason].append((node, key, record))
                 begin = end
                 continue
             digest, slots, key_slots = part_of(rows, template * size)
@@ -209,7 +150,7 @@ class Planner:
             inside = [identities[parent] for parent in above]
             if len(asked) >= _AT_ONCE or (some_unknown and None in inside and not drawn.isdisjoint(above)):
                 if (odd := self._answered(decisions, asked, found, drawn, lookup_many)) is not None:
-                    return self._one_by_one(decisions, odd)
+                    return odd
                 inside = [identities[parent] for parent in above]
             if some_unknown and None in inside:
                 kinds[node], other[node] = UNKNOWN, above[inside.index(None)]
@@ -224,7 +165,7 @@ class Planner:
             keys[node] = key
             if first != node:
                 if first in drawn and (odd := self._answered(decisions, asked, found, drawn, lookup_many)) is not None:
-                    return self._one_by_one(decisions, odd)
+                    return odd
                 identities[node] = identities[first]
                 some_unknown = some_unknown or identities[node] is None
                 kinds[node], other[node] = SAME, first
@@ -234,7 +175,7 @@ class Planner:
                 kept_one = kept.get(key) if kept else None
                 if kept_one is not None:
                     self.settle(node, key, kept_one)
-                    found.append((node, kept_one, "kept from the parent" if stochastic else "unchanged"))
+                    found[KEPT if stochastic else UNCHANGED].append((node, key, kept_one))
                     continue
                 if not entered[at]:
                     asked.append(key)
@@ -244,44 +185,34 @@ class Planner:
                     identities[node] = key
                     continue
             some_unknown = True
-        odd = self._answered(decisions, asked, found, drawn, lookup_many)
-        return decisions if odd is None else self._one_by_one(decisions, odd)
+        return self._answered(decisions, asked, found, drawn, lookup_many)
 
     def _answered(
         self,
         decisions: Decisions,
         asked: list[Digest],
-        found: list[tuple[int, Record, str]],
+        found: dict[str, list[Found]],
         drawn: set[int],
         lookup_many: LookupMany,
     ) -> int | None:
         """Look up what is to be asked; the first node that came out another than was taken for granted."""
         drawn.clear()
         asked.sort()  # for the store's sake
-        node_with = self._first_with
-        hits = [
-            (node_with[key], record, "unchanged")
-            for key, record in zip(asked, lookup_many(asked), strict=True)
-            if record is not None
-        ]
+        node_with, identities, odd = self._first_with, self.identities, None
+        records = zip(asked, lookup_many(asked), strict=True)
+        hits = [(node_with[key], key, record) for key, record in records if record is not None]
         asked.clear()
-        rows, electron_of, keys = self._graph.rows, self._graph.electron_of, decisions.keys
-        odd = None
-        for node, record, _ in hits:
-            key = keys[node]
-            assert key is not None  # noqa: S101 - it was asked for
-            if record.is_sample:
-                self.settle(node, key, record)
-                if not rows[electron_of[node]].stochastic and (odd is None or node < odd):
-                    odd = node
-            else:
-                self.identities[node] = key
-        for node, record, reason in (*found, *hits):
-            key = keys[node]
-            assert key is not None  # noqa: S101 - as above
-            if odd is None or node <= odd:
-                decisions.hit(node, key, record, reason)
-        found.clear()
+        for node, key, record in hits:
+            if not record.is_sample:
+                identities[node] = key
+                continue
+            self.settle(node, key, record)
+            if not self._graph.row_of(node).stochastic and (odd is None or node < odd):
+                odd = node
+        for reason, some in (*found.items(), (UNCHANGED, hits)):
+            decisions.hits(some if odd is None else [one for one in some if one[0] <= odd], reason)
+        for some in found.values():
+            some.clear()
         return odd
 
     def _one_by_one(self, decisions: Decisions, odd: int) -> Decisions:
@@ -292,7 +223,8 @@ class Planner:
         for node in after:
             decision = self.decide(node)
             if isinstance(decision, Hit):
-                decisions.hit(node, *decision)
+                key, record, reason = decision
+                decisions.hits([(node, key, record)], reason)
             else:
                 decisions[node] = decision
         return decisions
@@ -322,7 +254,7 @@ class Planner:
             record = kept or self.known(node, key)
             if record is not None:
                 self.settle(node, key, record)
-                return Hit(key, record, "kept from the parent" if kept and row.stochastic else "unchanged")
+                return Hit(key, record, KEPT if kept and row.stochastic else UNCHANGED)
         # A stochastic node's identity needs its sample; a forced one's too, for it may not repeat itself.
         if not row.stochastic and forced is None:
             self.identities[node] = key
@@ -331,7 +263,7 @@ class Planner:
     def _take_given(self, node: int) -> Hit:
         key, record = self._given[node]
         self.settle(node, key, record)
-        return Hit(key, record, "unchanged")
+        return Hit(key, record, UNCHANGED)
 
     def known(self, node: int, key: Digest) -> Record | None:
         """What any dispatch has found for a key, if this one may use it."""

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from cas_engine import ledger
 from cas_engine.answers import load_manifest
+from cas_engine.decisions import HIT, MISS, SAME, UNKNOWN
 from cas_engine.dispatch import checked_lattice
 from cas_engine.errors import BadOption
 from cas_engine.explain import Reasons
 from cas_engine.graph import Graph, Labels
 from cas_engine.journal import BLOB_GONE, EVICTED, NOBODY, Journal
 from cas_engine.location import StoreChoice, open_store
-from cas_engine.outcome import NO_EXTRA, unchanged
-from cas_engine.plan import HIT, MISS, SAME, UNKNOWN, Planner, collecting_later
+from cas_engine.outcome import unchanged
+from cas_engine.plan import Planner, collecting_later
 from cas_engine.planned import Plan, PlannedNode, PlannedNodes
 from cas_engine.policy import checked_policy
 from cas_engine.preparation import Answered, Prepared, prepare, prepare_again
@@ -133,7 +134,7 @@ class _Decided:
         self.hits = Settling(len(graph))
         with self.journal.one_look(), collecting_later():
             planner = Planner(graph, prepared.prefixes(), prepared.policy, self.journal.lookup, kept, given)
-            self.decisions = planner.decide_all(self.journal.lookup_many, self._take)
+            self.decisions = planner.decide_all(self.journal.lookup_many, self.hits.hits)
         self.forced = [prepared.policy.reason(row) for row in graph.rows]
         self.words = self.decisions.kinds.translate(_WORD_OF_KIND)
         if any(self.forced):
@@ -145,9 +146,6 @@ class _Decided:
         self.lost = self._lost()
         for node in self.lost:
             self.words[node] = _MISS
-
-    def _take(self, node: int, key: Digest, record: Record, reason: str) -> None:
-        self.hits.hit(node, reason, key, record, NO_EXTRA)
 
     def _lost(self) -> dict[int, str]:
         """The hits that a run would find evicted or damaged when it loads them: those it returns or calls need."""

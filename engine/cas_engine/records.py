@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -125,6 +126,21 @@ def loads(row: bytes) -> Record:
     # Most are alike: all those of an electron in a dispatch, but for the results that are containers.
     draw, parts, files, electron, dispatch = (_likely_tail if len(tail) < _LIKELY else _tail)(tail)
     return Record(value, blob, seconds, created, size, bool(flags & 1), draw, parts, files, electron, dispatch)
+
+
+def loads_many(rows: Sequence[bytes | None]) -> list[Record | None]:
+    """As `loads` of each row that there is, in two thirds of the time."""
+    unpack, tail_at, make = _HEAD.unpack_from, _HEAD.size, tuple.__new__
+    found: list[Record | None] = []
+    for row in rows:
+        if row is None:
+            found.append(None)
+            continue
+        value, blob, seconds, created, size, flags = unpack(row)
+        tail = row[tail_at:]
+        rest = (_likely_tail if len(tail) < _LIKELY else _tail)(tail)
+        found.append(make(Record, (value, blob, seconds, created, size, bool(flags & 1), *rest)))
+    return found
 
 
 _LIKELY = 160  # bytes: a longer one tells of parts or files

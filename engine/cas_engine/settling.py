@@ -5,12 +5,13 @@ A million nodes are a million rows of 80 bytes, not objects: what is in one is t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+from cas_engine.decisions import Found
 from cas_engine.outcome import NODE, NOT_YET, STATUS, NodeOutcome, NodeStatus, Packed
 from cas_engine.records import NO_PARTS, Record
-from cas_store.digest import Digest
 
 
 class Settling(Packed):
@@ -25,29 +26,32 @@ class Settling(Packed):
         self._records: dict[int, Record] = {}  # those that say more than a row
         self._last: tuple[int, Record | None] = (-1, None)  # what was asked for or settled last is asked for again
 
-    def hit(self, node: int, why: str, key: Digest, record: Record, extra: Mapping[str, str]) -> None:
-        """Note that a node's result was there. As `settle`, without an outcome that nobody wants to see."""
-        value, blob, seconds, created, size, is_sample, _, parts, named, _, _ = record
-        reason = self._reasons.get(why)
-        if reason is None:
-            reason = self._number(why)
-        at = node * NODE.size
-        NODE.pack_into(self._rows, at, NodeStatus.HIT, is_sample, reason, key, value, blob, size, seconds, created)
-        if extra:
-            self._extras[node] = extra
-        if parts is not NO_PARTS or named or extra:
-            self._records[node] = record
+    def hits(
+        self, found: Sequence[Found], why: str, extras: Mapping[int, Mapping[str, str]] = MappingProxyType({})
+    ) -> None:
+        """Note that the results of nodes were there. As `settle` of each, without outcomes that nobody wants to see."""
+        number, pack = self._number(why), NODE.pack_into
+        rows, size_of_row, status = self._rows, NODE.size, int(NodeStatus.HIT)
+        for node, key, record in found:
+            value, blob, seconds, created, size, is_sample, _, parts, named, _, _ = record
+            pack(rows, node * size_of_row, status, is_sample, number, key, value, blob, size, seconds, created)
+            if parts is not NO_PARTS or named:
+                self._records[node] = record
+        if extras:
+            self._extras.update(extras)
+            self._records.update((node, record) for node, _, record in found if node in extras)
 
     def _number(self, why: str) -> int:
-        self._words.append(why)
-        return self._reasons.setdefault(why, len(self._words) - 1)
+        number = self._reasons.get(why)
+        if number is None:
+            number = self._reasons[why] = len(self._words)
+            self._words.append(why)
+        return number
 
     def settle(self, node: int, one: NodeOutcome, record: Record | None) -> None:
         """Note what came of a node."""
         status, why, key, value, blob, size, is_sample, seconds, created, extra = one
-        reason = self._reasons.get(why)
-        if reason is None:
-            reason = self._number(why)
+        reason = self._number(why)
         at = node * NODE.size
         NODE.pack_into(self._rows, at, status, is_sample, reason, key, value, blob, size, seconds, created)
         if extra:

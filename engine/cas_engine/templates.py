@@ -22,6 +22,8 @@ KeyPart = tuple[Digest, int, int]  # the digest of a template, its slots, and ho
 ROW = struct.Struct("<Q16sII")  # where its line begins, and its KeyPart
 _KEYS = struct.Struct("<8x16sII")
 KEY_PART = _KEYS.unpack_from  # of a row, given the rows and where it begins
+DIGEST_AT = 8  # of a row
+Rows = bytes | bytearray | memoryview
 _BLOCK = 1 << 14  # bytes of lines
 _JOINED = 1 << 10  # lines that are copied together
 _DECODED = 1 << 12  # templates that are kept decoded
@@ -204,7 +206,7 @@ def each_key_part(templates: Sequence[Template]) -> Iterator[KeyPart]:
     return _KEYS.iter_unpack(key_rows_of(templates))
 
 
-def key_rows_of(templates: Sequence[Template]) -> bytes | bytearray | memoryview:
+def key_rows_of(templates: Sequence[Template]) -> Rows:
     """The same as rows, where any is found by its number: of a million, no objects are made."""
     if isinstance(templates, MoreTemplates):
         return b"".join([key_rows_of(templates.recorded), key_rows_of(templates.added)])
@@ -215,6 +217,12 @@ def key_rows_of(templates: Sequence[Template]) -> bytes | bytearray | memoryview
     if isinstance(templates, Recorded):
         return rows_of(templates.lines, templates.key_parts())
     return _rows_of(templates)
+
+
+def all_slots_count(rows: Rows) -> bool:
+    """Whether the slots of all templates count in keys: most have no parameter that is ignored."""
+    numbers, each = memoryview(rows).cast("I"), ROW.size // 4
+    return numbers[each - 2 :: each] == numbers[each - 1 :: each]
 
 
 def _rows_of(templates: Iterable[Template]) -> bytearray:

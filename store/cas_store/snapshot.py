@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import compress, islice
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,12 @@ class Snapshot:
     def has(self, table: Table, key: bytes) -> bool:
         """Whether there is a row; its value is neither read nor verified."""
         return self._view.has(table, key)
+
+    def having(self, table: Table, keys: Sequence[bytes]) -> Iterator[bytes]:
+        """Those of the keys that there are rows of; no value is read."""
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            yield from compress(some, self._view.has_many(table.value, some))
 
     def scan(
         self,

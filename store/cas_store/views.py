@@ -75,6 +75,21 @@ class View:
                         raise self._database.damaged(error) from error
             self._database.make_ready()
 
+    def has_many(self, table: str, keys: Sequence[bytes]) -> list[bool]:
+        """As `has` of each, in the order of the keys; one locking for many."""
+        while True:
+            with self.lock:
+                if self._transaction is not None or self._begin() is not None:
+                    set_key = self._cursor(table).set_key
+                    try:
+                        return [set_key(key) for key in keys]
+                    except lmdb.BadValsizeError:
+                        break
+                    except (lmdb.Error, MemoryError) as error:
+                        raise self._database.damaged(error) from error
+            self._database.make_ready()
+        return [self.has(table, key) for key in keys]
+
     def scan(self, table: str, prefix: bytes, *, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
         """Raw rows whose key begins with the prefix, in order of key."""
         for rows in self.chunks(table, prefix, reverse=reverse):
