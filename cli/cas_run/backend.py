@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cas_engine.planned import Plan
     from cas_engine.printed import Printed
     from cas_engine.result import Result
+    from cas_engine.running import Noting
     from cas_engine.statistics import Statistics
     from cas_engine.unbundling import Bundle
     from cas_engine.usage import Usage
@@ -142,7 +143,15 @@ class Local:
         )
         return start(*call.args, **call.kwargs)
 
-    def redispatch(self, dispatch_id: str, edits: Edits, call: Call, how: How, observer: Observer | None) -> str:
+    def redispatch(
+        self,
+        dispatch_id: str,
+        edits: Edits,
+        call: Call,
+        how: How,
+        observer: Observer | None,
+        noting: Noting | None = None,
+    ) -> str:
         from cas_engine.dispatch import redispatch
 
         start = redispatch(
@@ -154,6 +163,7 @@ class Local:
             executor=how.executor,
             observer=observer,
             audit=how.audit,
+            noting=noting,
         )
         return start(*call.args, **call.kwargs)
 

@@ -97,6 +97,7 @@ def redispatch(
     executor: ExecutorChoice = None,
     observer: Observer | None = None,
     audit: float | str | None = None,
+    noting: running.Noting | None = None,
 ) -> Callable[..., str]:
     """A function that evaluates a recorded dispatch again, with new inputs if it is given any, and returns a new id.
 
@@ -108,6 +109,7 @@ def redispatch(
     reuse_previous_results  False: every electron runs
     recompute               "all"; "stochastic": the stochastic ones, then what hangs on their new samples;
                             or a list of names: those, and what then changed
+    noting                  rows that are written in one with the new dispatch, by its id
 
     Inputs left out keep the values of the dispatch. Before anything runs, raises UnknownDispatch, UnknownElectron,
     AmbiguousElectron, BindError, BadOption.
@@ -124,7 +126,7 @@ def redispatch(
         def prepared() -> Prepared | Answered:
             return prepare_again(opened, ledger.get(opened, parent), replace_electrons, policy, args, kwargs)
 
-        return _started(opened, prepared, executor, observer, share)
+        return _started(opened, prepared, executor, observer, share, noting)
 
     return start
 
@@ -192,12 +194,13 @@ def _started(
     executor: ExecutorChoice,
     observer: Observer | None,
     audit: float,
+    noting: running.Noting | None = None,
 ) -> str:
     limit = budget()
     while True:
         ready = prepared()
         try:
-            return running.start(store, ready, executor, observer, audit, limit)
+            return running.start(store, ready, executor, observer, audit, limit, noting)
         except (BlobMissing, RowMissing):
             # What answers it was removed, or evicted, since it was looked at: then it does not answer it any more.
             if isinstance(ready, Prepared):

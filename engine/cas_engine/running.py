@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from cas_engine.excerpt import Excerpt
     from cas_engine.setting import Setting
 
+# What else is to be written of a dispatch, by its id.
+Noting = Callable[[str], Sequence[Write]]
+
 _SIGNAL_S = 0.2  # how often to look whether another process asked to cancel
 
 
@@ -103,14 +106,16 @@ def start(
     observer: Observer | None,
     audit: float = 0.0,
     limit: int | None = None,
+    noting: Noting | None = None,
 ) -> str:
     """Write a dispatch down and evaluate it in the background; its id. What is answered already is done at once.
 
     `audit` is the share of its hits that is run again and compared once it is done. `limit` is what the store may hold:
-    when all is done and told, results are evicted until it is no more.
+    when all is done and told, results are evicted until it is no more. `noting` has what is written together with the
+    dispatch, so that there is neither without the other.
     """
     if isinstance(prepared, Answered):
-        entry = _answer(store, prepared, observer)
+        entry = _answer(store, prepared, observer, noting)
         if not audit:
             return entry.id
         from cas_engine import verification  # noqa: F401 - as below
@@ -120,7 +125,7 @@ def start(
         # Here, not in the thread: before anything of the user's runs.
         from cas_engine import evaluation, sublattice  # noqa: F401
 
-        running = begin(store, prepared, outer="", cancel=None)
+        running = begin(store, prepared, outer="", cancel=None, noting=noting)
 
     def work() -> None:
         try:
@@ -168,7 +173,9 @@ def unregister(running: Running) -> None:
     running.over.set()
 
 
-def begin(store: Store, prepared: Prepared, *, outer: str, cancel: CancelFlag | None) -> Running:
+def begin(
+    store: Store, prepared: Prepared, *, outer: str, cancel: CancelFlag | None, noting: Noting | None = None
+) -> Running:
     """Write down that a dispatch starts, with all that is needed to take it up again."""
     manifest = prepared.manifest
     blob = store.prepare(*manifests.dumps(manifest))
@@ -199,7 +206,8 @@ def begin(store: Store, prepared: Prepared, *, outer: str, cancel: CancelFlag | 
     # A redispatch names what its parent names: it has to be in the history still.
     parent = [NeedRow(Table.DISPATCHES, bytes.fromhex(entry.parent))] if entry.parent and not outer else []
     try:
-        prepared.recorder.commit([*parent, PutBlob(blob), *ledger.put(entry)])
+        noted = () if noting is None else noting(dispatch_id)
+        prepared.recorder.commit([*parent, *noted, PutBlob(blob), *ledger.put(entry)])
     except RowMissing:
         raise UnknownDispatch(entry.parent, []) from None
     return _register(Running(store, entry, CancelFlag(store, dispatch_id, cancel)))
@@ -404,7 +412,7 @@ def _missing_part(store: Store, graph: Graph, nodes: Sequence[NodeOutcome]) -> s
     return ""
 
 
-def _answer(store: Store, answered: Answered, observer: Observer | None) -> Entry:
+def _answer(store: Store, answered: Answered, observer: Observer | None, noting: Noting | None) -> Entry:
     now = time.time()
     by = answered.by
     n = by.totals.get("nodes", 0)
@@ -429,7 +437,8 @@ def _answer(store: Store, answered: Answered, observer: Observer | None) -> Entr
     # The history may have lost it, or a sweep its results, since it was looked at.
     history = NeedRow(Table.DISPATCHES, bytes.fromhex(by.id))
     results = [Need(bytes.fromhex(blob)) for blob in by.outputs]
-    store.commit([history, *results, *ledger.put(entry), latest])
+    noted = () if noting is None else noting(entry.id)
+    store.commit([history, *results, *noted, *ledger.put(entry), latest])
     if observer is not None:
         from cas_engine.events import Finished, Planned
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         BundleError,
         CasRunError,
         CompressionMissing,
+        RowChanged,
         RowMissing,
         StoreDamaged,
         StoreError,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from cas_store.store import Store
     from cas_store.sweeping import OldRow, Victim
     from cas_store.tables import Table
-    from cas_store.writes import Delete, Insert, Need, NeedRow, Put, PutBlob, Write
+    from cas_store.writes import Delete, Expect, Insert, Need, NeedRow, Put, PutBlob, Write
 
 _HOMES = {
     "cas_store.blobs": ("PreparedBlob",),
@@ -46,6 +47,7 @@ _HOMES = {
         "BundleError",
         "CasRunError",
         "CompressionMissing",
+        "RowChanged",
         "RowMissing",
         "StoreDamaged",
         "StoreError",
@@ -62,7 +64,7 @@ _HOMES = {
     "cas_store.store": ("Store",),
     "cas_store.sweeping": ("OldRow", "Victim"),
     "cas_store.tables": ("Table",),
-    "cas_store.writes": ("Delete", "Insert", "Need", "NeedRow", "Put", "PutBlob", "Write"),
+    "cas_store.writes": ("Delete", "Expect", "Insert", "Need", "NeedRow", "Put", "PutBlob", "Write"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -76,6 +78,7 @@ __all__ = [
     "Damage",
     "Delete",
     "Digest",
+    "Expect",
     "Insert",
     "Need",
     "NeedRow",
@@ -83,6 +86,7 @@ __all__ = [
     "PreparedBlob",
     "Put",
     "PutBlob",
+    "RowChanged",
     "RowMissing",
     "Snapshot",
     "Store",

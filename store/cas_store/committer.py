@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cas_store import forks
-from cas_store.errors import BlobMissing, RowMissing
+from cas_store.errors import BlobMissing, RowChanged, RowMissing
 from cas_store.writes import Write
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class Committer:
 
     def _write(self, group: list[Batch]) -> None:
         error = self._try(group)
-        if isinstance(error, (BlobMissing, RowMissing)):
+        if isinstance(error, (BlobMissing, RowChanged, RowMissing)):
             # The fault of one batch: the others need not suffer.
             if len(group) == 1:
                 self._answer(group, error)

@@ -86,6 +86,18 @@ class RowMissing(StoreError):
         return type(self), (self.table, self.key, self.path)
 
 
+class RowChanged(StoreError):
+    """A row is no longer what a batch expects it to be."""
+
+    def __init__(self, table: str, key: bytes, path: Path | None = None) -> None:
+        super().__init__(f"a row of {table} was changed meanwhile: {key.hex()[:12]}\n  -> try again", path)
+        self.table = table
+        self.key = key
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.table, self.key, self.path)
+
+
 class SweepUnderWay(StoreError):
     """Another sweep of the store has not come to its end."""
 

@@ -17,7 +17,7 @@ from cas_store.committer import Batch, Committer
 from cas_store.compression import check_available
 from cas_store.database import MAP_SIZE
 from cas_store.digest import Digest
-from cas_store.errors import BlobEvicted, BlobMissing, RowMissing, StoreError
+from cas_store.errors import BlobEvicted, BlobMissing, RowChanged, RowMissing, StoreError
 from cas_store.faults import translate
 from cas_store.largefiles import MARKER, Files
 from cas_store.logs import Logs
@@ -31,7 +31,7 @@ from cas_store.snapshot import Snapshot
 from cas_store.stamps import Stamps, Verify
 from cas_store.sweeping import OldRow, Sweeper, Victim
 from cas_store.tables import KEY_LIMIT, Table
-from cas_store.writes import Delete, Insert, Need, NeedRow, PutBlob, Write
+from cas_store.writes import Condition, Delete, Expect, Insert, Need, NeedRow, PutBlob, Write
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -195,14 +195,14 @@ class Store:
                 alone = alone or blob.content is None
                 weight += len(blob.content or b"") + sum(len(one.content or b"") for one in blob.members)
                 continue
-            alone = alone or isinstance(write, (Need, NeedRow))
+            alone = alone or isinstance(write, Condition)
             if isinstance(write, Need):
                 continue
             key = write.key
             if not 0 < len(key) <= KEY_LIMIT:
                 msg = f"a key has 1 to {KEY_LIMIT} bytes, not {len(key)}: {key[:20]!r}"
                 raise StoreError(msg, self.path)
-            if not isinstance(write, (Delete, NeedRow)):
+            if not isinstance(write, (Delete, NeedRow, Expect)):
                 weight += len(write.value)
         if blobs:
             self._blobs.announce(blobs)
@@ -210,7 +210,7 @@ class Store:
 
     def _apply(self, batches: Sequence[Batch]) -> None:
         blobs = _blobs_of(batches)
-        needs = [write for batch in batches for write in batch.writes if isinstance(write, (Need, NeedRow))]
+        needs = [write for batch in batches for write in batch.writes if isinstance(write, Condition)]
 
         def job(transaction: lmdb.Transaction[bytes]) -> None:
             if needs:
@@ -224,7 +224,7 @@ class Store:
             places = {table: (self._database.handles[table], self._seals[table]) for table in Table}
             for batch in batches:
                 for write in batch.writes:
-                    if isinstance(write, (PutBlob, Need, NeedRow)):
+                    if isinstance(write, (PutBlob, Need, NeedRow, Expect)):
                         continue
                     handle, seal = places[write.table]
                     if isinstance(write, Delete):
@@ -239,11 +239,16 @@ class Store:
         self._database.write(job)
         self._published += sum(blob.size for blob in blobs)
 
-    def _check(self, transaction: lmdb.Transaction[bytes], needs: Sequence[Need | NeedRow]) -> None:
+    def _check(self, transaction: lmdb.Transaction[bytes], needs: Sequence[Need | NeedRow | Expect]) -> None:
         for need in needs:
             if isinstance(need, NeedRow):
                 if transaction.get(need.key, None, self._database.handles[need.table]) is None:
                     raise RowMissing(need.table.value, need.key, self.path)
+            elif isinstance(need, Expect):
+                row = transaction.get(need.key, None, self._database.handles[need.table])
+                found = None if row is None else self._seals[need.table].open(need.key, row)
+                if (None if found is None else bytes(found)) != need.value:
+                    raise RowChanged(need.table.value, need.key, self.path)
             elif not self._blobs.has(transaction, need.blob):
                 raise BlobMissing(need.blob, self.path)
 

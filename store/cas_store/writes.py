@@ -53,4 +53,13 @@ class NeedRow(NamedTuple):
     key: bytes
 
 
-Write = Union[Put, Insert, Delete, PutBlob, Need, NeedRow]  # noqa: UP007  (an alias at run time, Python 3.10)
+class Expect(NamedTuple):
+    """Write the batch only if this row still is what it was seen to be, None for not there; RowChanged if not."""
+
+    table: Table
+    key: bytes
+    value: bytes | None
+
+
+Condition = (Need, NeedRow, Expect)  # what a batch asks for, and writes nothing
+Write = Union[Put, Insert, Delete, PutBlob, Need, NeedRow, Expect]  # noqa: UP007  (an alias at run time, Python 3.10)

@@ -6,7 +6,10 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,39 @@ def test_a_server_that_is_killed_leaves_true_statuses_and_work_that_goes_on(
     assert repeated["dispatch_id"] == told["dispatch_id"]
     refused = again.redispatch(ids["flow"], inputs={"C": 14.0}, idempotency_key="killed")
     assert (refused.status, refused.kind) == (409, "KeyReused")
+
+
+@pytest.mark.parametrize("retried", ["while the first is prepared", "once it has begun"])
+def test_a_key_is_known_from_the_moment_that_its_dispatch_exists_also_if_the_server_hears_no_more_of_it(
+    place: tuple[Path, dict[str, str]], start: Any, eventually: Eventually, retried: str
+) -> None:
+    folder, ids = place
+    served, again = start(folder), start(folder)
+    once = retried.startswith("once")
+    seconds = 1.5 if once else 2.5
+    asked: dict[str, Any] = {"inputs": {"seconds": seconds}, "idempotency_key": retried}
+
+    def made() -> list[str]:
+        page = again.get("/api/v1/dispatches?lattice=thinking").json["dispatches"]
+        return [one["dispatch_id"] for one in page if one["inputs"] == {"seconds": str(seconds)}]
+
+    def ask() -> None:
+        with suppress(OSError, HTTPException):
+            served.redispatch(ids["thinking"], **asked)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    eventually(lambda: "cas_run_coordinator_requests 1" in served.get("/metrics").raw.decode())
+    time.sleep(0.2)  # the lattice is being traced by now, which takes it longer than this
+    served.process.send_signal(signal.SIGSTOP)
+    if once:
+        eventually(made)
+        served.process.kill()
+    answer = again.redispatch(ids["thinking"], **asked).json
+    assert answer["status"] == "COMPLETED"
+    assert made() == [answer["dispatch_id"]]
+    served.process.kill()
+    asking.join()
 
 
 def test_when_all_processes_are_killed_the_work_is_taken_up_by_its_id(

@@ -13,11 +13,13 @@ from cas_store import (
     BlobEvicted,
     BlobMissing,
     Delete,
+    Expect,
     Need,
     NeedRow,
     OldRow,
     Put,
     PutBlob,
+    RowChanged,
     RowMissing,
     Store,
     SweepUnderWay,
@@ -135,6 +137,19 @@ def test_a_batch_is_written_only_if_what_it_needs_is_there(store: Store) -> None
         store.commit([NeedRow(Table.RECORDS, b"name"), Put(Table.META, b"three", b"")])
     behind.result()
     assert [store.get(Table.META, name) for name in (b"one", b"two", b"three", b"behind")] == [b"", None, None, b""]
+
+
+def test_of_those_who_saw_a_row_as_it_was_one_may_change_it(store: Store) -> None:
+    def turn(before: bytes | None, after: bytes) -> None:
+        store.commit([Expect(Table.META, b"row", before), Put(Table.META, b"row", after)])
+
+    turn(None, b"one")
+    with pytest.raises(RowChanged):
+        turn(None, b"two")
+    turn(b"one", b"two")
+    with pytest.raises(RowChanged):
+        turn(b"one", b"three")
+    assert store.get(Table.META, b"row") == b"two"
 
 
 def test_a_row_that_changed_meanwhile_stays(store: Store) -> None:

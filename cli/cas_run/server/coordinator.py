@@ -73,11 +73,19 @@ class Coordinator:
         except BaseException as error:  # noqa: BLE001 - a user's lattice may raise anything, and the server waits
             self._outbox.put({"n": number, "error": _told(error)})
 
-    def _redispatch(self, parent: str, body: Mapping[str, Any], uploads: Mapping[str, Any]) -> dict[str, Any]:
+    def _redispatch(
+        self, parent: str, body: Mapping[str, Any], uploads: Mapping[str, Any], note: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
         from cas_engine import running
+        from cas_run.server.remembered import Note
+        from cas_store.errors import RowChanged
 
         edits, call = self._edits(body, uploads), self._call(parent, body, uploads)
-        made = self._backend.redispatch(parent, edits, call, self._how, self._observe)
+        noting = None if note is None else Note(**note).writes
+        try:
+            made = self._backend.redispatch(parent, edits, call, self._how, self._observe, noting)
+        except RowChanged:
+            return {"dispatch_id": None, "over": True}
         return {"dispatch_id": made, "over": running.here(made) is None}
 
     def _plan(self, parent: str, body: Mapping[str, Any], uploads: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Which request an idempotency key stood for, and which dispatch it made: in the store, so that restarts keep it."""
+"""Which request an idempotency key stood for, and which dispatch it made: in the store, so that restarts keep it.
+
+What is noted of a key is written in one with the dispatch, by the coordinator that makes it: a server that is killed at
+any moment leaves both or neither, and of two that are sent the same request one makes the dispatch.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from cas_engine import ledger
 from cas_engine.errors import NotFound
@@ -14,9 +18,24 @@ from cas_run.server.limits import KEPT_S
 from cas_run.server.problems import Problem
 from cas_store.store import Store
 from cas_store.tables import Table
-from cas_store.writes import Delete, Put, Write
+from cas_store.writes import Delete, Expect, Put, Write
 
 PREFIX = b"idempotency:"  # in META
+
+
+class Note(NamedTuple):
+    """A key and the request that it is to stand for; `before` is the row that does not stand in the way. JSON."""
+
+    row: str
+    request: str
+    before: str | None
+
+    def writes(self, dispatch_id: str) -> list[Write]:
+        """What is to become durable in one with the dispatch that the request makes."""
+        row = bytes.fromhex(self.row)
+        told = {"request": self.request, "dispatch_id": dispatch_id, "when": time.time()}
+        before = None if self.before is None else self.before.encode()
+        return [Expect(Table.META, row, before), Put(Table.META, row, json.dumps(told).encode())]
 
 
 class Remembered:
@@ -31,15 +50,19 @@ class Remembered:
         """With this, requests with one key come one after another."""
         return _Alone(self._locks, self._users, _row(key))
 
-    def dispatch_of(self, key: str, request: Any) -> str | None:
-        """The dispatch that this request made earlier. Raises Problem if the key stood for another request."""
+    def dispatch_of(self, key: str, request: Any) -> tuple[str | None, Note]:
+        """The dispatch that this request made earlier, and what to note of one that it makes now.
+
+        Raises Problem if the key stood for another request.
+        """
         row = self._store.get(Table.META, _row(key))
+        note = Note(_row(key).hex(), _digest(request), None if row is None else row.decode())
         if row is None:
-            return None
+            return None, note
         known = json.loads(row)
         if known["when"] < time.time() - KEPT_S:
-            return None
-        if known["request"] != _digest(request):
+            return None, note
+        if known["request"] != note.request:
             message = (
                 f"the idempotency key was used for another request, which made dispatch {known['dispatch_id'][:12]}\n"
                 "  -> give each request a key of its own"
@@ -48,13 +71,8 @@ class Remembered:
         try:
             ledger.get(self._store, known["dispatch_id"])
         except NotFound:
-            return None  # removed since
-        return str(known["dispatch_id"])
-
-    async def keep(self, key: str, request: Any, dispatch_id: str) -> None:
-        """Durable when this returns."""
-        told = {"request": _digest(request), "dispatch_id": dispatch_id, "when": time.time()}
-        await asyncio.to_thread(self._store.commit, [Put(Table.META, _row(key), json.dumps(told).encode())])
+            return None, note  # removed since
+        return str(known["dispatch_id"]), note
 
     def forget_old(self) -> None:
         """Take those away that are known no longer."""

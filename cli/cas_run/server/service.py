@@ -20,7 +20,7 @@ from cas_run.server.coordinators import Coordinators
 from cas_run.server.feeds import Feeds
 from cas_run.server.metrics import Metrics
 from cas_run.server.problems import Field, Problem, problem_of, unprocessable
-from cas_run.server.remembered import Remembered
+from cas_run.server.remembered import Note, Remembered
 from cas_run.server.tokens import Grant
 from cas_run.server.uploads import Uploads
 from cas_store.digest import Digest
@@ -76,20 +76,23 @@ class Service:
         """Start one; its id. Raises Problem, CasRunError."""
         key = body.get("idempotency_key")
         if key is None:
-            return await self._start(parent, body, grant)
+            made = await self._start(parent, body, grant, None)
+            assert made is not None  # noqa: S101 - nothing was to be noted
+            return made
         request = {"parent": parent.id, **{name: value for name, value in body.items() if name != "idempotency_key"}}
         async with self.remembered.alone(key):
-            known = self.remembered.dispatch_of(key, request)
-            if known is None:
-                known = await self._start(parent, body, grant)
-                await self.remembered.keep(key, request, known)
-            return known
+            while True:
+                known, note = self.remembered.dispatch_of(key, request)
+                if (made := known or await self._start(parent, body, grant, note)) is not None:
+                    return made
 
-    async def _start(self, parent: Entry, body: Mapping[str, Any], grant: Grant) -> str:
+    async def _start(self, parent: Entry, body: Mapping[str, Any], grant: Grant, note: Note | None) -> str | None:
+        """The id of a new one; None if the key was noted meanwhile: by another server, or one that is gone."""
         asked = await self._asked(parent, body, grant)
-        found = await self._told_of(self.coordinators.ask("redispatch", **asked), body)
-        dispatch_id: str = found["dispatch_id"]
-        if not found["over"]:
+        noting = None if note is None else note._asdict()
+        found = await self._told_of(self.coordinators.ask("redispatch", **asked, note=noting), body)
+        dispatch_id: str | None = found["dispatch_id"]
+        if dispatch_id is not None and not found["over"]:
             self.feeds.began(dispatch_id)
         return dispatch_id
 
