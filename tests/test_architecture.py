@@ -46,7 +46,7 @@ READING_ORDER = {
             installed reached
             classes image arrays oddities by_value streams frames unstorable deep definitions codec capsule lending
             unchanged
-            plain records keys policy decisions plan planned outcome manifest settling board status
+            plain records keys policy decisions plan planned explained compared outcome manifest settling board status
             settings location ledger accepted previews journal kept explain recorder
             answers known references inputs replacement preparation limits pins survey collection usage budget
             seeding ownership worker runnable executors printed events setting excerpt telling calls evaluation

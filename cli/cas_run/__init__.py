@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from cas_engine.acceptance import Acceptance, accept, acceptances, withdraw
     from cas_engine.bundling import Exported, export_dispatches
     from cas_engine.collection import Collected, gc
-    from cas_engine.difference import Diff, diff
+    from cas_engine.compared import Diff
     from cas_engine.dispatch import dispatch, dispatch_sync
     from cas_engine.electron import Electron, electron
     from cas_engine.errors import DispatchFailed, NotFound, UsageError
-    from cas_engine.explanation import Explanation, explain
+    from cas_engine.explained import Explanation
     from cas_engine.history import remove, resolve_id
     from cas_engine.lattice import Lattice, lattice
     from cas_engine.location import open_store
     from cas_engine.pins import pin, pinned, unpin
     from cas_engine.planned import Plan, PlannedNode
-    from cas_engine.printed import Printed, logs
+    from cas_engine.printed import Printed
     from cas_engine.result import NodeResult, Result
     from cas_engine.seeding import seed
     from cas_engine.statistics import Statistics, statistics
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from cas_engine.usage import Usage, usage
     from cas_engine.values import File, register_digest
     from cas_engine.verification import Trust, Verification, trust, verify
-    from cas_run.anywhere import cancel, get_result, list_dispatches, plan, redispatch
+    from cas_run.anywhere import cancel, diff, explain, get_result, list_dispatches, logs, plan, redispatch
     from cas_store.errors import CasRunError, StoreError
 
     __version__: str
@@ -45,17 +45,17 @@ _HOMES = {
     "cas_engine.acceptance": ("Acceptance", "accept", "acceptances", "withdraw"),
     "cas_engine.bundling": ("Exported", "export_dispatches"),
     "cas_engine.collection": ("Collected", "gc"),
-    "cas_engine.difference": ("Diff", "diff"),
+    "cas_engine.compared": ("Diff",),
     "cas_engine.dispatch": ("dispatch", "dispatch_sync"),
     "cas_engine.electron": ("Electron", "electron"),
     "cas_engine.errors": ("DispatchFailed", "NotFound", "UsageError"),
-    "cas_engine.explanation": ("Explanation", "explain"),
+    "cas_engine.explained": ("Explanation",),
     "cas_engine.history": ("remove", "resolve_id"),
     "cas_engine.lattice": ("Lattice", "lattice"),
     "cas_engine.location": ("open_store",),
     "cas_engine.pins": ("pin", "pinned", "unpin"),
     "cas_engine.planned": ("Plan", "PlannedNode"),
-    "cas_engine.printed": ("Printed", "logs"),
+    "cas_engine.printed": ("Printed",),
     "cas_engine.result": ("NodeResult", "Result"),
     "cas_engine.seeding": ("seed",),
     "cas_engine.status": ("Status",),
@@ -65,7 +65,7 @@ _HOMES = {
     "cas_engine.usage": ("Usage", "usage"),
     "cas_engine.values": ("File", "register_digest"),
     "cas_engine.verification": ("Trust", "Verification", "trust", "verify"),
-    "cas_run.anywhere": ("cancel", "get_result", "list_dispatches", "plan", "redispatch"),
+    "cas_run.anywhere": ("cancel", "diff", "explain", "get_result", "list_dispatches", "logs", "plan", "redispatch"),
     "cas_store.errors": ("CasRunError", "StoreError"),
 }
 # Whoever asks for these is going to trace and run: what that takes comes along, so that the first dispatch need not

@@ -9,13 +9,16 @@ from cas_run.destination import server_of
 from cas_run.ids import is_full
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from cas_engine.compared import Diff
     from cas_engine.events import Observer
+    from cas_engine.explained import Explanation
     from cas_engine.lattice import Lattice
     from cas_engine.location import StoreChoice
     from cas_engine.options import ExecutorChoice
     from cas_engine.planned import Plan
+    from cas_engine.printed import Printed
     from cas_engine.result import Result
     from cas_run.elsewhere import RemoteResult
     from cas_run.remote import Remote
@@ -180,6 +183,62 @@ def list_dispatches(
 
         return history.list_dispatches(store, limit)
     return _remote(url, token).dispatches(limit)
+
+
+def explain(
+    dispatch_id: str,
+    node: str | None = None,
+    *,
+    store: StoreChoice = None,
+    server: str | None = None,
+    token: str | None = None,
+) -> Explanation:
+    """Why the nodes of a dispatch ran, or why one did: against its parent, or the nearest earlier one of the lattice.
+
+    Raises UnknownDispatch, UnknownNode; of a server a NotFound that says the same.
+    """
+    url = _server(server, store, dispatch_id, token)
+    if url is None:
+        from cas_engine import explanation
+
+        return explanation.explain(dispatch_id, node, store=store)
+    return _remote(url, token).explain(dispatch_id, node)
+
+
+def diff(a: str, b: str, store: StoreChoice = None, *, server: str | None = None, token: str | None = None) -> Diff:
+    """Two dispatches side by side: inputs, packages, and node by node code, results, durations.
+
+    Raises UnknownDispatch; of a server a NotFound that says the same.
+    """
+    url = _server(server, store, a, token)
+    if url is None:
+        from cas_engine import difference
+
+        return difference.diff(a, b, store)
+    return _remote(url, token).diff(a, b)
+
+
+def logs(
+    dispatch_id: str,
+    node: str | None = None,
+    *,
+    follow: bool = False,
+    store: StoreChoice = None,
+    server: str | None = None,
+    token: str | None = None,
+) -> Iterator[Printed]:
+    """What the electrons of a dispatch have printed and logged, in the order in which it came; of `node` alone if that
+    is given: a label, or an electron for all of its nodes.
+
+    With `follow`, goes on until the dispatch is over, whichever process runs it. Of what is a hit nothing is here: it
+    is with the dispatch that ran it. Raises UnknownDispatch, UnknownNode.
+    """
+    url = _server(server, store, dispatch_id, token)
+    if url is None:
+        from cas_engine import printed
+
+        return printed.logs(dispatch_id, node, follow=follow, store=store)
+    return _remote(url, token).logs(dispatch_id, node, follow=follow)
 
 
 def _remote(url: str, token: str | None) -> Remote:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from cas_engine.acceptance import Acceptance
     from cas_engine.bundling import Exported, Told
     from cas_engine.collection import Collected
-    from cas_engine.difference import Diff
+    from cas_engine.compared import Diff
     from cas_engine.events import Observer
-    from cas_engine.explanation import Explanation
+    from cas_engine.explained import Explanation
     from cas_engine.lattice import Lattice
     from cas_engine.planned import Plan
     from cas_engine.printed import Printed
@@ -75,6 +75,8 @@ class Backend(Protocol):
     def plan(self, dispatch_id: str, edits: Edits, call: Call) -> Plan: ...
     def cancel(self, dispatch_id: str) -> bool: ...
     def logs(self, dispatch_id: str, node: str | None, *, follow: bool) -> Iterator[Printed]: ...
+    def explain(self, dispatch_id: str, node: str | None) -> Explanation: ...
+    def diff(self, one: str, other: str) -> Diff: ...
 
 
 class Local:

@@ -853,6 +853,14 @@ class Client:
         """What happens, node by node, from the beginning or after `last_event_id`, until it is over."""
         return Events(self._server, self._path(dispatch_id, "events"), last_event_id)
 
+    def explain(self, dispatch_id: str, node: str | None = None) -> Json:
+        """Why its nodes ran, or why `node` did, as `cas-run explain --json` has it."""
+        return self._get(self._path(dispatch_id, "explain"), {"node": node})
+
+    def diff(self, dispatch_id: str, other: str) -> Json:
+        """Two dispatches side by side, as `cas-run diff --json` has it."""
+        return self._get(self._path(dispatch_id, "diff/" + self._path(other).rpartition("/")[2]))
+
     def logs(self, dispatch_id: str, node: str | None = None, *, follow: bool = False) -> Iterator[Json]:
         """What its electrons printed and logged, piece by piece, in the order of time; of `node` alone if it is given.
 
@@ -1045,6 +1053,13 @@ class Dispatch:
     def logs(self, node: str | None = None, *, follow: bool = False) -> Iterator[Json]:
         return self.client.logs(self.id, node, follow=follow)
 
+    def explain(self, node: str | None = None) -> Json:
+        return self.client.explain(self.id, node)
+
+    def diff(self, other: str) -> Json:
+        """This one beside another."""
+        return self.client.diff(self.id, other)
+
     def cancel(self) -> bool:
         return self.client.cancel(self.id)
 
@@ -1141,6 +1156,12 @@ class AsyncClient:
         async for piece in self._each(self.sync.logs(dispatch_id, node, follow=follow)):
             yield piece
 
+    async def explain(self, dispatch_id: str, node: str | None = None) -> Json:
+        return await self.run(self.sync.explain, dispatch_id, node)
+
+    async def diff(self, dispatch_id: str, other: str) -> Json:
+        return await self.run(self.sync.diff, dispatch_id, other)
+
     async def lattices(self) -> Sequence[Json]:
         return await self.run(self.sync.lattices)
 
@@ -1228,6 +1249,15 @@ class AsyncDispatch:
 
     def events(self, *, last_event_id: str = "") -> AsyncIterator[Event]:
         return self.client.events(self.id, last_event_id=last_event_id)
+
+    def logs(self, node: str | None = None, *, follow: bool = False) -> AsyncIterator[Json]:
+        return self.client.logs(self.id, node, follow=follow)
+
+    async def explain(self, node: str | None = None) -> Json:
+        return await self.client.explain(self.id, node)
+
+    async def diff(self, other: str) -> Json:
+        return await self.client.diff(self.id, other)
 
     async def cancel(self) -> bool:
         return await self.client.cancel(self.id)

@@ -13,7 +13,7 @@ from cas_run.table import Column, lines_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cas_engine.difference import Diff, NodeDiff
+    from cas_engine.compared import Diff, NodeDiff
     from cas_engine.doctor import Diagnosis
     from cas_engine.verification import Verification
     from cas_run.shapes import Dispatch

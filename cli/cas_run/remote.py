@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import typing
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cas_run.client import Client, Events, Unreachable, Upload
 from cas_run.elsewhere import RemoteResult
@@ -15,12 +15,15 @@ from cas_run.refusals import ServerRefused, told_as_ours
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from cas_engine.compared import Diff
     from cas_engine.events import Event, Observer
+    from cas_engine.explained import Explanation
     from cas_engine.planned import Plan
     from cas_engine.printed import Printed
     from cas_run.arguments import Input
     from cas_run.backend import Call, Edits, How
 
+T = TypeVar("T")
 CODE = "application/vnd.cas-run.capsule"
 
 
@@ -88,9 +91,7 @@ class Remote:
 
         with told_as_ours():
             told = self.client.plan(dispatch_id, **self._asking(dispatch_id, edits, call))
-        names = PlannedNode.__slots__
-        nodes = [PlannedNode(**{name: node[name] for name in names}) for node in told["nodes"]]
-        return Plan(told["lattice"], tuple(nodes))
+        return Plan(told["lattice"], tuple(made_of(PlannedNode, node) for node in told["nodes"]))
 
     def cancel(self, dispatch_id: str) -> bool:
         with told_as_ours():
@@ -101,7 +102,30 @@ class Remote:
 
         with told_as_ours():
             for told in self.client.logs(dispatch_id, node, follow=follow):
-                yield Printed(**{field.name: told[field.name] for field in fields(Printed)})
+                yield made_of(Printed, told)
+
+    def explain(self, dispatch_id: str, node: str | None) -> Explanation:
+        from cas_engine.explained import Argument, Change, Explanation, NodeExplanation
+
+        with told_as_ours():
+            told = self.client.explain(dispatch_id, node)
+
+        def explained(one: Mapping[str, Any]) -> NodeExplanation:
+            changes = [made_of(Change, {**change, "route": tuple(change["route"])}) for change in one["changes"]]
+            inputs = [made_of(Argument, argument) for argument in one["inputs"]]
+            names = {name: tuple(one[name]) for name in ("unresolved", "warnings")}
+            return made_of(NodeExplanation, {**one, **names, "inputs": tuple(inputs), "changes": tuple(changes)})
+
+        return made_of(Explanation, {**told, "nodes": tuple(map(explained, told["nodes"]))})
+
+    def diff(self, one: str, other: str) -> Diff:
+        from cas_engine.compared import Diff, NodeDiff
+
+        with told_as_ours():
+            told = self.client.diff(one, other)
+        pairs = {name: {k: tuple(pair) for k, pair in told[name].items()} for name in ("inputs", "environment")}
+        nodes = tuple(made_of(NodeDiff, node) for node in told["nodes"])
+        return made_of(Diff, {**told, **pairs, "lattice": tuple(told["lattice"]), "nodes": nodes})
 
     def replacement(self, target: str) -> Callable[..., object] | str:
         """A function of a file here, whose code is sent; or the name of an electron that the server's store knows."""
@@ -138,6 +162,11 @@ class Remote:
         if twice:
             raise ServerRefused(f"lattice `{who}` is given `{twice[0]}` twice\n  -> by position or by name")
         return found
+
+
+def made_of(cls: type[T], told: Mapping[str, Any]) -> T:
+    """A value from what a server tells of it, which may be more in later versions."""
+    return cls(**{field.name: told[field.name] for field in fields(cls)})  # type: ignore[arg-type]
 
 
 def _observe(events: Events, dispatch_id: str, lattice: str, observer: Observer) -> None:

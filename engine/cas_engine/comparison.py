@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from cas_engine import capsule
 from cas_engine.bindings import Binding, Const, Fields, Items, Ref, Step
 from cas_engine.capsule import CapsuleHeader
 from cas_engine.explain import shown
+from cas_engine.explained import Argument, Change
 from cas_engine.fingerprint.environment import FILE
 from cas_engine.graph import Row
 from cas_engine.result import NodeResult, Result
@@ -17,32 +17,6 @@ from cas_store.errors import CasRunError
 from cas_store.store import Store
 
 Versions = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One piece that differs. `route` leads to it from the electron; `diff` is unified, "" without sources."""
-
-    kind: str  # "code", "class", "value", "package", "module", "file", "unresolved"
-    name: str
-    what: str  # "changed", "reached now", "no longer reached", or "1.7.0 → 1.7.1"
-    route: tuple[str, ...]
-    diff: str
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """One argument of a call: as it is, and as it was where it is not the same ("" else)."""
-
-    name: str
-    what: str  # "unchanged", "changed", "new", "left out", "ignored"
-    now: str
-    before: str
-
-    def __str__(self) -> str:
-        both = self.before and self.now and self.before != self.now
-        shown = f"{self.before} → {self.now}" if both else self.now or self.before
-        return f"input {self.name}  {self.what}  {shown}".rstrip()
 
 
 def header_of(store: Store, row: Row) -> CapsuleHeader | None:

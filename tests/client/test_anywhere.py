@@ -237,6 +237,36 @@ def test_what_is_only_read_is_the_same_from_anywhere(shell: Shell, ids: Ids) -> 
         assert (over.returncode, over.stderr) == (at_home.returncode, at_home.stderr), words
 
 
+def test_why_and_what_differs_are_told_the_same_from_anywhere(shell: Shell, there: Served, ids: Ids) -> None:
+    client = there.client()
+    fresh = client.redispatch(ids["flow"], {"power": 71}).wait()
+    for words in (
+        ("explain", fresh.id),
+        ("explain", fresh.id, "--json"),
+        ("explain", fresh.id, "load"),
+        ("explain", ids["fails"], "--json"),
+        ("explain", fresh.id, "lod", "--json"),
+        ("explain", "0" * 32),
+        ("diff", ids["flow"], fresh.id),
+        ("diff", ids["flow"], fresh.id, "-v", "--json"),
+        ("diff", ids["flow"], ids["fails"]),
+        ("diff", ids["flow"], "f" * 32, "--json"),
+    ):
+        at_home, over = shell.at_home(*words), shell.over(*words)
+        assert over.stdout == at_home.stdout, words
+        assert (over.returncode, over.stderr) == (at_home.returncode, at_home.stderr), words
+    # And from Python: the same values.
+    store = there.folder / "store"
+    assert ct.explain(fresh.id, server=there.url) == ct.explain(fresh.id, store=store)
+    assert ct.explain(fresh.id, "total", server=there.url).nodes[0].cause == "input power 1.0 → 71.0"
+    assert ct.diff(ids["flow"], fresh.id, server=there.url) == ct.diff(ids["flow"], fresh.id, store)
+    told = ct.explain(fresh.id, "total", store=store).to_json()
+    assert fresh.explain("total") == json.loads(json.dumps(told))
+    assert fresh.diff(ids["flow"][:6])["b"] == ids["flow"]
+    assert list(ct.logs(fresh.id, server=there.url)) == list(ct.logs(fresh.id, store=store))
+    there.ran()
+
+
 def test_a_redispatch_shows_how_it_goes_and_what_came_of_it(shell: Shell, ids: Ids) -> None:
     at_home = shell.at_home("redispatch", ids["flow"], "-p", "power=61", "-v")
     over = shell.over("redispatch", ids["flow"], "-p", "power=62", "-v")
@@ -293,7 +323,7 @@ def test_what_is_typed_is_read_by_what_the_server_says_of_an_input(shell: Shell,
 
 
 def test_what_needs_the_store_says_so_and_a_store_given_is_one(shell: Shell, tmp_path: Path) -> None:
-    for words in (["gc"], ["run", "flow.py"], ["doctor"], ["import", "x"], ["explain", "@last"], ["plan", "x.py"]):
+    for words in (["gc"], ["run", "flow.py"], ["doctor"], ["import", "x"], ["verify", "@last"], ["plan", "x.py"]):
         done = shell.over(*words)
         assert (done.returncode, done.stdout) == (2, ""), words
         assert f"`cas-run {words[0]}` needs the store itself, and CAS_RUN_SERVER names a server" in done.stderr

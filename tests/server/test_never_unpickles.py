@@ -80,6 +80,8 @@ def test_no_route_unpickles_anything_in_the_servers_process(tmp_path: Path, make
         ask("get_result", served.get(f"/api/v1/dispatches/{one}/result"))
         ask("get_result_bytes", served.get(f"/api/v1/dispatches/{one}/result/bytes"), 200, 409)
         ask("get_logs", served.get(f"/api/v1/dispatches/{one}/logs"))
+        ask("explain", served.get(f"/api/v1/dispatches/{one}/explain"))
+        ask("diff", served.get(f"/api/v1/dispatches/{one}/diff/{ids['flow']}"))
         ask("watch", served.get(f"/api/v1/dispatches/{one}/events"))
     ask("cancel", served.post(f"{place}/cancel"))
     ask("list_dispatches", served.get("/api/v1/dispatches"))

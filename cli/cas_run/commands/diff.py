@@ -25,7 +25,7 @@ def diff(session: Session, one: str, other: str) -> None:
     With many nodes alike ones share a row; -v has a row for each. Of numbers, arrays and frames it says by how much.
     `explain` has the code itself, line by line.
     """
-    backend = session.local()
+    backend = session.backend()
     found = backend.diff(backend.resolve(one), backend.resolve(other))
     if session.as_json:
         session.answer(found.to_json())

@@ -26,7 +26,7 @@ def explain(session: Session, dispatch_id: str, node: str | None) -> None:
     diff of the code that changed, the route by which the electron reaches it, inputs, packages. NODE is a label
     (`train#0`) or an electron, for all of its nodes. Needs neither the code nor its packages, and runs nothing.
     """
-    backend = session.local()
+    backend = session.backend()
     found = backend.explain(backend.resolve(dispatch_id), node)
     if session.as_json:
         session.answer(found.to_json())

@@ -215,6 +215,15 @@ async def _get_logs(asked: Asked) -> Response:
     return _json(await asyncio.to_thread(reading.printed, asked.service.store, entry, node, since))
 
 
+async def _explain(asked: Asked) -> Response:
+    return _json(await asked.service.explanation(asked.service.entry(asked.of["id"]), asked.of.get("node")))
+
+
+async def _diff(asked: Asked) -> Response:
+    one, other = (asked.service.entry(asked.of[name]) for name in ("id", "other"))
+    return _json(await asked.service.difference(one, other))
+
+
 async def _watch(asked: Asked) -> Response:
     service = asked.service
     entry = service.entry(asked.of["id"])
@@ -285,6 +294,8 @@ _ENDPOINTS: Mapping[str, operations.Endpoint] = {
     "get_result": _get_result,
     "get_result_bytes": _get_result_bytes,
     "get_logs": _get_logs,
+    "explain": _explain,
+    "diff": _diff,
     "watch": _watch,
     "list_lattices": _list_lattices,
     "get_inputs": _get_inputs,

@@ -63,6 +63,8 @@ class Coordinator:
             "redispatch": self._redispatch,
             "plan": self._plan,
             "value": self._value,
+            "explain": self._explain,
+            "diff": self._diff,
         }
 
     def answer(self, request: Mapping[str, Any]) -> None:
@@ -96,6 +98,12 @@ class Coordinator:
 
         found = self._backend.result(dispatch_id)
         return shown(lambda: found.result if node is None else found.node(node).result)
+
+    def _explain(self, dispatch_id: str, node: str | None) -> dict[str, Any]:
+        return self._backend.explain(dispatch_id, node).to_json()
+
+    def _diff(self, one: str, other: str) -> dict[str, Any]:
+        return self._backend.diff(one, other).to_json()
 
     # What a request means ---------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cas_run.server import limits
@@ -176,6 +176,30 @@ _EVENTS = ["planned", "started", "node", "finished", "lost"]
 _OF_ONE = "/api/v1/dispatches/{id}"
 _UPLOADED = _object({"id": _TEXT, "media_type": _TEXT, "size": _COUNT, "expires": _NUMBER})
 _RESULT = {"dispatch_id": _ID, "node": _TEXT_OR_NULL, "status": _TEXT, "size": _COUNT, "download": _TEXT_OR_NULL}
+_EXPLAINED = _object(
+    {
+        "label": _TEXT,
+        "status": _TEXT,
+        "reason": _TEXT,
+        "cause": _TEXT,
+        "inputs": _list(_object({"name": _TEXT, "what": _TEXT, "now": _TEXT, "before": _TEXT})),
+        "changes": _list(_object({"kind": _TEXT, "name": _TEXT, "what": _TEXT, "route": _list(_TEXT), "diff": _TEXT})),
+        "accepted": _TEXT,
+        "unresolved": _list(_TEXT),
+        "warnings": _list(_TEXT),
+    }
+)
+_COMPARED = _object(
+    {
+        "label": _TEXT,
+        "cause": _TEXT,
+        "result": {"enum": ["equal", "changed", "only in a", "only in b", "missing"]},
+        "amount": _TEXT,
+        "seconds_a": _NUMBER,
+        "seconds_b": _NUMBER,
+    }
+)
+_PAIRS: Schema = {"type": "object", "additionalProperties": _list(_TEXT_OR_NULL)}
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -337,6 +361,38 @@ OPERATIONS: tuple[Operation, ...] = (
             Parameter("since", {"type": "number", "minimum": 0}, "Only what was printed then or later: POSIX seconds."),
         ),
         errors=(404,),
+    ),
+    Operation(
+        "explain",
+        "GET",
+        f"{_OF_ONE}/explain",
+        "read",
+        "Why its nodes ran, against the dispatch that it was made from, or the nearest earlier one of the lattice.",
+        {200: _object({"dispatch_id": _ID, "against": _TEXT, "nodes": _list(_EXPLAINED), "reused": _COUNT})},
+        (_PATH_ID, _NODE_NAME),
+        errors=(404, 429, 502, 503, 504),
+    ),
+    Operation(
+        "diff",
+        "GET",
+        f"{_OF_ONE}/diff/{{other}}",
+        "read",
+        "Two dispatches side by side.",
+        {
+            200: _object(
+                {
+                    "a": _ID,
+                    "b": _ID,
+                    "lattice": _list(_TEXT),
+                    "inputs": _PAIRS,
+                    "environment": _PAIRS,
+                    "nodes": _list(_COMPARED),
+                    "result": _TEXT,
+                }
+            )
+        },
+        (_PATH_ID, replace(_PATH_ID, name="other", told="Another dispatch.")),
+        errors=(404, 429, 502, 503, 504),
     ),
     Operation(
         "watch",

@@ -101,6 +101,14 @@ class Service:
         asked = await self._asked(parent, body, grant)
         return await self._told_of(self.coordinators.ask("plan", **asked), body)
 
+    async def explanation(self, entry: Entry, node: str | None) -> dict[str, Any]:
+        """Why its nodes ran. Raises Problem."""
+        return await self.coordinators.ask("explain", dispatch_id=entry.id, node=node)
+
+    async def difference(self, one: Entry, other: Entry) -> dict[str, Any]:
+        """Two dispatches side by side; by how much results differ, which is why values are loaded. Raises Problem."""
+        return await self.coordinators.ask("diff", one=one.id, other=other.id)
+
     async def _asked(self, parent: Entry, body: Mapping[str, Any], grant: Grant) -> dict[str, Any]:
         """The request as a coordinator takes it: inputs checked, stand-ins and uploads found. Raises Problem."""
         inputs = body.get("inputs") or {}
