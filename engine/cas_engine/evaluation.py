@@ -11,6 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from cas_engine import keys
 from cas_engine.board import OPEN, Board, with_result
@@ -76,11 +77,13 @@ class Evaluation:
                 self._loop()
             self._journal.flush()
         finally:
-            self._journal.release_all()
+            with suppress(StoreError):  # else when it lets go
+                self._journal.release_all()
         return self._board.so_far
 
     def let_go(self) -> None:
-        """What came of it is written down: sweeps may take what it counted on."""
+        """What came of it is written down: sweeps may take what it counted on, and others compute what it had not."""
+        self._journal.release_all()
         self._journal.let_go()
 
     @property

@@ -242,5 +242,6 @@ class Journal:
 
     def release_all(self) -> None:
         """Give back every key."""
-        self._store.release(list(self._claimed), self._holder)
-        self._claimed.clear()
+        if self._claimed:
+            self._store.release(list(self._claimed), self._holder)
+            self._claimed.clear()

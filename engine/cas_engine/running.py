@@ -255,9 +255,6 @@ def carry_out(
         running.problem.__cause__ = problem
         error = str(running.problem)
     _finish(running, prepared, status, error, nodes)
-    if running.evaluation is not None:
-        with suppress(CasRunError):  # else it goes with the process
-            running.evaluation.let_go()
     if observer is not None:
         from cas_engine.events import Finished
 
@@ -327,6 +324,7 @@ def _by_excerpt(running: Running, setting: Setting) -> Sequence[NodeOutcome] | N
 
 
 def _finish(running: Running, prepared: Prepared, status: Status, error: str, nodes: Sequence[NodeOutcome]) -> None:
+    """Write down what came of it: now, or as soon as the store takes it."""
     store, graph = running.store, prepared.manifest.graph
     outputs = []
     if status is Status.COMPLETED:
@@ -340,6 +338,28 @@ def _finish(running: Running, prepared: Prepared, status: Status, error: str, no
         outputs=outputs,
         made=files.to_json(running.evaluation.files if running.evaluation is not None else ()),
     )
+    running.entry = entry
+    steps: list[Callable[[], object]] = [
+        lambda: _write_down(running, prepared, nodes),
+        lambda: None if running.evaluation is None else running.evaluation.let_go(),
+        lambda: store.clear_signal(cancel_signal(entry.id)),
+    ]
+    first = steps[0]
+    try:
+        while steps:
+            steps[0]()
+            del steps[0]
+    except CasRunError as problem:
+        from cas_engine import owed
+
+        if first in steps:
+            running.problem = running.problem or problem
+        owed.owe(entry.id, steps, problem)
+
+
+def _write_down(running: Running, prepared: Prepared, nodes: Sequence[NodeOutcome]) -> None:
+    store, entry = running.store, running.entry
+    outputs, status = entry.outputs, entry.status
     writes: list[Write] = []
     if nodes:
         blob = store.prepare(*outcome.dumps(nodes))
@@ -358,17 +378,14 @@ def _finish(running: Running, prepared: Prepared, status: Status, error: str, no
     # A sweep that is under way is to hear of them: it began when this dispatch did not name them yet.
     needs = [Need(bytes.fromhex(blob)) for blob in outputs]
     try:
-        try:
-            store.commit([*needs, *writes, *ledger.put(entry)])
-        except BlobMissing:
-            store.commit([*writes, *ledger.put(entry)])  # evicted, or lost, since: the history is true all the same
-        # Nobody reads them any more, and a sweep takes what is left of them: no need to hold a million in memory.
+        store.commit([*needs, *writes, *ledger.put(entry)])
+    except BlobMissing:
+        store.commit([*writes, *ledger.put(entry)])  # evicted, or lost, since: the history is true all the same
+    running.entry = entry
+    # Nobody reads them any more, and a sweep takes what is left of them: no need to hold a million in memory.
+    with suppress(CasRunError):
         for at in range(_ROWS_AT_ONCE, len(noted), _ROWS_AT_ONCE):
             store.commit(_rows_gone(holder, noted[at : at + _ROWS_AT_ONCE]))
-    except CasRunError as problem:
-        running.problem = running.problem or problem
-    running.entry = entry
-    store.clear_signal(cancel_signal(entry.id))
 
 
 _ROWS_AT_ONCE = 1 << 12

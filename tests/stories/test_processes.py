@@ -210,3 +210,47 @@ def test_an_executor_of_the_users_is_there_until_the_dispatch_is_over(user: Any)
         dispatch_id = user.run(script).last
         asked = "result = ct.get_result(sys.argv[1])\nshow([result.status, result.result, result.error])\n"
         assert user.do(asked, dispatch_id).last == ["COMPLETED", 3, None]
+
+
+def test_without_room_at_the_end_a_dispatch_is_written_down_as_soon_as_there_is_some(user: Any) -> None:
+    script = user.script(
+        """
+        import resource
+
+        def room(size):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+        @ct.electron
+        def work(n):
+            return n
+
+        @ct.electron
+        def fill(*ns):
+            if "FULL" in os.environ:
+                time.sleep(0.5)  # by now the others are durable
+                room(1)  # byte of a file
+            return len(ns)
+
+        @ct.lattice
+        def flow(n):
+            return fill(*[work(i) for i in range(n)])
+
+        for n in (2, 6000):  # whose outcome lies in a row, and in files
+            os.environ["FULL"] = "1"
+            id = ct.dispatch(flow, executor="inline")(n)
+            for _ in range(2):  # while it runs, perhaps; and when it has ended for sure
+                try:
+                    ct.get_result(id, wait=True)
+                except ct.StoreError as error:
+                    show(type(error).__name__)
+            show(ct.get_result(id).status)
+            room(resource.RLIM_INFINITY)
+            del os.environ["FULL"]
+            result = ct.get_result(ct.redispatch(id)(), wait=True)
+            while ct.get_result(id).status == "RUNNING":
+                time.sleep(0.1)
+            show([ct.get_result(id).status, result.hits, result.ran])
+        """.replace("\n        ", "\n")
+    )
+    full = ["StoreFull", "StoreFull", "RUNNING"]
+    assert user.run(script).shown == [*full, ["FAILED", 2, 1], *full, ["FAILED", 6000, 1]]
