@@ -234,10 +234,10 @@ def _wait_here(here: running.Running, deadline: float | None, timeout: float | N
 
 
 def _wait_elsewhere(store: Store, dispatch_id: str, deadline: float | None, timeout: float | None) -> None:
-    from cas_engine import owed
-
     pause, longest = _POLL_S
     while ledger.get(store, dispatch_id).status is Status.RUNNING:
+        from cas_engine import owed
+
         if (problem := owed.problem_of(dispatch_id)) is not None:
             raise problem
         if deadline is not None and time.monotonic() >= deadline:
