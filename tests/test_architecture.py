@@ -41,9 +41,9 @@ READING_ORDER = {
             salvage checkup mending
         """,
         "cas_engine": """
-            errors freshness contexts signatures omission options values files bindings columns index templates graph
-            handles tracing electron lattice substitution importing program fingerprint reading changeable live
-            installed reached
+            errors freshness contexts signatures omission options values files bindings alike columns index templates
+            graph handles arguments tracing electron lattice substitution importing program fingerprint reading
+            changeable live installed reached
             classes image arrays oddities by_value streams frames unstorable deep definitions codec capsule lending
             unchanged
             plain records keys policy decisions plan planned explained compared outcome manifest settling board status

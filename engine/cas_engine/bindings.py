@@ -104,7 +104,7 @@ def _encode(binding: Binding, out: list[bytes]) -> None:
     if isinstance(binding, Const):
         out.append(CONSTANT + binding.digest)
     elif isinstance(binding, Ref):
-        out.append(b"r" + path_bytes(binding.path))
+        out.append(b"r" + path_bytes(binding.path) if binding.path else WHOLE)
     elif isinstance(binding, Items):
         out.append(b"%s%d:" % (binding.kind.encode(), len(binding.items)))
         for item in binding.items:
@@ -257,29 +257,40 @@ def template_dumps(template: Template) -> bytes:
     for name, binding in template.params:
         if type(binding) is Const and not binding.files and binding.blob is None:
             encoded = b2a_base64(binding.encoded or b"", newline=False).decode()
-            params.append(f'[{_text(name)},["c","{binding.digest.hex()}","{encoded}"]]')
+            params.append(f'[{quoted(name)},["c","{binding.digest.hex()}","{encoded}"]]')
         elif type(binding) is Ref and not binding.path:
-            params.append(_whole_text(name, binding.slot))
+            params.append(whole_text(name, binding.slot))
         else:
-            params.append(f"[{_text(name)},{_compact(to_json(binding))}]")
+            params.append(f"[{quoted(name)},{_binding_text(binding)}]")
     usual = f",{_compact(sorted(template.usual))}" if template.usual else ""
-    written = _spelling_text(template.args, template.kwargs)
+    written = spelling_text(template.args, template.kwargs)
     return (
         f'["{template.digest.hex()}",[{",".join(params)}],{written},{template.slots},{template.key_slots}{usual}]'
     ).encode()
 
 
-_text = json.encoder.encode_basestring_ascii
+def _binding_text(binding: Binding) -> str:
+    """`to_json` as JSON text: there may be many results in a list."""
+    if isinstance(binding, Ref) and not binding.path:
+        return f'["r",{binding.slot},[]]'
+    if isinstance(binding, Items):
+        return f'["{binding.kind}",[{",".join(map(_binding_text, binding.items))}]]'
+    return _compact(to_json(binding))
+
+
+quoted = json.encoder.encode_basestring_ascii
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @lru_cache(maxsize=1024)
-def _whole_text(name: str, slot: int) -> str:
-    return f'[{_text(name)},["r",{slot},[]]]'
+def whole_text(name: str, slot: int) -> str:
+    """A parameter that is bound to a result as a whole, as JSON text."""
+    return f'[{quoted(name)},["r",{slot},[]]]'
 
 
 @lru_cache(maxsize=256)
-def _spelling_text(args: tuple[int, ...], kwargs: tuple[tuple[str, int], ...]) -> str:
+def spelling_text(args: tuple[int, ...], kwargs: tuple[tuple[str, int], ...]) -> str:
+    """How a call was written, as JSON text."""
     return f"{_compact(args)},{_compact(kwargs)}"
 
 

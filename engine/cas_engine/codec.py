@@ -30,42 +30,34 @@ _AFTER = slice(PREFIX_SIZE, None)
 _PLAIN = prefix(Kind.PLAIN)
 
 
-_NONE, _FALSE, _TRUE = (Encoded([prefix(kind)], PREFIX_SIZE) for kind in (Kind.NONE, Kind.FALSE, Kind.TRUE))
+def _int(value: int, _prefix: bytes = prefix(Kind.INT)) -> bytes:
+    return _prefix + value.to_bytes((value.bit_length() >> 3) + 1, "little", signed=True)
 
 
-def _int(value: int, _prefix: bytes = prefix(Kind.INT)) -> Encoded:
-    blob = _prefix + value.to_bytes((value.bit_length() >> 3) + 1, "little", signed=True)
-    return Encoded([blob], len(blob))
+def _float(value: float, _prefix: bytes = prefix(Kind.FLOAT)) -> bytes:
+    return _prefix + _FLOAT.pack(value)
 
 
-def _float(value: float, _prefix: bytes = prefix(Kind.FLOAT)) -> Encoded:
-    return Encoded([_prefix + _FLOAT.pack(value)], PREFIX_SIZE + 8)
+def _str(value: str, _prefix: bytes = prefix(Kind.STR)) -> bytes:
+    return _prefix + value.encode("utf-8", "surrogatepass")
 
 
-def _raw(value: bytes, head: bytes) -> Encoded:
-    size = PREFIX_SIZE + len(value)
-    return Encoded([head + value] if size <= _JOINED else [head, value], size)
+def _bytes(value: bytes, _prefix: bytes = prefix(Kind.BYTES)) -> bytes:
+    return _prefix + value
 
 
-def _str(value: str, _prefix: bytes = prefix(Kind.STR)) -> Encoded:
-    return _raw(value.encode("utf-8", "surrogatepass"), _prefix)
+_NONE, _BOOL = prefix(Kind.NONE), (prefix(Kind.FALSE), prefix(Kind.TRUE))
 
-
-def _bytes(value: bytes, _prefix: bytes = prefix(Kind.BYTES)) -> Encoded:
-    return _raw(value, _prefix)
-
-
-_ENCODE: dict[type, Callable[[Any], Encoded]] = {
+# Types with a form of their own, and the blobs of their values.
+SMALL: dict[type, Callable[..., bytes]] = {
     type(None): lambda _: _NONE,
-    bool: lambda value: _TRUE if value else _FALSE,
+    bool: _BOOL.__getitem__,
     int: _int,
     float: _float,
     str: _str,
     bytes: _bytes,
 }
-
-
-SMALL = frozenset(_ENCODE)  # types with a form of their own
+_RAW: dict[type, bytes] = {str: prefix(Kind.STR), bytes: prefix(Kind.BYTES)}
 
 
 def encode(value: object, session: Session | None = None) -> Encoded:
@@ -73,8 +65,15 @@ def encode(value: object, session: Session | None = None) -> Encoded:
 
     Large buffers in the pieces are those of the value: store them before the value can change. Raises Unstorable.
     """
-    small = _ENCODE.get(type(value))
-    return small(value) if small is not None else _pickled(value, session)
+    kind = type(value)
+    small = SMALL.get(kind)
+    if small is None:
+        return _pickled(value, session)
+    if kind in _RAW and len(value) > _JOINED:  # type: ignore[arg-type]
+        raw = small(value, b"")
+        return Encoded([_RAW[kind], raw], PREFIX_SIZE + len(raw))
+    blob = small(value)
+    return Encoded([blob], len(blob))
 
 
 def decode(blob: Blob, session: Session | None = None) -> Any:

@@ -21,18 +21,20 @@ _OURS = ("cas_engine.", "cas_run.")
 class Handle:
     """Stands for the result of a node, or for a part of it, until it is computed."""
 
-    __slots__ = ("_cas_node", "_cas_outputs", "_cas_path", "_cas_trace")
+    __slots__ = ("_cas_node", "_cas_path", "_cas_trace")
 
     _cas_trace: Trace
     _cas_node: int
     _cas_path: tuple[Step, ...]
-    _cas_outputs: int | None
 
-    def __init__(self, trace: Trace, node: int, path: tuple[Step, ...] = (), outputs: int | None = None) -> None:
-        object.__setattr__(self, "_cas_trace", trace)
-        object.__setattr__(self, "_cas_node", node)
-        object.__setattr__(self, "_cas_path", path)
-        object.__setattr__(self, "_cas_outputs", outputs)
+    def __init__(self, trace: Trace, node: int, path: tuple[Step, ...] = ()) -> None:
+        _set_trace(self, trace)
+        _set_node(self, node)
+        _set_path(self, path)
+
+    def _cas_count(self) -> int | None:
+        """How many values there are in it, if that is known."""
+        return None if self._cas_path else self._cas_trace.outputs_of(self._cas_node)
 
     def _cas_step(self, kind: str, key: object) -> Handle:
         if len(self._cas_path) >= _DEEPEST:
@@ -67,13 +69,14 @@ class Handle:
         raise TracingError(f"{self._cas_says('deletes an attribute of')}\n  -> {_NEW_VALUE}")
 
     def __iter__(self) -> Iterator[Handle]:
-        if self._cas_outputs is None or self._cas_path:
+        count = self._cas_count()
+        if count is None:
             raise TracingError(
                 f"{self._cas_says('iterates over')}, and how many values it has is not known before it runs\n"
                 "  -> say so with electron(outputs=N) or a `tuple[A, B]` return annotation, or do this in a sublattice "
                 "(@ct.electron over @ct.lattice), which gets concrete values"
             )
-        return iter([self._cas_step("item", i) for i in range(self._cas_outputs)])
+        return iter([self._cas_step("item", i) for i in range(count)])
 
     def __bool__(self) -> NoReturn:
         raise TracingError(
@@ -94,9 +97,10 @@ class Handle:
 
     def __len__(self) -> int:
         # What takes several values at once, as `[*handle]`, asks for their number first.
-        if self._cas_outputs is None or self._cas_path:
+        count = self._cas_count()
+        if count is None:
             self._cas_refuse()
-        return self._cas_outputs
+        return count
 
     def __array_ufunc__(self, ufunc: Callable[..., Any], method: str, *args: object, **kwargs: object) -> Handle:
         """NumPy's functions and operators from the left: one node, not one for each element."""
@@ -118,6 +122,10 @@ class Handle:
     def __repr__(self) -> str:
         path = "".join(f"[{key!r}]" if kind == "item" else f".{key}" for kind, key in self._cas_path)
         return f"the result of `{self._cas_trace.name_of(self._cas_node)}`{path}"
+
+
+# One is made for each node: by `object.__setattr__`, which looks the name up, it takes half as long again.
+_set_trace, _set_node, _set_path = (Handle.__dict__[name].__set__ for name in ("_cas_trace", "_cas_node", "_cas_path"))
 
 
 def refuse_hidden(handle: Handle) -> NoReturn:

@@ -24,7 +24,6 @@ from cas_engine.templates import (
     MoreTemplates,
     Recorded,
     at_bottom,
-    each_key_part,
     laid_out,
     lines_of,
     naming_blobs,
@@ -126,10 +125,11 @@ def _in_parts(manifest: Manifest) -> Written:
         used: Sequence[int] = sorted(set(graph.template_of))
         number = {at: i for i, at in enumerate(used)}
         columns["template_of"] = array("I", map(number.__getitem__, graph.template_of))
-        written, text = laid_out(*some(graph.templates, used))
+        lines, parts = some(graph.templates, used)
+        written, text = laid_out(lines, rows_of(lines, parts))
     else:
         used = range(len(graph.templates))
-        written, text = laid_out(lines_of(graph.templates), each_key_part(graph.templates))
+        written, text = laid_out(lines_of(graph.templates), graph.key_rows())
     output = _compact(bindings.to_json(graph.output)).encode()
     header = {
         **_header(manifest),

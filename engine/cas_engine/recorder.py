@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cas_engine.unchanged import LiveCode
 
 _INLINE_LIMIT = 1024  # bytes; larger constants are blobs of their own
-_SCALARS = frozenset([int, float, str, bool, bytes, type(None)])
+_RAW = frozenset([str, bytes])  # types whose values may be so large that they are not to be copied
 
 
 class Recorder:
@@ -59,6 +59,12 @@ class Recorder:
         from cas_engine.codec import encode
 
         return encode
+
+    @cached_property
+    def _small(self) -> Mapping[type, Callable[[Any], bytes]]:
+        from cas_engine.codec import SMALL
+
+        return SMALL
 
     # Surroundings of a trace --------------------------------------------------------------------------------
 
@@ -92,10 +98,16 @@ class Recorder:
 
     def const(self, value: object) -> Const:
         """A value by digest, its bytes kept. Raises Undigestible, Unstorable."""
-        if type(value) in _SCALARS:  # which name no files, and meet no code
+        small = self._small.get(type(value))
+        if small is not None:  # it names no files, and meets no code
             digest = leaf_digest(value)
-            assert digest is not None  # noqa: S101 - they have no parts
-            return self._const(digest, self._encode(value), ())
+            assert digest is not None  # noqa: S101 - it has no parts
+            if type(value) in _RAW and len(value) > _INLINE_LIMIT:  # type: ignore[arg-type]
+                return self._const(digest, self._encode(value), ())
+            encoded = small(value)
+            if len(encoded) <= _INLINE_LIMIT:
+                return Const(digest, encoded, None)
+            return self._const(digest, Encoded([encoded], len(encoded)), ())
         with files_met() as met:
             digest = self.session.digest_value(value)
         self.files.update(met)

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import graphlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from cas_engine.bindings import (
-    CONSTANT,
-    WHOLE,
-    Binding,
-    Const,
-    Fields,
-    Items,
-    Ref,
-    Template,
-    parameter_bytes,
-    template_digest,
-)
-from cas_engine.errors import AmbiguousElectron, TracingError, Undigestible, Unstorable
+from cas_engine.alike import SMALL_TYPES, Alike
+from cas_engine.arguments import Arguments, Surroundings, holds_handle
+from cas_engine.bindings import Binding, Const, Template, template_digest
+from cas_engine.errors import AmbiguousElectron, TracingError
 from cas_engine.graph import Graph, Row, standing
 from cas_engine.handles import Handle, place
-from cas_engine.omission import Step, omitted
-from cas_engine.signatures import Signature, bind, pick
+from cas_engine.signatures import Bound, Signature, bind, pick
 from cas_engine.templates import Growing
-from cas_store.digest import Digest, digest_of_one
 
 if TYPE_CHECKING:
     from cas_engine.electron import Electron
@@ -43,108 +31,95 @@ def current() -> Trace | None:
     return _current.get()
 
 
-class Surroundings(Protocol):
-    """What a trace asks of the world: electrons described, constants digested."""
-
-    def row(self, electron: Electron[..., Any]) -> Row:
-        """The row of an electron, fingerprinted and with its capsule."""
-
-    def const(self, value: object) -> Const:
-        """A value by digest, its bytes kept. Raises Undigestible, Unstorable."""
-
-    def partly(self, value: object, leave_out: Sequence[tuple[Step, ...]]) -> Const:
-        """As `const`, its digest without what lies at these paths."""
-
-    def unkeyed(self, value: object) -> Const:
-        """A value that no key counts, so that it need have no stable content. Raises Unstorable."""
-
-    def default(self, electron: Electron[..., Any], parameter: str) -> bytes | None:
-        """The digest of a parameter's default, None if it has none or none that is stable."""
-
-
 class Trace:
     """Records nodes in the order of the calls."""
 
     def __init__(self, world: Surroundings, replaced: Mapping[str, Row]) -> None:
         self._world = world
         self._replaced = replaced
+        self._arguments = Arguments(world, self._mine)
         self._rows: list[Row] = []
         self._row_of: dict[int, int] = {}
         self._kept: list[object] = []  # so that no id in `_row_of` is given to another object
-        self._names: list[tuple[str, ...] | None] = []
-        self._plain: list[_Plain | None] = []
-        self._scalars: dict[tuple[type, object], Const] = {}
         self._electrons: list[Electron[..., Any]] = []
         self._replaced_one: dict[str, Electron[..., Any]] = {}
         self._operators: dict[object, Electron[..., Any]] = {}
+        self._bound: dict[tuple[object, ...], Bound] = {}
+        self._alike: list[dict[object, Alike]] = []  # the calls of each row, by the types of what they are given
+        self._alike_by: dict[tuple[str, ...], dict[object, Alike]] = {}  # the same, of rows with equal parameters
         self._templates = Growing()
         self._template_at: dict[tuple[object, ...], int] = {}
-        self._known: dict[tuple[str, ...], dict[Digest, int]] = {}  # of plain calls, by parameters
         self._electron_of: array[int] = array("I")
         self._template_of: array[int] = array("I")
-        self._ordinal_of: array[int] = array("I")
         self._first_parent = array("I", [0])
         self._parents: array[int] = array("I")
         self._draws: dict[tuple[int, int, tuple[int, ...]], int] = {}
+        self._ordinals: dict[int, int] = {}  # of draws that are not the first of their kind
+        self._outputs: dict[int, int] = {}  # how many values there are in results of which that is known
         self._waits: dict[int, list[int]] = {}
 
     # What electrons and handles call ------------------------------------------------------------------------
 
-    def call(self, electron: Electron[..., Any], args: Sequence[object], kwargs: Mapping[str, object]) -> Handle:
+    def call(self, electron: Electron[..., Any], args: tuple[object, ...], kwargs: Mapping[str, object]) -> Handle:
         """Record a node. Raises BindError, Undigestible, Unstorable naming electron and parameter."""
         at = self._row_of.get(id(electron))
         if at is None:
             at = self._add_row(electron)
-        plain = self._plain[at]
-        if plain is not None and not kwargs and len(args) == len(plain.names):
-            node = self._call_plain(at, plain, args)
-            if node is not None:
-                return Handle(self, node, (), electron.options.outputs)
-        names = self._names[at]
-        if names is not None and not kwargs and len(args) == len(names):
-            pairs: list[tuple[str, object]] = list(zip(names, args))  # noqa: B905 - equal by the line above
-            spelled_args = tuple(range(len(pairs)))
-            spelled_kwargs: tuple[tuple[str, int], ...] = ()
-        else:
-            pairs, spelled_args, spelled_kwargs = self._bind(at, args, kwargs)
-        template, parents = self._template(at, pairs, spelled_args, spelled_kwargs)
-        return Handle(self, self._append(at, template, parents), (), electron.options.outputs)
+        node = self._call_like_others(at, args, kwargs)
+        if node is None:
+            node = self._append(at, *self._template(at, args, kwargs))
+        outputs = electron.options.outputs
+        if outputs is not None:
+            self._outputs[node] = outputs
+        return Handle(self, node)
 
-    def _call_plain(self, at: int, plain: _Plain, args: Sequence[object]) -> int | None:
-        """As the long way round does it, for a call that is given only results as a whole and scalars; else None."""
-        parents: list[int] = []
-        params: list[tuple[str, Binding]] = []
-        pieces: list[bytes] = []
-        scalars = self._scalars
-        for name, begins, value in zip(plain.names, plain.begins, args):  # noqa: B905 - as many, by the caller
-            kind = type(value)
-            pieces.append(begins)
-            if kind is Handle and not value._cas_path:  # type: ignore[attr-defined]  # noqa: SLF001 - handles are ours
-                slot = len(parents)
-                if value._cas_trace is not self:  # type: ignore[attr-defined]  # noqa: SLF001
-                    raise _foreign()
-                parents.append(value._cas_node)  # type: ignore[attr-defined]  # noqa: SLF001
-                params.append(plain.whole(name, slot))
-                pieces.append(WHOLE)
-                continue
-            if kind is float:  # equal ones may differ: 0.0 and -0.0
-                const = self._world.const(value)
-            elif kind not in _REPEATED:
+    def _call_like_others(self, at: int, args: tuple[object, ...], kwargs: Mapping[str, object]) -> int | None:
+        """As the long way round does it, for a call that is given only results as a whole and scalars; else None.
+
+        All that such calls have in common is looked at once: this takes a tenth of the time.
+        """
+        values = (*args, *kwargs.values()) if kwargs else args
+        kinds = tuple(map(type, values))
+        alike = self._alike[at].get((kinds, *kwargs) if kwargs else kinds)
+        if alike is None:
+            if not SMALL_TYPES.issuperset(kind for kind in kinds if kind is not Handle):
                 return None
-            else:
-                found = scalars.get((kind, value))
-                const = found or self._world.const(value)
-                if found is None and const.blob is None and len(scalars) < _MOST_SCALARS:
-                    scalars[kind, value] = const
-            params.append((name, const))
-            pieces += (CONSTANT, const.digest)
-        digest = digest_of_one(b"".join(pieces))
-        template = plain.known.get(digest)
+            alike = self._alike[at][(kinds, *kwargs) if kwargs else kinds] = self._alike_of(
+                at, kinds, len(args), kwargs
+            )
+        parents: list[int] = []
+        for where in alike.results:
+            handle: Handle = values[where]  # type: ignore[assignment]
+            if handle._cas_path:  # noqa: SLF001 - handles are ours
+                return None
+            if handle._cas_trace is not self:  # noqa: SLF001
+                raise _foreign()
+            parents.append(handle._cas_node)  # noqa: SLF001
+        constants = alike.constants_in(values)
+        template = alike.known.get(constants)
         if template is None:
-            template = plain.known[digest] = len(self._templates)
-            slots = len(parents)
-            self._templates.append(Template(tuple(params), plain.spelled, (), slots, slots, digest))
+            consts = [self._world.const(values[where]) for where in alike.constants]
+            short = alike.in_short(consts)
+            if short is not None:
+                template = self._templates.add(alike, *short)
+            elif any(const.blob is not None for const in consts):
+                return None  # large, and not to be held on to
+            else:
+                template, _ = self._template(at, args, kwargs)
+            alike.known[constants] = template
         return self._append(at, template, parents)
+
+    def _alike_of(self, at: int, kinds: tuple[type, ...], positional: int, named: Mapping[str, object]) -> Alike:
+        row, bound = self._rows[at], self._bind(at, positional, named)
+        params = [(name, place_among(where, positional, named)) for name, where in bound.order]
+        ignored = [name for name, _ in params if name.lstrip("*") in row.ignore]
+        usual = {}
+        if row.slot not in self._replaced:
+            defaults = (
+                (name, self._world.default(self._electrons[at], name)) for name in _having_defaults(row.signature)
+            )
+            usual = {name: digest for name, digest in defaults if digest is not None}
+        return Alike(params, kinds, Handle, positional, tuple(named), ignored, usual)
 
     def operator(self, function: Callable[..., Any], args: tuple[object, ...], kwargs: Mapping[str, object]) -> Handle:
         """Record an operator on a handle as a node of its own."""
@@ -159,7 +134,7 @@ class Trace:
         """A subscript as a step of an access path: itself, or a constant; None if it holds a handle."""
         if type(key) in (int, str, bool):
             return key
-        return None if _holds_handle(key, set()) else self._const(key, f"the subscript at {place()}")
+        return None if holds_handle(key) else self._arguments.const(key, f"the subscript at {place()}")
 
     def wait(self, child: Handle, parents: Sequence[Handle]) -> None:
         """Make a node wait for others whose results it does not take."""
@@ -171,6 +146,10 @@ class Trace:
         """Raise TracingError if what is being traced is another evaluation, or none."""
         if _current.get() is not self:
             raise _foreign()
+
+    def outputs_of(self, node: int) -> int | None:
+        """How many values there are in the result of a node, if that is known."""
+        return self._outputs.get(node)
 
     def name_of(self, node: int) -> str:
         """The electron of a node, for messages."""
@@ -193,12 +172,11 @@ class Trace:
         self._kept.append(electron)
         self._rows.append(row)
         self._electrons.append(electron)
-        names = row.signature.simple_names() if not _has_defaults(row.signature) else None
-        self._names.append(names)
-        if names is None or row.ignore:
-            self._plain.append(None)
+        names = row.signature.simple_names()
+        if names is None or row.ignore or _having_defaults(row.signature):
+            self._alike.append({})
         else:
-            self._plain.append(_Plain(names, self._known.setdefault(names, {})))
+            self._alike.append(self._alike_by.setdefault(names, {}))
         return at
 
     def _check_same(self, electron: Electron[..., Any]) -> None:
@@ -207,99 +185,59 @@ class Trace:
         if first is not electron and self._world.row(first).code != self._world.row(electron).code:
             raise AmbiguousElectron(electron.name, [f"{place()} calls the other one"])
 
-    def _bind(
-        self, at: int, args: Sequence[object], kwargs: Mapping[str, object]
-    ) -> tuple[list[tuple[str, object]], tuple[int, ...], tuple[tuple[str, int], ...]]:
-        row = self._rows[at]
-        bound = bind(row.signature, len(args), list(kwargs), f"{place()}: electron `{row.slot}`")
+    def _bind(self, at: int, positional: int, named: Mapping[str, object]) -> Bound:
+        written = (at, positional, *named)
+        found = self._bound.get(written)
+        if found is None:
+            row = self._rows[at]
+            found = bind(row.signature, positional, list(named), f"{place()}: electron `{row.slot}`")
+            self._bound[written] = found
+        return found
+
+    def _template(self, at: int, args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[int, tuple[int, ...]]:
+        row, bound, param = self._rows[at], self._bind(at, len(args), kwargs), self._arguments.param
+        pairs = pick(bound, args, kwargs)
         index = {where: i for i, (_, where) in enumerate(bound.order)}
         spelled_args = tuple(index["arg", i] for i in range(len(args)))
         spelled_kwargs = tuple((name, index["kw", name]) for name in kwargs)
-        return pick(bound, args, kwargs), spelled_args, spelled_kwargs
-
-    def _template(
-        self,
-        at: int,
-        pairs: Sequence[tuple[str, object]],
-        args: tuple[int, ...],
-        kwargs: tuple[tuple[str, int], ...],
-    ) -> tuple[int, tuple[int, ...]]:
-        row = self._rows[at]
         parents: list[int] = []
-        params: list[tuple[str, Binding]] = []
-        leave_out = usual = _NO_NAMES
-        if row.ignore:
-            # Slots that count come first: those of ignored parameters must not reach the key.
-            ignored = frozenset(name for name, _ in pairs if name.lstrip("*") in row.ignore)
-            by_name = {n: self._param(row, n, v, parents) for n, v in pairs if n not in ignored}
-            key_slots = len(parents)
-            by_name.update((n, self._param(row, n, v, parents, self._world.unkeyed)) for n, v in pairs if n in ignored)
-            params = [(n, by_name[n]) for n, _ in pairs]
-            leave_out = ignored
-        else:
-            for name, value in pairs:
-                params.append((name, self._param(row, name, value, parents)))
-            key_slots = len(parents)
-        if self._names[at] is None:
-            usual = self._spelled_defaults(at, params)
-            leave_out = leave_out | usual
+        # Slots that count come first: those of ignored parameters must not reach the key.
+        ignored = frozenset(name for name, _ in pairs if name.lstrip("*") in row.ignore)
+        by_name = {name: param(row, name, value, parents) for name, value in pairs if name not in ignored}
+        key_slots = len(parents)
+        by_name.update(
+            (name, param(row, name, value, parents, is_ignored=True)) for name, value in pairs if name in ignored
+        )
+        params = [(name, by_name[name]) for name, _ in pairs]
+        usual = self._spelled_defaults(at, params)
+        leave_out = ignored | usual
         digest = template_digest(params, leave_out=leave_out)
-        same: tuple[object, ...] = (digest, args, kwargs, tuple(n for n, _ in params))
+        same: tuple[object, ...] = (digest, spelled_args, spelled_kwargs, tuple(name for name, _ in params))
         if leave_out:
-            same = (*same, usual, tuple(b for n, b in params if n in leave_out))
+            same = (*same, usual, tuple(binding for name, binding in params if name in leave_out))
         found = self._template_at.get(same)
         if found is None:
             found = self._template_at[same] = len(self._templates)
-            self._templates.append(Template(tuple(params), args, kwargs, len(parents), key_slots, digest, usual))
+            slots = len(parents)
+            self._templates.append(
+                Template(tuple(params), spelled_args, spelled_kwargs, slots, key_slots, digest, usual)
+            )
         return found, tuple(parents)
 
     def _spelled_defaults(self, at: int, params: Sequence[tuple[str, Binding]]) -> frozenset[str]:
         # A default spelled out means the same as one left out, and that one is in the code's fingerprint.
         row = self._rows[at]
-        with_default = {p.name for p in row.signature.parameters if p.has_default}
-        electron = self._electrons[at]
+        with_default = _having_defaults(row.signature)
+        if not with_default or row.slot in self._replaced:
+            return _NO_NAMES
+        default = self._world.default
         return frozenset(
             name
             for name, binding in params
             if name in with_default
             and isinstance(binding, Const)
-            and row.slot not in self._replaced
-            and binding.digest == self._world.default(electron, name)
+            and binding.digest == default(self._electrons[at], name)
         )
-
-    def _param(
-        self, row: Row, name: str, value: object, parents: list[int], const: Callable[[object], Const] | None = None
-    ) -> Binding:
-        paths = omitted(row.ignore, name.lstrip("*")) if row.ignore and const is None else ()
-        try:
-            if paths and not _holds_handle(value, set()):
-                return self._world.partly(value, paths)
-            return self._binding(value, parents, const or self._world.const)
-        except (Undigestible, Unstorable) as problem:
-            raise problem.within(f"electron `{row.slot}`: its argument `{name.lstrip('*')}`") from None
-
-    def _binding(self, value: object, parents: list[int], const: Callable[[object], Const]) -> Binding:
-        if type(value) is Handle:
-            node = self._mine(value)
-            parents.append(node)
-            return Ref(len(parents) - 1, value._cas_path)  # noqa: SLF001 - handles are ours
-        if type(value) in _SCALARS or not _holds_handle(value, set()):
-            return const(value)
-        if isinstance(value, dict):
-            flat = [part for pair in value.items() for part in pair]
-            return Items("dict", tuple(self._binding(part, parents, const) for part in flat))
-        if type(value) in (list, tuple):
-            kind = "list" if isinstance(value, list) else "tuple"
-            items: Sequence[object] = value  # type: ignore[assignment]
-            return Items(kind, tuple(self._binding(item, parents, const) for item in items))
-        cls = self._world.const(type(value))
-        return Fields(cls, tuple((name, self._binding(item, parents, const)) for name, item in _fields_of(value)))
-
-    def _const(self, value: object, where: str) -> Const:
-        try:
-            return self._world.const(value)
-        except (Undigestible, Unstorable) as problem:
-            raise problem.within(where) from None
 
     def _mine(self, handle: Handle) -> int:
         if handle._cas_trace is not self:  # noqa: SLF001 - handles are ours
@@ -308,13 +246,13 @@ class Trace:
 
     def _append(self, at: int, template: int, parents: Sequence[int]) -> int:
         node = len(self._electron_of)
-        ordinal = 0
         if self._rows[at].stochastic:
             draw = (at, template, tuple(parents))
             ordinal = self._draws[draw] = self._draws.get(draw, -1) + 1
+            if ordinal:
+                self._ordinals[node] = ordinal
         self._electron_of.append(at)
         self._template_of.append(template)
-        self._ordinal_of.append(ordinal)
         self._parents.extend(parents)
         self._first_parent.append(len(self._parents))
         return node
@@ -329,13 +267,13 @@ class Trace:
     def finish(self, returned: object) -> Graph:
         """The graph of all that was called, with what the lattice function returned as its output."""
         output_parents: list[int] = []
-        try:
-            output = self._binding(returned, output_parents, self._world.const)
-        except (Undigestible, Unstorable) as problem:
-            raise problem.within("what the lattice returns") from None
+        output = self._arguments.returned(returned, output_parents)
         order = self._order()
         position = {node: i for i, node in enumerate(order)} if order is not None else None
         first, parents = self._first_parent, self._parents
+        ordinal_of = array("I", bytes(4 * len(self._electron_of)))
+        for node, ordinal in self._ordinals.items():
+            ordinal_of[node if position is None else position[node]] = ordinal
         if self._waits:
             first, parents = array("I", [0]), array("I")
             for node in order if order is not None else range(len(self._electron_of)):
@@ -347,7 +285,7 @@ class Trace:
             templates=self._templates,
             electron_of=self._electron_of if order is None else array("I", [self._electron_of[n] for n in order]),
             template_of=self._template_of if order is None else array("I", [self._template_of[n] for n in order]),
-            ordinal_of=self._ordinal_of if order is None else array("I", [self._ordinal_of[n] for n in order]),
+            ordinal_of=ordinal_of,
             first_parent=first,
             parents=parents,
             output=output,
@@ -414,65 +352,11 @@ def wait(child: Any, parents: Any) -> Any:
     return child
 
 
-class _Plain:
-    """An electron whose calls are mostly given results and scalars by position: what is the same in all of them.
-
-    `known` are the templates of such calls by digest, shared with other electrons of the same parameters.
-    """
-
-    __slots__ = ("_whole", "begins", "known", "names", "spelled")
-
-    def __init__(self, names: tuple[str, ...], known: dict[Digest, int]) -> None:
-        self.names = names
-        self.begins = tuple(map(parameter_bytes, names))
-        self.spelled = tuple(range(len(names)))
-        self.known = known
-        self._whole: dict[tuple[str, int], tuple[str, Ref]] = {}
-
-    def whole(self, name: str, slot: int) -> tuple[str, Ref]:
-        """A parameter that is given a result as a whole."""
-        found = self._whole.get((name, slot))
-        if found is None:
-            found = self._whole[name, slot] = (name, Ref(slot, ()))
-        return found
+def place_among(where: tuple[str, int | str], positional: int, named: Mapping[str, object]) -> int:
+    """The place of an argument where those by name follow the positional ones."""
+    kind, which = where
+    return which if kind == "arg" else positional + list(named).index(str(which))  # type: ignore[return-value]
 
 
-_SCALARS = (int, float, str, bool, type(None), bytes, complex)
-_REPEATED = frozenset([int, str, bool, type(None), bytes])  # scalars that are equal only if they are the same
-_MOST_SCALARS = 10_000
-
-
-def _holds_handle(value: object, seen: set[int]) -> bool:
-    pending = [value]  # not by recursion: values may be deeper than that goes
-    while pending:
-        one = pending.pop()
-        kind = type(one)
-        if kind is Handle:
-            return True
-        if kind in _SCALARS or (kind not in (list, tuple, dict) and not _has_fields(one)) or id(one) in seen:
-            continue
-        seen.add(id(one))
-        if isinstance(one, dict):
-            pending += one.keys()
-            pending += one.values()
-        elif kind in (list, tuple):
-            pending += one  # type: ignore[arg-type]
-        else:
-            pending += [item for _, item in _fields_of(one)]
-    return False
-
-
-def _has_fields(value: object) -> bool:
-    if isinstance(value, type):
-        return False
-    return dataclasses.is_dataclass(value) or (isinstance(value, tuple) and hasattr(value, "_fields"))
-
-
-def _fields_of(value: Any) -> list[tuple[str, object]]:
-    if isinstance(value, tuple):
-        return list(zip(value._fields, value))  # type: ignore[attr-defined]  # noqa: B905 - one value a field
-    return [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if hasattr(value, f.name)]
-
-
-def _has_defaults(signature: Signature) -> bool:
-    return any(p.has_default for p in signature.parameters)
+def _having_defaults(signature: Signature) -> frozenset[str]:
+    return frozenset(p.name for p in signature.parameters if p.has_default)

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any
 
 from cas_engine.values.pieces import Branch, CodeOf, Digested, Order, Rule, by_index, by_key
-from cas_store.digest import Digest, digest_of
+from cas_store.digest import Digest, digest_of, digest_of_one
 
 _LARGE = 1 << 16  # from here on a copy costs more than a second buffer
 _double = struct.Struct("<d").pack
@@ -21,11 +21,11 @@ _NAN = _double(math.nan)  # one for all: which of its bit patterns a nan has is 
 
 def _int(value: int) -> Digest:
     size = (int.bit_length(value) >> 3) + 1
-    return digest_of(b"int\0" + int.to_bytes(value, size, "little", signed=True))
+    return digest_of_one(b"int\0" + int.to_bytes(value, size, "little", signed=True))
 
 
 def _float(value: float) -> Digest:
-    return digest_of(b"float\0" + (_NAN if math.isnan(value) else _double(value)))
+    return digest_of_one(b"float\0" + (_NAN if math.isnan(value) else _double(value)))
 
 
 def _double_bytes(value: float) -> bytes:
@@ -40,12 +40,12 @@ def _complex(value: complex) -> Digest:
 def _str(value: str) -> Digest:
     # Lone surrogates occur in file names; they are content like the rest.
     raw = str.encode(value, "utf-8", "surrogatepass")
-    return digest_of(b"str\0" + raw) if len(raw) < _LARGE else digest_of(b"str\0", raw)
+    return digest_of_one(b"str\0" + raw) if len(raw) < _LARGE else digest_of(b"str\0", raw)
 
 
 def _bytes(value: bytes) -> Digest:
     if bytes.__len__(value) < _LARGE:
-        return digest_of(b"".join((b"bytes\0", value)))
+        return digest_of_one(b"".join((b"bytes\0", value)))
     return digest_of(b"bytes\0", value)
 
 
