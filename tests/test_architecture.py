@@ -36,7 +36,7 @@ READING_ORDER = {
             errors digest tables layout rows
             pages faults forks ground datafile tenancy turns views database owners
             opening quarantine scratch stamps compression snapshot logs
-            largefiles threads blobs writes
+            largefiles threads blobs writes changes
             transit backup committer sweeping outpost store bundle
             salvage checkup mending
         """,

@@ -241,7 +241,8 @@ def content_keys(one: Recorded, in_force: dict[Digest, bytes], rows: dict[Digest
             graph,
             i,
             prefixes[graph.electron_of[i]],
-            lambda parent: rows[nodes[parent].key],
+            lambda parent: rows[nodes[parent].key].value,
+            lambda parent: rows[nodes[parent].key].parts,
             lambda parent: _identity(nodes[parent]),
         )
         found[content] = min(node.key, found.get(content, node.key))

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 
-from cas_engine.bindings import Const, Ref, call_arguments, consts_in
-from cas_engine.executors import Answer, Inputs, Job
+from cas_engine.bindings import Const, Ref, consts_in
+from cas_engine.executors import Answer, Inputs, Job, Runner
 from cas_engine.graph import Graph, Row
-from cas_engine.records import Record
 from cas_engine.setting import Setting
 from cas_engine.unchanged import LiveCode, RecordedCode
+from cas_engine.values import FileContent
 from cas_engine.worker import Task
+from cas_store.blobs import PreparedBlob
 from cas_store.digest import Digest
 
+Files = tuple[FileContent, ...]
 _NESTED = 8  # sublattices of one dispatch evaluated at a time
 
 
@@ -29,6 +31,7 @@ class Call:
     attempt: int
     draw: int
     timeout: float | None
+    by_content: Digest | None  # the key by the inputs that it is given; None if its result is not to be found so
     stop: Callable[[], None]
     over: Callable[[], None]  # its output is complete
     deadline: float = math.inf
@@ -58,6 +61,9 @@ class Calls:
         self._inbox: SimpleQueue[tuple[int, Call, bool, Answer]] = SimpleQueue()
         self._recorded: dict[Digest, RecordedCode] = {}
         self._inputs = Inputs(setting.store.get_pieces)
+        self._runs: dict[
+            int, tuple[Runner, LiveCode | RecordedCode]
+        ] = {}  # who makes the calls of an electron, of what
         self._nested_queue: deque[_Start] = deque()
         self._nested_running = 0
 
@@ -67,31 +73,36 @@ class Calls:
     def __contains__(self, node: int) -> bool:
         return node in self._under_way
 
-    def start(self, node: int, row: Row, task: Task, attempt: int, draw: int) -> None:
+    def start(self, node: int, task: Task, attempt: int, draw: int, by_content: Digest | None) -> None:
         """Make a call, or queue it: its answer comes out of `answers`."""
+        electron = self._s.graph.electron_of[node]
+        row = self._s.graph.rows[electron]
         if row.is_lattice:
             stop = partial(self._s.nested.stop, node)
-            call = self._under_way[node] = Call(attempt, draw, row.timeout, stop, _nothing)
+            call = self._under_way[node] = Call(attempt, draw, row.timeout, by_content, stop, _nothing)
             self._nested_queue.append(_Start(node, row, task, call))
             self._start_nested()
             return
-        runner = self._s.runner_for(row)
+        found = self._runs.get(electron)
+        if found is None:
+            found = self._runs[electron] = self._s.runner_for(row), self._code_of(row)
+        runner, code = found
         output = self._s.printed.call(self._number(node), attempt)
-        call = self._under_way[node] = Call(attempt, draw, row.timeout, _nothing, output.close)
-        job = Job(task, self._s.store, self._code_of(row), call.begin, output, fetch=self._inputs)
+        call = self._under_way[node] = Call(attempt, draw, row.timeout, by_content, _nothing, output.close)
+        begin = None if row.timeout is None else call.begin
+        job = Job(task, self._s.store, code, begin, output, fetch=self._inputs)
         call.stop = partial(runner.stop, job)
         runner.start(job, self._report(node, call, is_nested=False))
 
     def answers(self, wait_s: float | None) -> Iterator[tuple[int, Call, Answer]]:
         """The answers that are there; waits for the first if asked to. Those that nobody waits for are dropped."""
-        timeout = wait_s
-        while True:
+        inbox = self._inbox
+        while wait_s is not None or not inbox.empty():
             try:
-                message = self._inbox.get_nowait() if timeout is None else self._inbox.get(timeout=timeout)
+                node, call, is_nested, answer = inbox.get(timeout=wait_s)
             except Empty:
                 return
-            timeout = None
-            node, call, is_nested, answer = message
+            wait_s = None
             if is_nested:
                 self._nested_running -= 1
                 self._start_nested()
@@ -100,6 +111,11 @@ class Calls:
                 del self._under_way[node]
                 call.over()
                 yield node, call, answer
+
+    def keep(self, blob: PreparedBlob) -> None:
+        """A result that the next calls may take: if it is small, they need not ask the store."""
+        if blob.content is not None:
+            self._inputs.keep(blob.digest, (blob.content,))
 
     def overdue(self) -> list[tuple[int, Call]]:
         """The calls that ran out of time; they are given up."""
@@ -152,16 +168,23 @@ def _nothing() -> None:
     """What has not begun needs no stopping, and a sublattice prints through its own electrons."""
 
 
-def task_of(graph: Graph, node: int, record_of: Callable[[int], Record | None], seed: int | None) -> Task:
-    """The call of a node whose parents have results."""
-    row, template = graph.row_of(node), graph.template(node)
-    args, kwargs = call_arguments(template)
-    found = [record for parent in graph.parents_of(node)[: template.slots] if (record := record_of(parent)) is not None]
-    files = [file for record in found if record.files for file in record.files]
-    for binding in (*args, *kwargs.values()):
+def task_of(
+    graph: Graph, node: int, blob_of: Callable[[int], Digest], files_of: Callable[[int], Files], seed: int | None
+) -> Task:
+    """The call of a node whose parents have results: these blobs, which name these files."""
+    electron, template = graph.electron_of[node], graph.templates[graph.template_of[node]]
+    row, params, count = graph.rows[electron], template.params, template.slots
+    args = tuple([params[i][1] for i in template.args])
+    kwargs = tuple([(name, params[i][1]) for name, i in template.kwargs]) if template.kwargs else ()
+    above = graph.parents_of(node)[:count] if count else ()
+    files: list[FileContent] = []
+    for parent in above:
+        files += files_of(parent)
+    for _, binding in params:
         if type(binding) is Const:
-            files += binding.files
+            if binding.files:
+                files += binding.files
         elif type(binding) is not Ref or binding.path:
             files += [file for const in consts_in(binding) for file in const.files]
-    slots = tuple(record.blob for record in found)
-    return Task(row.name, row.capsule, tuple(args), tuple(kwargs.items()), slots, tuple(files), seed, row.retry_on)
+    slots = tuple([blob_of(parent) for parent in above])
+    return Task(row.name, row.capsule, args, kwargs, slots, tuple(files), seed, row.retry_on)

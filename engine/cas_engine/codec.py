@@ -16,7 +16,7 @@ from typing import Any
 
 from cas_engine.deep import InsideOut, is_too_deep
 from cas_engine.errors import Unstorable
-from cas_engine.frames import PREFIX_SIZE, Blob, Encoded, Frame, FrameError, Kind, build, kind_of, prefix, take_apart
+from cas_engine.frames import PREFIX_SIZE, Blob, Encoded, Frame, FrameError, Kind, build, prefix, take_apart
 from cas_engine.importing import Unpickler
 from cas_engine.live import Session
 from cas_engine.unstorable import place_of
@@ -83,12 +83,14 @@ def decode(blob: Blob, session: Session | None = None) -> Any:
 
     Raises FrameError, CapsuleError, EnvironmentMismatch.
     """
-    head, *parts = blob if isinstance(blob, tuple) else (blob,)
-    small = _DECODE.get(kind_of(head))
-    return small(head) if small is not None else _unpickled(take_apart(head, parts), session)
+    head = blob[0] if isinstance(blob, tuple) else blob
+    small = _DECODE.get(bytes(head[:PREFIX_SIZE]))
+    if small is not None:
+        return small(head)
+    return _unpickled(take_apart(head, blob[1:] if isinstance(blob, tuple) else ()), session)
 
 
-_DECODE: dict[int, Callable[[Any], Any]] = {
+_BY_KIND: dict[Kind, Callable[[Any], Any]] = {
     Kind.NONE: lambda _: None,
     Kind.FALSE: lambda _: False,
     Kind.TRUE: lambda _: True,
@@ -98,6 +100,7 @@ _DECODE: dict[int, Callable[[Any], Any]] = {
     Kind.BYTES: lambda blob: bytes(blob[_AFTER]),
     Kind.PLAIN: lambda blob: _loaded(memoryview(blob)[_AFTER], None, (), None),
 }
+_DECODE = {prefix(kind): small for kind, small in _BY_KIND.items()}  # by how their blobs begin
 
 
 def _pickled(value: object, session: Session | None) -> Encoded:

@@ -78,6 +78,10 @@ class Decisions(Sequence[Decision]):
         else:
             self._records.update((node, record) for node, _, record in found)
 
+    def is_forced(self, node: int) -> bool:
+        """Of a miss: whether it runs whatever is there."""
+        return bool(self.other[node])
+
     def first_of(self, node: int) -> int | None:
         """The node that a node is the same call as."""
         return self.other[node] if self.kinds[node] == SAME else None

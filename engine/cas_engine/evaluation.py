@@ -13,13 +13,13 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from cas_engine import keys
 from cas_engine.board import OPEN, Board, with_result
 from cas_engine.calls import Call, Calls, task_of
 from cas_engine.decisions import MISS, SAME, UNKNOWN, Decisions, Found, Hit, Miss, Same, Unknown
 from cas_engine.executors import Answer, Died, Done
 from cas_engine.graph import Labels
 from cas_engine.journal import BLOB_GONE, EVICTED, Journal
+from cas_engine.keys import content_key_of
 from cas_engine.outcome import NO_DIGEST, NO_EXTRA, NodeOutcome, NodeStatus
 from cas_engine.plan import Planner, collecting_later
 from cas_engine.records import Record
@@ -55,7 +55,7 @@ class Evaluation:
         self._awaited: set[int] = set()  # somebody else computes their key
         self._again: dict[int, Digest] = {}  # their blob is gone, so no look-up can help; the value that it had
         self._looked_up: dict[int, Digest] = {}  # content keys without a record, while inputs stay
-        self._called_with: dict[int, Digest] = {}  # content keys of calls under way, by the inputs that they were given
+        self._is_reopened = False  # a result may have been taken away since a node was ready
         self._to_start: deque[int] = deque()
         self._later: list[tuple[float, int, int]] = []  # when to try again, which node, for the how manieth time
         self._next_look = 0.0
@@ -136,7 +136,7 @@ class Evaluation:
             if not (gone := self._evicted_among(above)):
                 continue
             settled = self._board.have_results(above)
-            if decision.forced is not None or (settled and not self._take_by_content(node, decision)):
+            if decision.forced is not None or (settled and self._take_by_content([node])):
                 self._reopen(gone)
 
     def _begin_with(self, found: Sequence[Found], reason: str) -> None:
@@ -164,11 +164,12 @@ class Evaluation:
                 board.cancel()
                 return
             has_room = len(self._calls) < _IN_FLIGHT
-            if self._to_start and has_room:
+            if has_room and not self._to_start and board.ready:
+                self._take([board.ready.popleft() for _ in range(min(_BATCH, len(board.ready)))])
+                self._journal.hold()
+            if has_room and self._to_start:
                 # One by one: a runner may make the call at once, and its answer is to be written down before the next.
                 self._start(self._to_start.popleft())
-            elif board.ready and has_room:
-                self._take([board.ready.popleft() for _ in range(min(_BATCH, len(board.ready)))])
             is_busy = has_room and (self._to_start or board.ready)
             waits = bool(board.unsettled) and not is_busy
             for node, call, answer in self._calls.answers(_POLL_S if waits else None):
@@ -200,52 +201,55 @@ class Evaluation:
 
     def _take(self, nodes: Sequence[int]) -> None:
         """Settle, attach, await or start nodes whose parents are all there."""
-        to_claim: list[tuple[int, Miss]] = []
+        decisions, board = self._decisions, self._board
+        missing: list[int] = []
         for node in nodes:
-            if self._board.state[node] != OPEN or node in self._calls:
+            if board.state[node] != OPEN or node in self._calls:
                 continue
-            if not self._board.have_results(self._graph.parents_of(node)):
-                self._board.enqueue(node)  # a parent's result was found to be gone meanwhile
+            if not board.have_results(self._graph.parents_of(node)):
+                board.enqueue(node)  # a parent's result was found to be gone meanwhile
                 continue
-            decision = self._decisions[node]
-            if isinstance(decision, Unknown):
-                decision = self._decisions[node] = self._planner.decide(node)
-            match decision:
-                case Hit():
-                    self._take_hit(node, decision.key, decision.record, decision.reason)
-                case Same():
-                    self._follow(node, decision)
-                case Miss() if decision.forced is not None:
+            if decisions.kinds[node] == UNKNOWN:
+                decisions[node] = self._planner.decide(node)
+            if decisions.kinds[node] == MISS:
+                if decisions.is_forced(node):
                     self._to_start.append(node)
-                case Miss():
-                    if not self._take_by_content(node, decision):
-                        to_claim.append((node, decision))
-                case Unknown():
+                else:
+                    missing.append(node)
+                continue
+            match decisions[node]:
+                case Hit(key, record, reason):
+                    self._take_hit(node, key, record, reason)
+                case Same() as same:
+                    self._follow(node, same)
+                case _:
                     raise CasRunError("a ready node has no key\n  -> this is a mistake of cas-run: report it")
-        if to_claim:
+        if missing and (to_claim := self._take_by_content(missing)):
             self._claim(to_claim)
 
-    def _claim(self, wanted: Sequence[tuple[int, Miss]]) -> None:
-        journal = self._journal
-        new = {miss.key: node for node, miss in wanted if not journal.has_claimed(miss.key)}
+    def _claim(self, nodes: Sequence[int]) -> None:
+        journal, keys = self._journal, self._decisions.keys
+        wanted = [(node, key) for node in nodes if (key := keys[node]) is not None]
+        new = {key: node for node, key in wanted if not journal.has_claimed(key)}
+        known: dict[Digest, Record] = {}
         if new:
             new |= self._next_to_claim(_BATCH - len(new))
-            journal.claim(list(new))
+            journal.claim(sorted(new))
             self._last_claim = time.monotonic(), len(new)
-        # Between the look-up and the claim somebody may have finished it.
-        known = journal.lookup_now([key for key in new if journal.has_claimed(key)])
-        for node, miss in wanted:
-            if not journal.has_claimed(miss.key):
+            # Between the look-up and the claim somebody may have finished it.
+            known = journal.lookup_now([key for key in new if journal.has_claimed(key)])
+        for node, key in wanted:
+            if not journal.has_claimed(key):
                 self._awaited.add(node)
                 continue
-            record = known.pop(miss.key, None)
+            record = known.pop(key, None) if known else None
             if record is not None and not self._planner.may_have(node):
                 record = None
             if record is None or (node in self._again and not self._is_again(node, record)):
                 self._to_start.append(node)
             else:
-                journal.unclaim(miss.key)
-                self._take_hit(node, miss.key, record, "computed meanwhile by another dispatch")
+                journal.unclaim(key)
+                self._take_hit(node, key, record, "computed meanwhile by another dispatch")
         for key in known:
             journal.unclaim(key)
 
@@ -284,42 +288,60 @@ class Evaluation:
         else:
             board.follow(node, decision.first)
 
-    def _take_by_content(self, node: int, miss: Miss) -> bool:
-        """Early cutoff: the inputs came out as in an earlier call, whatever they were made by."""
-        if self._graph.row_of(node).stochastic or node in self._again:
-            return False
-        content_key = self._content_key(node)
-        record = self._journal.take_by_content(content_key, miss.key)
-        if record is not None:
-            self._take_hit(node, miss.key, record, "its inputs came out the same")
-        else:
-            self._looked_up[node] = content_key
-        return record is not None
+    def _take_by_content(self, nodes: Sequence[int]) -> Sequence[int]:
+        """Early cutoff: the inputs came out as in an earlier call, whatever they were made by. Gives those that run."""
+        wanted = {node: self._content_key(node) for node in nodes if self._is_known_by_content(node)}
+        self._looked_up.update(wanted)
+        rows = self._journal.by_content(list(wanted.values())) if wanted else {}
+        if not rows:
+            return nodes
+        left = []
+        for node in nodes:
+            key, row = self._decisions.keys[node], rows.get(wanted.get(node, b""))
+            record = None if key is None or row is None else self._journal.take_by_content(row, key)
+            if key is None or record is None:
+                left.append(node)
+                continue
+            del self._looked_up[node]
+            self._take_hit(node, key, record, "its inputs came out the same")
+        return left
+
+    def _is_known_by_content(self, node: int) -> bool:
+        return not self._graph.row_of(node).stochastic and node not in self._again
 
     def _content_key(self, node: int) -> Digest:
         prefix, identity_of = self._s.prefixes[self._graph.electron_of[node]], self._planner.identities.__getitem__
-        return keys.content_key_of(self._graph, node, prefix, self._board.record, identity_of)
+        so_far = self._board.so_far
+        return content_key_of(self._graph, node, prefix, so_far.value, so_far.parts, identity_of)
 
     # Running ------------------------------------------------------------------------------------------------
 
     def _start(self, node: int, attempt: int = 0) -> None:
+        if (self._is_reopened or self._journal.evicted) and self._has_to_wait(node):
+            return
+        row, so_far = self._graph.row_of(node), self._board.so_far
+        draw, seed, by_content = 0, None, None
+        if row.stochastic:
+            draw = self._next_draw(node)
+            seed = seed_of(self._miss(node).key, draw)
+        else:
+            by_content = self._looked_up.pop(node, b"") or self._content_key(node)
+        task = task_of(self._graph, node, so_far.blob, so_far.files, seed)
+        self._calls.start(node, task, attempt, draw, by_content)
+        if attempt == 0:
+            self._teller.started(node)
+
+    def _has_to_wait(self, node: int) -> bool:
+        """Whether something that it takes has to be computed again first."""
         above = self._graph.parents_of(node)
         gone = self._evicted_among(sorted(set(above))) if self._journal.evicted else []
         if gone or not self._board.have_results(above):
             self._wait_for_again(node, gone)
-            return
-        row, draw = self._graph.row_of(node), self._next_draw(node)
-        seed = seed_of(self._miss(node).key, draw) if row.stochastic else None
-        if not row.stochastic:
-            self._called_with[node] = self._looked_up.pop(node, b"") or self._content_key(node)
-        self._calls.start(node, row, task_of(self._graph, node, self._board.record, seed), attempt, draw)
-        if attempt == 0:
-            self._teller.started(node)
+            return True
+        return False
 
     def _next_draw(self, node: int) -> int:
         """Which draw of its key this is. A sample whose blob is gone is drawn again, not anew."""
-        if not self._graph.row_of(node).stochastic:
-            return 0
         miss = self._miss(node)
         before = self._journal.recorded(miss.key)
         return 0 if before is None else before.draw + (miss.forced is not None)
@@ -384,7 +406,7 @@ class Evaluation:
 
     def _finish(self, node: int, reply: Returned, done: Done, call: Call) -> None:
         assert done.blob is not None  # noqa: S101 - what returned was written down
-        row, miss = self._graph.row_of(node), self._miss(node)
+        row, miss, blob = self._graph.row_of(node), self._miss(node), done.blob
         extra = {**self._inner(node), **_tries(call)} if call.attempt or row.is_lattice else {}
         before = None
         if not row.stochastic and (miss.forced is not None or node in self._again):
@@ -394,24 +416,17 @@ class Evaluation:
             extra["warning"] = _NOT_REPEATED
         if reply.warning:
             extra["warning"] = "; ".join(filter(None, (extra.get("warning"), reply.warning)))
+        is_sample = row.stochastic or differs or (before is not None and before.is_sample)
+        dispatch = extra.get("dispatch", self._s.dispatch_id)
         record = Record(
-            value=reply.value,
-            blob=done.blob.digest,
-            seconds=reply.seconds,
-            created=time.time(),
-            size=done.blob.size,
-            is_sample=row.stochastic or differs or (before is not None and before.is_sample),
-            draw=call.draw,
-            parts=reply.parts,
-            files=reply.files,
-            electron=row.name,
-            dispatch=extra.get("dispatch", self._s.dispatch_id),
+            *(reply.value, blob.digest, reply.seconds, time.time(), blob.size, is_sample, call.draw, reply.parts),
+            *(reply.files, row.name, dispatch),
         )
         one = with_result(NodeStatus.RAN, self._reason(node, miss), miss.key, record, extra or NO_EXTRA)
-        called_with = self._called_with.pop(node, None)
-        by_content = None if record.is_sample else called_with
-        self._journal.enter(node, one, record, done.blob, by_content, differs=differs, told=reply.told)
-        if self._again.get(node, record.value) != record.value:
+        by_content = None if is_sample else call.by_content
+        self._journal.enter(node, one, record, blob, by_content, differs=differs, told=reply.told)
+        self._calls.keep(blob)
+        if self._again and self._again.get(node, record.value) != record.value:
             self._decide_anew_below(node)
         self._planner.settle(node, miss.key, record)
         self._give(node, one, record)
@@ -494,6 +509,7 @@ class Evaluation:
         self._looked_up.clear()  # what comes back may come back as something else
         decisions = self._decisions
         firsts = {first for node in nodes if (first := decisions.first_of(node)) is not None}
+        self._is_reopened = self._is_reopened or bool(nodes)
         for node in sorted({*nodes, *firsts}):
             if (record := self._board.record(node)) is None:
                 continue  # under way already
@@ -507,6 +523,7 @@ class Evaluation:
     def _decide_anew_below(self, node: int) -> None:
         """Another sample than the one that all below was decided with, hits included."""
         self._looked_up.clear()
+        self._is_reopened = True
         cone = {node}
         for below in range(node + 1, len(self._graph)):
             if cone.isdisjoint(self._graph.parents_of(below)):

@@ -20,7 +20,7 @@ from cas_store.digest import Digest
 from cas_store.errors import BlobDamaged, BlobMissing
 from cas_store.store import Store
 from cas_store.tables import Table
-from cas_store.writes import Insert, Put, PutBlob, Write
+from cas_store.writes import Append, Insert, Put, PutBlob, Write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +92,10 @@ class Journal:
 
     def lookup_now(self, keys: Sequence[Digest]) -> dict[Digest, Record]:
         """The usable records of keys, as of this moment; mostly there are none."""
+        if not keys:
+            return {}
         with self._store.snapshot() as snapshot:
+            keys = sorted(keys)
             rows = snapshot.get_many(Table.RECORDS, keys)
         found = {key: self.lookup(key) for key, row in zip(keys, rows, strict=True) if row is not None}
         return {key: record for key, record in found.items() if record is not None}
@@ -123,11 +126,18 @@ class Journal:
         row = self._store.get(Table.RECORDS, key)
         return None if row is None else records.loads(row)
 
-    def take_by_content(self, content_key: Digest, key: Digest) -> Record | None:
-        """The record of a call with equal inputs, entered under this key too."""
-        row = self._store.get(Table.CONTENTS, content_key)
-        if row is None:
-            return None
+    def by_content(self, content_keys: Sequence[Digest]) -> dict[Digest, bytes]:
+        """The rows of calls with such inputs, for `take_by_content`; mostly there are none."""
+        if len(content_keys) == 1:
+            row = self._store.get(Table.CONTENTS, content_keys[0])
+            return {} if row is None else {content_keys[0]: row}
+        with self._store.snapshot() as snapshot:
+            keys = sorted(content_keys)
+            rows = snapshot.get_many(Table.CONTENTS, keys)
+        return {key: row for key, row in zip(keys, rows, strict=True) if row is not None}
+
+    def take_by_content(self, row: bytes, key: Digest) -> Record | None:
+        """The record of a call with equal inputs, entered under this key too, if it can be used."""
         record = records.loads(row)
         there = not self._store.find_missing([record.blob]) or self.was_evicted(record.blob)
         if not there or not are_unchanged(record.files):
@@ -190,12 +200,14 @@ class Journal:
 
     def flush(self) -> None:
         """Wait until all that was written is durable. Raises StoreError."""
+        if self._pending:
+            self._store.hurry()
         while self._pending:
             self._pending.popleft().result()
 
-    def _node_row(self, node: int, one: NodeOutcome) -> Put:
+    def _node_row(self, node: int, one: NodeOutcome) -> Append:
         node = node if self._numbers is None else self._numbers[node]
-        return Put(Table.NODES, self._holder + node.to_bytes(4, "big"), outcome.row_dumps(one))
+        return Append(Table.NODES, self._holder, outcome.item_dumps(node, one))
 
     # Holding ------------------------------------------------------------------------------------------------
 
@@ -232,6 +244,8 @@ class Journal:
 
     def release_durable(self) -> None:
         """Give back the keys whose records can be seen: sooner, and whoever waits would compute them again."""
+        if self._durable.empty():
+            return
         done: list[Digest] = []
         while not self._durable.empty():
             done += self._durable.get()

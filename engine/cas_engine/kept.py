@@ -20,9 +20,13 @@ from cas_store.digest import Digest
 from cas_store.errors import BlobDamaged, BlobMissing
 from cas_store.store import Store
 from cas_store.tables import Table
+from cas_store.writes import items_in
 
 if TYPE_CHECKING:
     from cas_engine.fingerprint import Fingerprinter
+
+
+_NODE_KEY = 20  # bytes of the key of a row with one node, as they were written before 0.1
 
 
 def outcomes_of(store: Store, entry: Entry) -> Sequence[NodeOutcome]:
@@ -33,7 +37,12 @@ def outcomes_of(store: Store, entry: Entry) -> Sequence[NodeOutcome]:
     nodes = [NOT_YET] * len(graph)
     with store.snapshot() as snapshot:
         for key, row in snapshot.scan(Table.NODES, bytes.fromhex(entry.id)):
-            nodes[int.from_bytes(key[16:], "big")] = outcome.row_loads(row)
+            if len(key) == _NODE_KEY:
+                nodes[int.from_bytes(key[16:], "big")] = outcome.row_loads(row)
+                continue
+            for item in items_in(row):
+                number, one = outcome.item_loads(item)
+                nodes[number] = one
     return nodes
 
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import islice
 
-from cas_engine.bindings import Binding, Const, Items, Ref, Template, path_bytes
+from cas_engine.bindings import Binding, Const, Items, Ref, path_bytes
 from cas_engine.graph import Graph, Row, in_force
-from cas_engine.records import Record
+from cas_engine.records import Parts
 from cas_engine.templates import DIGEST_AT, ROW, Rows
 from cas_engine.values import compose, compose_dict
 from cas_store.digest import Digest, digest_of, digest_of_one
@@ -51,43 +51,45 @@ def sample_identity(key: Digest, value: Digest) -> Digest:
     return digest_of(b"sample\0" + key + value)
 
 
-def content_key(
-    prefix: bytes,
-    template: Template,
-    leave_out: frozenset[str],
-    slot_digest: Callable[[Ref], Digest],
-    waits: Sequence[Digest],
-) -> Digest:
-    """The key by the values that a call really gets, however they came about; `waits` are identities."""
-    pieces = [b"content\0", prefix]
-    for name, binding in template.params:
-        if not leave_out or name.lstrip("*") not in leave_out:
-            pieces += [_text(name), value_digest(binding, slot_digest)]
-    pieces += [b"after", *waits]
-    return digest_of(b"".join(pieces))
-
-
 def content_key_of(
     graph: Graph,
     node: int,
     prefix: bytes,
-    record_of: Callable[[int], Record | None],
+    value_of: Callable[[int], Digest],
+    parts_of: Callable[[int], Parts],
     identity_of: Callable[[int], Digest | None],
 ) -> Digest:
-    """The content key of a node whose parents have results; `prefix` is that of its electron."""
-    template = graph.template(node)
+    """The key by the values that a call really gets, however they came about, of a node whose parents have results.
+
+    `prefix` is that of its electron; what its parents gave is asked for by node.
+    """
+    electron, template = graph.electron_of[node], graph.templates[graph.template_of[node]]
     above = graph.parents_of(node)
 
     def digest_of_slot(ref: Ref) -> Digest:
-        record = record_of(above[ref.slot])
-        assert record is not None  # noqa: S101 - the parents have results
-        part = record.parts.at(ref.path[0][1]) if ref.path and ref.path[0][0] == "item" else None
-        return part_of(record.value, ref) if part is None else part_of(part, Ref(ref.slot, ref.path[1:]))
+        if not ref.path:
+            return value_of(above[ref.slot])
+        part = parts_of(above[ref.slot]).at(ref.path[0][1]) if ref.path[0][0] == "item" else None
+        return part_of(value_of(above[ref.slot]), ref) if part is None else part_of(part, Ref(ref.slot, ref.path[1:]))
 
-    # By what they are, not what they gave: a child waits for what its parents do to the world.
-    waits = [identity_of(parent) for parent in above[template.slots :]]
-    leave_out = template.usual.union(graph.row_of(node).ignore)
-    return content_key(prefix, template, leave_out, digest_of_slot, [one for one in waits if one is not None])
+    leave_out = template.usual.union(graph.rows[electron].ignore)
+    pieces = [b"content\0", prefix]
+    for name, binding in template.params:
+        if leave_out and name.lstrip("*") in leave_out:
+            continue
+        pieces.append(_text(name))
+        if type(binding) is Const:
+            pieces.append(binding.digest)
+        elif type(binding) is Ref and not binding.path:
+            pieces.append(value_of(above[binding.slot]))
+        else:
+            pieces.append(value_digest(binding, digest_of_slot))
+    pieces.append(b"after")
+    if len(above) > template.slots:
+        # By what they are, not what they gave: a child waits for what its parents do to the world.
+        waits = [identity_of(parent) for parent in above[template.slots :]]
+        pieces += [one for one in waits if one is not None]
+    return digest_of_one(b"".join(pieces))
 
 
 def value_digest(binding: Binding, slot_digest: Callable[[Ref], Digest]) -> Digest:

@@ -16,6 +16,7 @@ IN_PARTS = b"cas-run outcome 2\n"
 _LARGE = 64 << 10  # bytes of rows: more lie in parts, which a child shares
 _SHARE = 8  # where more than one node in so many is another, all are written
 NODE = struct.Struct("<BBxxI16s16s16sQdd")  # status, is_sample, reason, key, value, blob, size, seconds, created
+_NUMBERED = struct.Struct("<I" + NODE.format[1:])
 NO_DIGEST = bytes(16)
 
 
@@ -377,18 +378,33 @@ def having_samples(nodes: Sequence[NodeOutcome]) -> bool:
     return any(one.is_sample for one in nodes)
 
 
-def row_dumps(node: NodeOutcome) -> bytes:
-    """One node as a row of the table of nodes, written as it settles."""
-    if node.extra:
-        return b"".join(dumps([node]).pieces)
-    status, reason, key, value, blob, size, is_sample, seconds, created, _ = node
-    return _head_for(reason) + NODE.pack(status, is_sample, 0, key, value, blob, size, seconds, created)
+def item_dumps(number: int, node: NodeOutcome) -> bytes:
+    """One node, and which, as it is written into the table of nodes when it settles: see `items_load`."""
+    status, reason, key, value, blob, size, is_sample, seconds, created, extra = node
+    row = _NUMBERED.pack(number, status, is_sample, 0, key, value, blob, size, seconds, created)
+    return row + (_told_of(reason) if not extra else _json({"reason": reason, "extra": dict(extra)}))
 
 
 @lru_cache(maxsize=256)
-def _head_for(reason: str) -> bytes:
-    """What stands before a single node without extras: few reasons serve many nodes."""
-    return b"".join(dumps([NOT_YET._replace(reason=reason)]).pieces[:-1])
+def _told_of(reason: str) -> bytes:
+    """Few reasons serve many nodes."""
+    return _json({"reason": reason})
+
+
+def item_loads(item: bytes) -> tuple[int, NodeOutcome]:
+    """The number of a node, and what came of it."""
+    number, status, sample, _, *row = _NUMBERED.unpack_from(item)
+    key, value, blob, size, seconds, created = row
+    told = json.loads(item[_NUMBERED.size :])
+    extra = told.get("extra", NO_EXTRA)
+    return number, NodeOutcome(
+        STATUS[status], told["reason"], key, value, blob, size, bool(sample), seconds, created, extra
+    )
+
+
+def row_dumps(node: NodeOutcome) -> bytes:
+    """One node as an outcome of its own: in bundles, and in the table of nodes as it was once."""
+    return b"".join(dumps([node]).pieces)
 
 
 def row_loads(row: bytes) -> NodeOutcome:

@@ -83,6 +83,9 @@ class Printing:
 
     def close(self) -> None:
         """Write the rest; what comes later is of no interest."""
+        if not self._has_any:
+            self._is_closed = True
+            return
         with self._log.lock:
             is_closed, self._is_closed = self._is_closed, True
             if is_closed or not self._has_any:

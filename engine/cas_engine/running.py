@@ -52,23 +52,23 @@ class CancelFlag:
         self._store = store
         self._name = cancel_signal(dispatch_id)
         self._outer = outer
-        self._set = threading.Event()
+        self._is_set = False
         self._next_look = time.monotonic() + _SIGNAL_S
 
     def set(self) -> None:
         """Ask to cancel."""
-        self._set.set()
+        self._is_set = True
 
     def is_set(self) -> bool:
         """Whether somebody asked to cancel."""
-        if self._set.is_set() or (self._outer is not None and self._outer.is_set()):
+        if self._is_set or (self._outer is not None and self._outer.is_set()):
             return True
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + _SIGNAL_S
             if self._store.get_signal(self._name) is not None:
-                self._set.set()
-        return self._set.is_set()
+                self._is_set = True
+        return self._is_set
 
 
 def cancel_signal(dispatch_id: str) -> bytes:
@@ -85,7 +85,6 @@ class Running:
     cancel: CancelFlag
     evaluation: Evaluation | None = None
     over: threading.Event = field(default_factory=threading.Event)
-    noted: Sequence[int] = ()  # nodes that may have rows, whatever came of them
     problem: CasRunError | None = None  # what kept it from being written down
 
 
@@ -234,8 +233,6 @@ def carry_out(
         part = excerpt_of(store, prepared)
         found = None if part is None else _by_excerpt(running, part.setting(setting, prepared))
         if found is None:
-            # What an excerpt did by then is in the store.
-            running.noted = () if part is None else part.numbers
             part, running.evaluation = None, Evaluation(setting)
             found = running.evaluation.run()
         nodes = found
@@ -370,11 +367,9 @@ def _write_down(running: Running, prepared: Prepared, nodes: Sequence[NodeOutcom
         writes.append(Put(Table.LATTICES, prepared.lattice_key, json.dumps(answer).encode()))
     if not entry.outer:
         writes.append(Put(Table.META, latest_key(entry.lattice), bytes.fromhex(entry.id)))
-    holder = bytes.fromhex(entry.id)
-    noted: list[int] = []
     if entry.outcome:
-        noted = sorted({*outcome.having(nodes, NodeStatus.RAN, NodeStatus.FAILED), *running.noted})
-        writes += _rows_gone(holder, noted[:_ROWS_AT_ONCE])
+        with store.snapshot() as snapshot:
+            writes += [Delete(Table.NODES, key) for key, _ in snapshot.scan(Table.NODES, bytes.fromhex(entry.id))]
     # A sweep that is under way is to hear of them: it began when this dispatch did not name them yet.
     needs = [Need(bytes.fromhex(blob)) for blob in outputs]
     try:
@@ -382,17 +377,6 @@ def _write_down(running: Running, prepared: Prepared, nodes: Sequence[NodeOutcom
     except BlobMissing:
         store.commit([*writes, *ledger.put(entry)])  # evicted, or lost, since: the history is true all the same
     running.entry = entry
-    # Nobody reads them any more, and a sweep takes what is left of them: no need to hold a million in memory.
-    with suppress(CasRunError):
-        for at in range(_ROWS_AT_ONCE, len(noted), _ROWS_AT_ONCE):
-            store.commit(_rows_gone(holder, noted[at : at + _ROWS_AT_ONCE]))
-
-
-_ROWS_AT_ONCE = 1 << 12
-
-
-def _rows_gone(holder: bytes, nodes: Sequence[int]) -> list[Write]:
-    return [Delete(Table.NODES, holder + node.to_bytes(4, "big")) for node in nodes]
 
 
 def _verdict(nodes: Sequence[NodeOutcome], graph: Graph, *, cancelled: bool) -> tuple[Status, str]:

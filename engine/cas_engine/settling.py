@@ -11,7 +11,11 @@ from typing import Any
 
 from cas_engine.decisions import Found
 from cas_engine.outcome import NODE, NOT_YET, STATUS, NodeOutcome, NodeStatus, Packed
-from cas_engine.records import NO_PARTS, Record
+from cas_engine.records import NO_PARTS, Parts, Record
+from cas_engine.values import FileContent
+from cas_store.digest import Digest
+
+_VALUE, _BLOB = 24, 40  # where they stand in a row of NODE
 
 
 class Settling(Packed):
@@ -24,7 +28,6 @@ class Settling(Packed):
         self._words = [""]
         self._extras: dict[int, Mapping[str, str]] = {}
         self._records: dict[int, Record] = {}  # those that say more than a row
-        self._last: tuple[int, Record | None] = (-1, None)  # what was asked for or settled last is asked for again
 
     def hits(
         self, found: Sequence[Found], why: str, extras: Mapping[int, Mapping[str, str]] = MappingProxyType({})
@@ -56,7 +59,6 @@ class Settling(Packed):
         NODE.pack_into(self._rows, at, status, is_sample, reason, key, value, blob, size, seconds, created)
         if extra:
             self._extras[node] = extra
-        self._last = (node, record)
         if record is not None and (record.parts is not NO_PARTS or record.files or extra):
             self._records[node] = record
 
@@ -65,23 +67,39 @@ class Settling(Packed):
         one: NodeOutcome = self[node]
         at = node * NODE.size
         self._rows[at : at + NODE.size] = bytes(NODE.size)
-        self._last = (-1, None)
         self._extras.pop(node, None)
         self._records.pop(node, None)
         return one
 
     def record(self, node: int) -> Record:
         """The record of the result of a node that has one: which electron and which dispatch it names is not kept."""
-        last, record = self._last
-        if last == node and record is not None:
-            return record
         found = self._records.get(node)
         if found is not None:
             return found
         _, sample, _, _, value, blob, size, seconds, created = NODE.unpack_from(self._rows, node * NODE.size)
-        made = Record(value, blob, seconds, created, size, bool(sample), 0, NO_PARTS, (), "", "")
-        self._last = (node, made)
-        return made
+        return Record(value, blob, seconds, created, size, bool(sample), 0, NO_PARTS, (), "", "")
+
+    # Of a node that has a result, what each call that takes it asks for: a record would be made for that alone.
+
+    def value(self, node: int) -> Digest:
+        """The digest of its value."""
+        at = node * NODE.size
+        return bytes(self._rows[at + _VALUE : at + _VALUE + 16])
+
+    def blob(self, node: int) -> Digest:
+        """The blob that has it."""
+        at = node * NODE.size
+        return bytes(self._rows[at + _BLOB : at + _BLOB + 16])
+
+    def parts(self, node: int) -> Parts:
+        """The digests of its items, where they are known."""
+        found = self._records.get(node)
+        return NO_PARTS if found is None else found.parts
+
+    def files(self, node: int) -> tuple[FileContent, ...]:
+        """The files that it names."""
+        found = self._records.get(node)
+        return () if found is None else found.files
 
     def records_with_files(self) -> Iterator[Record]:
         """Those that name files."""

@@ -28,8 +28,7 @@ from cas_engine.fingerprint.environment import version_of
 from cas_engine.journal import EPOCH
 from cas_engine.ledger import Entry, Status
 from cas_engine.location import StoreChoice, open_store
-from cas_engine.outcome import NodeStatus
-from cas_engine.outcome import row_dumps as node_row
+from cas_engine.outcome import NodeStatus, item_dumps
 from cas_engine.records import Record
 from cas_engine.references import named_in
 from cas_store.bundle import BundleReader
@@ -37,7 +36,7 @@ from cas_store.digest import Digest
 from cas_store.errors import BlobMissing, BundleError, StoreMissing
 from cas_store.store import Store
 from cas_store.tables import Table
-from cas_store.writes import Insert, Need, Put, Write
+from cas_store.writes import Append, Insert, Need, Put, Write
 
 _TRIES = 3
 
@@ -256,7 +255,7 @@ class _Checked:
             if one not in self._here:
                 yield from ledger.put(entry)
                 for i, node in read.nodes.get(one, {}).items():
-                    yield Put(Table.NODES, bytes.fromhex(one) + i.to_bytes(4, "big"), node_row(node))
+                    yield Append(Table.NODES, bytes.fromhex(one), item_dumps(i, node))
         for key, record in self._new.items():
             yield Put(Table.RECORDS, key, records.dumps(record))
         for content, key in read.contents.items():

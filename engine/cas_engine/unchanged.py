@@ -45,6 +45,10 @@ class Loan(Protocol):
 class Code(Protocol):
     """What gives each call its function."""
 
+    @property
+    def constant(self) -> Callable[..., Any] | None:
+        """The function, if every call has this one: nothing that it reads can be another."""
+
     def loan(self) -> Loan:
         """For one call."""
 
@@ -54,6 +58,9 @@ def calling(code: Code, call: Callable[[FunctionOf], Result]) -> tuple[Result, s
 
     `call` is given what makes a function of a capsule. It is called again if that has read anything else.
     """
+    constant = code.constant
+    if constant is not None:
+        return call(lambda _: constant), ""
     for _ in range(_AGAIN):
         loan = code.loan()
         try:
@@ -90,6 +97,7 @@ class LiveCode:
         self._looked = time.monotonic()
         self._by_value = RecordedCode(by_value=True)
         self._tables = KnownTables()
+        self.constant = fn if self._reaches_nothing and not exposure.is_changed else None
 
     def loan(self) -> Loan:
         """For one call."""
@@ -175,6 +183,7 @@ class RecordedCode:
         self._lending: Lending | None = None
         self._live: LiveCode | None = None
         self._lock = threading.Lock()
+        self.constant: Callable[..., Any] | None = None
 
     def loan(self) -> Loan:
         """For one call."""

@@ -13,7 +13,7 @@ from cas_engine import ledger
 from cas_engine.calls import task_of
 from cas_engine.errors import BadOption
 from cas_engine.executors import called
-from cas_engine.kept import outcomes_of, record_from
+from cas_engine.kept import outcomes_of
 from cas_engine.location import StoreChoice, open_store
 from cas_engine.outcome import NO_DIGEST
 from cas_engine.result import Result, result_of
@@ -138,7 +138,7 @@ def _checkable(store: Store, result: Result, within: str) -> Iterable[_Recorded]
         if node.is_sublattice and node.dispatch:
             yield from _checkable(store, result_of(store, node.dispatch), f"{within}{node.label}/")
         elif not one.is_sample and not node.is_sublattice and one.value != NO_DIGEST:
-            task = task_of(graph, node.index, lambda parent: record_from(nodes[parent], result.dispatch_id), None)
+            task = task_of(graph, node.index, lambda parent: nodes[parent].blob, lambda _: (), None)
             yield _Recorded(result.dispatch_id, within + node.label, node.electron, node.status, one.value, task)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import cas_engine
 from cas_engine import codec, seeding
-from cas_engine.bindings import Binding, Const, materialize
+from cas_engine.bindings import Binding, Const, Ref, materialize
 from cas_engine.errors import Undigestible, Unstorable
 from cas_engine.fingerprint import Fingerprinter
 from cas_engine.frames import Encoded
@@ -91,7 +91,7 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]]) -> Rep
         return InputGone(gone.digest)
     except Exception as error:  # noqa: BLE001 - an input's own __setstate__ may raise anything
         return Raised(f"electron `{task.electron}`: its inputs could not be loaded\n{trimmed(error)}", 0.0)
-    if changed := _changed(task.files):
+    if task.files and (changed := _changed(task.files)):
         return Raised(f"electron `{task.electron}`: {changed} since its call was recorded\n{_FILE_ADVICE}", 0.0)
     started = time.perf_counter()
     seed = seeding.begin(task.seed)
@@ -108,7 +108,7 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]]) -> Rep
     finally:
         seeding.end(seed)
     seconds = time.perf_counter() - started
-    if changed := _changed(task.files):
+    if task.files and (changed := _changed(task.files)):
         return Raised(f"electron `{task.electron}`: {changed} while it ran\n{_FILE_ADVICE}", seconds)
     try:
         return returned(value, seconds)
@@ -172,6 +172,11 @@ def digests(value: object, session: Fingerprinter) -> tuple[Digest, Parts]:
 
 def _load(binding: Binding, task: Task, fetch: Fetch, session: Fingerprinter) -> Any:
     # Decoded anew for each call: what an electron does to its inputs must not reach anybody else.
+    if type(binding) is Ref and not binding.path:
+        return codec.decode(fetch(task.slots[binding.slot]), session)
+    if type(binding) is Const and binding.encoded is not None:
+        return codec.decode(binding.encoded, session)
+
     def const(one: Const) -> Any:
         return codec.decode(fetch(one.blob) if one.blob is not None else one.encoded or b"", session)
 

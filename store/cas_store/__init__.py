@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from cas_store.store import Store
     from cas_store.sweeping import OldRow, Victim
     from cas_store.tables import Table
-    from cas_store.writes import Delete, Expect, Insert, Need, NeedRow, Put, PutBlob, Write
+    from cas_store.writes import Append, Delete, Expect, Insert, Need, NeedRow, Put, PutBlob, Write
 
 _HOMES = {
     "cas_store.blobs": ("PreparedBlob",),
@@ -64,11 +64,12 @@ _HOMES = {
     "cas_store.store": ("Store",),
     "cas_store.sweeping": ("OldRow", "Victim"),
     "cas_store.tables": ("Table",),
-    "cas_store.writes": ("Delete", "Expect", "Insert", "Need", "NeedRow", "Put", "PutBlob", "Write"),
+    "cas_store.writes": ("Append", "Delete", "Expect", "Insert", "Need", "NeedRow", "Put", "PutBlob", "Write"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Append",
     "BlobDamaged",
     "BlobEvicted",
     "BlobMissing",

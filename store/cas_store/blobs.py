@@ -74,10 +74,10 @@ class Blobs:
         temporary = self._files.link(digest, kept, self._places(digest))
         return None if temporary is None else PreparedBlob(digest, size, None, temporary, kept)
 
-    def announce(self, blobs: Iterable[PreparedBlob]) -> None:
+    def announce(self, blobs: Sequence[PreparedBlob]) -> None:
         """From now on readable in this process."""
         with self._lock:
-            for blob in _with_members(blobs):
+            for blob in blobs if len(blobs) == 1 and not blobs[0].members else _with_members(blobs):
                 known = self._coming.get(blob.digest)
                 self._coming[blob.digest] = (blob, 1) if known is None else (known[0], known[1] + 1)
 
@@ -92,26 +92,43 @@ class Blobs:
                     self._coming[blob.digest] = known, count - 1
         self._files.note_moved()
 
-    def publish(self, transaction: lmdb.Transaction[bytes], blobs: Sequence[PreparedBlob]) -> None:
-        """Inside a write transaction. May be repeated."""
-        handle = self._database.handles[_TABLE]
+    def publication(self, blobs: Sequence[PreparedBlob]) -> Callable[[lmdb.Transaction[bytes]], None]:
+        """What publishes them inside a write transaction, all of it that can be done before. May be repeated."""
         blobs = list(_with_members(blobs))
-        self._files.make_folders({self._layout.blob(blob.digest).parent for blob in blobs if blob.kept is not None})
-        folders: set[Path] = set()
+        large = [blob for blob in blobs if blob.kept is not None]
+        rows: dict[bytes, bytes] = {}
         for blob in blobs:
-            if blob.kept is not None and blob.temporary is not None:
-                folders.add(self._move(transaction, blob, blob.kept, blob.temporary))
-                continue
             if blob.content is not None:
-                key, value = blob.digest, blob.content
-            else:
-                key, value = blob.digest + MEMBERS, _row_of(blob.size, blob.members)
-            if self._value_now(transaction, key) is None:
-                transaction.put(key, self._seal.close(key, value), db=handle)
-        # Also where the file was there before: its writer may have been killed before this line.
-        side_by_side(sync_folder, sorted(folders))
+                rows[blob.digest] = blob.content
+            elif blob.kept is None:
+                rows[blob.digest + MEMBERS] = _row_of(blob.size, blob.members)
+        close = self._seal.close
+        sealed = [(key, close(key, rows[key])) for key in sorted(rows)]
 
-    def _move(self, transaction: lmdb.Transaction[bytes], blob: PreparedBlob, kept: Kept, temporary: Temporary) -> Path:
+        def publish(transaction: lmdb.Transaction[bytes]) -> None:
+            self._enter(transaction, sealed)
+            if large:
+                self._files.make_folders({self._layout.blob(blob.digest).parent for blob in large})
+                # Also where the file was there before: its writer may have been killed before this line.
+                folders = {self._move(transaction, blob) for blob in large}
+                side_by_side(sync_folder, sorted(folders))
+
+        return publish
+
+    def _enter(self, transaction: lmdb.Transaction[bytes], rows: Sequence[tuple[bytes, bytes]]) -> None:
+        """Rows by order of key, but none in the place of an intact one."""
+        handle = self._database.handles[_TABLE]
+        with transaction.cursor(handle) as cursor:
+            _, added = cursor.putmulti(rows, overwrite=False)
+        if added == len(rows):
+            return
+        for key, row in rows:
+            if self._value_now(transaction, key) is None:
+                transaction.put(key, row, db=handle)
+
+    def _move(self, transaction: lmdb.Transaction[bytes], blob: PreparedBlob) -> Path:
+        kept, temporary = blob.kept, blob.temporary
+        assert kept is not None and temporary is not None  # noqa: S101, PT018 - it is a large one
         handle = self._database.handles[_TABLE]
         marker = blob.digest + MARKER
         value = self._value_now(transaction, marker)
@@ -342,6 +359,8 @@ def prepared(
     known: Sequence[Digest] = (),
 ) -> PreparedBlob:
     """A blob ready to be published: digests taken, and what is large in files, synced."""
+    if not parts and len(pieces) == 1 and type(pieces[0]) is bytes and len(pieces[0]) <= SMALL:
+        return PreparedBlob(digest_of(pieces[0]), len(pieces[0]), pieces[0], None)
     head = _prepared(_views(pieces), None, link, files)
     if not parts:
         return head

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 _LINGER_S = 0.005  # a batch that nobody waits for may wait that long for company
-_ENOUGH = 64  # submissions that are worth a commit at once
+_LONGER_S = 0.025  # the same, where so much comes that it is worth it
+_COMPANY = 16  # submissions, of which more will follow
+_ENOUGH = 512  # submissions that are worth a commit at once
 _AT_ONCE = 2 << 20  # bytes in one commit: each row of them may take a page of memory until it is made
 _TOGETHER = 1 << 20  # bytes of what is submitted as one batch, so that it shares a promise
 _WAITING = 64 << 20  # bytes; with more in the queue, whoever submits has to wait
@@ -93,7 +95,7 @@ class Committer:
             self._count += 1
             if urgent:
                 self._urgent = True
-            if self._asleep and (urgent or self._count == 1 or self._count >= _ENOUGH):
+            if self._asleep and (urgent or self._count == 1 or self._count >= _ENOUGH or self._weight >= _AT_ONCE):
                 self._more.notify()
             if self._thread is None and not self._alone:
                 self._start()
@@ -101,6 +103,13 @@ class Committer:
         if alone:
             self._write_queue()
         return batch.future
+
+    def hurry(self) -> None:
+        """Write what is queued without waiting for more."""
+        with self._lock:
+            if self._queue:
+                self._urgent = True
+                self._more.notify()
 
     def is_own_thread(self) -> bool:
         """Whether a future's callback asks."""
@@ -139,8 +148,9 @@ class Committer:
                 self._asleep = True
                 while not self._queue and not self._stopping:
                     self._more.wait()
-                while not (self._urgent or self._stopping or self._count >= _ENOUGH):
-                    left = self._oldest + _LINGER_S - time.monotonic()
+                while not (self._urgent or self._stopping or self._count >= _ENOUGH or self._weight >= _AT_ONCE):
+                    linger = _LONGER_S if self._count >= _COMPANY else _LINGER_S
+                    left = self._oldest + linger - time.monotonic()
                     if left <= 0 or not self._more.wait(left):
                         break
                 self._asleep = False
@@ -148,13 +158,20 @@ class Committer:
                     self._thread = None
                     self._room.notify_all()
                     return
-            self._write_queue()
+            self._write_next()
 
     def _write_queue(self) -> None:
         """Until it is empty, or another thread has taken it."""
+        while self._write_next():
+            pass
+
+    def _write_next(self) -> bool:
+        """One commit of what is queued, if anything is."""
         with self._turn:
-            while group := self._take():
+            group = self._take()
+            if group:
                 self._write(group)
+            return bool(group)
 
     def _take(self) -> list[Batch]:
         with self._lock:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import lmdb
 
 from cas_store.blobs import Blobs, PreparedBlob, with_parts
+from cas_store.changes import Changes
 from cas_store.committer import Batch, Committer
 from cas_store.compression import check_available
 from cas_store.database import MAP_SIZE
@@ -31,7 +32,7 @@ from cas_store.snapshot import Snapshot
 from cas_store.stamps import Stamps, Verify
 from cas_store.sweeping import OldRow, Sweeper, Victim
 from cas_store.tables import KEY_LIMIT, Table
-from cas_store.writes import Condition, Delete, Expect, Insert, Need, NeedRow, PutBlob, Write
+from cas_store.writes import NUMBER_SIZE, Append, Condition, Delete, Expect, Insert, Need, NeedRow, Put, PutBlob, Write
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -184,57 +185,56 @@ class Store:
         """
         return self._submit(writes, urgent=False)
 
+    def hurry(self) -> None:
+        """Somebody waits for what was submitted: it lingers for no company."""
+        self._committer.hurry()
+
     def _submit(self, writes: Sequence[Write], *, urgent: bool) -> Future[None]:
         blobs: list[PreparedBlob] = []
         alone = False  # it may be refused for what is not there, and others need not suffer
         weight = _ROW * len(writes)
         for write in writes:
-            if isinstance(write, PutBlob):
+            limit = KEY_LIMIT
+            if isinstance(write, (Put, Insert)):
+                key = write.key
+                weight += len(write.value)
+            elif isinstance(write, PutBlob):
                 blob = write.blob
                 blobs.append(blob)
                 alone = alone or blob.content is None
                 weight += len(blob.content or b"") + sum(len(one.content or b"") for one in blob.members)
                 continue
-            alone = alone or isinstance(write, Condition)
-            if isinstance(write, Need):
-                continue
-            key = write.key
-            if not 0 < len(key) <= KEY_LIMIT:
+            elif isinstance(write, Append):
+                key, limit = write.prefix, KEY_LIMIT - NUMBER_SIZE
+                weight += len(write.item)
+            else:
+                alone = alone or not isinstance(write, Delete)
+                if isinstance(write, Need):
+                    continue
+                key = write.key
+            if not 0 < len(key) <= limit:
                 msg = f"a key has 1 to {KEY_LIMIT} bytes, not {len(key)}: {key[:20]!r}"
                 raise StoreError(msg, self.path)
-            if not isinstance(write, (Delete, NeedRow, Expect)):
-                weight += len(write.value)
         if blobs:
             self._blobs.announce(blobs)
         return self._committer.submit(writes, weight, urgent=urgent, alone=alone)
 
     def _apply(self, batches: Sequence[Batch]) -> None:
-        blobs = _blobs_of(batches)
-        needs = [write for batch in batches for write in batch.writes if isinstance(write, Condition)]
+        writes = [write for batch in batches for write in batch.writes]
+        blobs = [write.blob for write in writes if type(write) is PutBlob]
+        needs = [write for write in writes if isinstance(write, Condition)]
+        named = [blob.digest for blob in blobs] + [need.blob for need in needs if isinstance(need, Need)]
+        publish = self._blobs.publication(blobs)
+        changes = Changes(writes, self._seals)
 
         def job(transaction: lmdb.Transaction[bytes]) -> None:
             if needs:
                 self._check(transaction, needs)
             if blobs:
-                self._blobs.publish(transaction, blobs)
-            if blobs or needs:
-                named = [blob.digest for blob in blobs]
-                self._sweeper.note(transaction, named + [need.blob for need in needs if isinstance(need, Need)])
-            # One look-up for both: the hash of an enumeration's member is a call.
-            places = {table: (self._database.handles[table], self._seals[table]) for table in Table}
-            for batch in batches:
-                for write in batch.writes:
-                    if isinstance(write, (PutBlob, Need, NeedRow, Expect)):
-                        continue
-                    handle, seal = places[write.table]
-                    if isinstance(write, Delete):
-                        transaction.delete(write.key, b"", handle)
-                        continue
-                    if isinstance(write, Insert):
-                        row = transaction.get(write.key, None, handle)
-                        if row is not None and seal.open(write.key, row) is not None:
-                            continue
-                    transaction.put(write.key, seal.close(write.key, write.value), db=handle)
+                publish(transaction)
+            if named:
+                self._sweeper.note(transaction, named)
+            changes.make(transaction, self._database.handles)
 
         self._database.write(job)
         self._published += sum(blob.size for blob in blobs)

@@ -8,6 +8,8 @@ from enum import Enum
 class Table(str, Enum):
     """One named LMDB database each. Keys are 1 to 511 bytes long."""
 
+    __hash__ = str.__hash__  # an enumeration's own is a call in Python, several times for each row
+
     RECORDS = "records"  # the action cache: key of a computation -> record of its result
     CONTENTS = "contents"  # content key -> record, for early cutoff
     BLOBS = "blobs"  # the store's own: see blobs.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Union
 
 from cas_store.blobs import PreparedBlob
@@ -9,6 +10,8 @@ from cas_store.digest import Digest
 from cas_store.tables import Table
 
 # Named tuples, not dataclasses: some are made for each node, and a frozen dataclass costs twice as much.
+
+NUMBER_SIZE = 8  # bytes of the number in the key of a row of items
 
 
 class Put(NamedTuple):
@@ -25,6 +28,17 @@ class Insert(NamedTuple):
     table: Table
     key: bytes
     value: bytes
+
+
+class Append(NamedTuple):
+    """Add an item to those that have its prefix. Rows of few bytes are many: those of a commit become one.
+
+    Its key is the prefix and a number (8, big-endian), larger than any there is; its items are in order: `items_in`.
+    """
+
+    table: Table
+    prefix: bytes
+    item: bytes
 
 
 class Delete(NamedTuple):
@@ -62,4 +76,20 @@ class Expect(NamedTuple):
 
 
 Condition = (Need, NeedRow, Expect)  # what a batch asks for, and writes nothing
-Write = Union[Put, Insert, Delete, PutBlob, Need, NeedRow, Expect]  # noqa: UP007  (an alias at run time, Python 3.10)
+Write = Union[  # noqa: UP007  (an alias at run time, Python 3.10)
+    Put, Insert, Append, Delete, PutBlob, Need, NeedRow, Expect
+]
+
+
+def row_of_items(items: Iterable[bytes]) -> bytes:
+    """The value of a row of items: the length of each (4, big-endian) before it."""
+    return b"".join([piece for item in items for piece in (len(item).to_bytes(4, "big"), item)])
+
+
+def items_in(value: bytes) -> Iterator[bytes]:
+    """The items in such a value."""
+    at = 0
+    while at < len(value):
+        end = at + 4 + int.from_bytes(value[at : at + 4], "big")
+        yield value[at + 4 : end]
+        at = end

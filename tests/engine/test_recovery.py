@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ import numpy as np
 import pytest
 
 import cas_run as ct
+from cas_engine import ledger, outcome
+from cas_engine.kept import outcomes_of
+from cas_engine.location import open_store
 from cas_engine.options import Options
+from cas_store import Append, Put, Table, Write
 
 Mark = Callable[[str], None]
 Ran = Callable[[], "list[str]"]
@@ -297,3 +302,22 @@ def test_options_pickled_before_there_were_pauses_are_read_by_their_names() -> N
     )
     assert (options.retry_delay, options.retry_on) == (0.0, None)
     assert pickle.loads(pickle.dumps(options)) == options
+
+
+def test_nodes_of_a_dispatch_that_did_not_end_are_read_as_they_are_written_and_as_they_once_were(
+    tmp_path: Path, flow: Any
+) -> None:
+    done = ct.dispatch_sync(flow, store=tmp_path)()
+    store = open_store(tmp_path)
+    entry = ledger.get(store, done.dispatch_id)
+    load, clean, _ = outcomes_of(store, entry)
+    holder = bytes.fromhex(entry.id)
+    failed = clean._replace(status=outcome.NodeStatus.FAILED, reason="for once", extra={"error": "out of order"})
+    written: list[Write] = [
+        Put(Table.NODES, holder + bytes(4), outcome.row_dumps(load)),
+        Append(Table.NODES, holder, outcome.item_dumps(1, clean)),
+    ]
+    store.commit(written)
+    assert outcomes_of(store, replace(entry, outcome="")) == [load, clean, outcome.NOT_YET]
+    store.commit([Append(Table.NODES, holder, outcome.item_dumps(1, failed))])
+    assert outcomes_of(store, replace(entry, outcome="")) == [load, failed, outcome.NOT_YET]

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cas_store import Delete, Insert, Put, Store, StoreError, Table
+from cas_store import Append, Delete, Insert, Put, Store, StoreError, Table
+from cas_store.writes import items_in
 
 
 def rows_of(store: Store, table: Table = Table.RECORDS) -> dict[bytes, bytes]:
@@ -39,6 +40,22 @@ def test_put_replaces_insert_does_not_delete_removes(store: Store) -> None:
 def test_writes_of_one_batch_count_in_their_order(store: Store) -> None:
     store.commit([Put(Table.RECORDS, b"a", b"1"), Delete(Table.RECORDS, b"a"), Insert(Table.RECORDS, b"a", b"2")])
     assert store.get(Table.RECORDS, b"a") == b"2"
+
+
+def test_items_are_appended_in_order_and_those_of_a_commit_are_one_row(store: Store) -> None:
+    store.commit([Append(Table.NODES, b"one", b"%d" % n) for n in range(3)])
+    store.commit(
+        [Append(Table.NODES, b"one", b""), Append(Table.NODES, b"on", b"x"), Put(Table.NODES, b"one\xff", b"")]
+    )
+    store.commit([Append(Table.NODES, b"one", b"4"), Append(Table.NODES, b"on", b"y")])
+    rows = rows_of(store, Table.NODES)
+    assert [list(items_in(rows[key])) for key in sorted(rows)] == [
+        *([b"x"], [b"y"]),
+        *([b"0", b"1", b"2"], [b""], [b"4"]),
+        [],
+    ]
+    with pytest.raises(StoreError, match="1 to 511 bytes"):
+        store.commit([Append(Table.NODES, b"x" * 504, b"")])
 
 
 def test_a_batch_with_a_bad_key_is_refused_as_a_whole(store: Store) -> None:

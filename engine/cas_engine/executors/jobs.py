@@ -75,11 +75,16 @@ class Inputs:
         found = self._kept.get(digest)
         if found is None:
             found = self._fetch(digest)
-            if len(found) == 1 and len(found[0]) <= _SMALL:
-                if len(self._kept) >= _MANY:
-                    self._kept.clear()
-                self._kept[digest] = found
+            if len(found) == 1:
+                self.keep(digest, found)
         return found
+
+    def keep(self, digest: Digest, blob: tuple[memoryview | bytes, ...]) -> None:
+        """Have one at hand, if it is small."""
+        if len(blob[0]) <= _SMALL:
+            if len(self._kept) >= _MANY:
+                self._kept.clear()
+            self._kept[digest] = blob
 
 
 _SMALL, _MANY = 4096, 1024  # bytes, blobs
@@ -93,7 +98,7 @@ def called(task: Task, fetch: Fetch, code: Code) -> Reply:
 
 def finished(reply: Reply, store: Store) -> Done:
     """A reply with its result written down, if it has one."""
-    if not isinstance(reply, Returned):
+    if type(reply) is not Returned:
         return Done(reply, None)
     return Done(reply, store.prepare(reply.encoded.pieces, reply.encoded.parts))
 
