@@ -249,8 +249,9 @@ def test_without_room_at_the_end_a_dispatch_is_written_down_as_soon_as_there_is_
             result = ct.get_result(ct.redispatch(id)(), wait=True)
             while ct.get_result(id).status == "RUNNING":
                 time.sleep(0.1)
-            show([ct.get_result(id).status, result.hits, result.ran])
+            # The last one may have been on its way to the disk.
+            show([ct.get_result(id).status, result.hits >= n, result.hits + result.ran - n])
         """.replace("\n        ", "\n")
     )
     full = ["StoreFull", "StoreFull", "RUNNING"]
-    assert user.run(script).shown == [*full, ["FAILED", 2, 1], *full, ["FAILED", 6000, 1]]
+    assert user.run(script).shown == [*full, ["FAILED", True, 1], *full, ["FAILED", True, 1]]
