@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+class Whole(click.IntRange):
+    """A whole number, perhaps within limits."""
+
+    name = "whole number"
+
+
 def id_argument(name: str = "dispatch_id", metavar: str = "ID") -> Decorator:
     """One dispatch."""
     return click.argument(name, metavar=metavar, shell_complete=completing.ids)
@@ -60,7 +66,7 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--workers",
-                type=click.IntRange(min=1),
+                type=Whole(min=1),
                 metavar="N",
                 help="At most so many worker processes (else CAS_RUN_WORKERS, else one for each processor).",
                 expose_value=False,

@@ -527,6 +527,7 @@ def _parts(url: str) -> SplitResult:
     example = "for instance http://127.0.0.1:8227"
     try:
         right = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+        right = right and not any(letter.isspace() for letter in url)
     except ValueError:
         right = False
     if not right:

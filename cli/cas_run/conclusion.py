@@ -39,7 +39,8 @@ def conclude(session: Session, result: Dispatch) -> Exit:
         lines += value_lines(result, out)
         session.say("\n".join(lines))
     if not done:
-        repaired = " --replace NAME=FILE.py:FUNCTION" if result.failed else ""
+        failed = {node.electron for node in result.nodes if node.status == "failed"} if result.failed else set()
+        repaired = f" --replace {failed.pop() if len(failed) == 1 else 'NAME'}=FILE.py:FUNCTION" if failed else ""
         err.line(f"-> `cas-run redispatch {short_id(result.dispatch_id)}{repaired}` takes up what is missing")
     return Exit.DONE if done else Exit.FAILED
 

@@ -15,6 +15,7 @@ class Exit(IntEnum):
     NOT_FOUND = 4
     WOULD_RUN = 5  # only `plan --check`
     BUG = 70  # sysexits.h: EX_SOFTWARE
+    UNWRITABLE = 74  # sysexits.h: EX_IOERR
     INTERRUPTED = 130  # 128 + SIGINT
     PIPE_CLOSED = 141  # 128 + SIGPIPE
 

@@ -120,6 +120,8 @@ def _module_of(target: Target) -> ModuleType:
 
 def _from_file(target: Target) -> ModuleType:
     path = Path(target.place)
+    if not path.is_absolute():
+        _working_folder()
     if not path.is_file():
         raise LoadingError(_no_such_file(path))
     path = path.resolve()
@@ -153,7 +155,9 @@ def _from_file(target: Target) -> ModuleType:
 
 
 def _from_module(target: Target) -> ModuleType:
-    here = str(Path.cwd())
+    if not all(part.isidentifier() for part in target.place.split(".")):
+        raise LoadingError(_no_such_file(Path(target.place)))
+    here = str(_working_folder())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
@@ -169,6 +173,14 @@ def _from_module(target: Target) -> ModuleType:
         raise LoadingError(_import_failed(target, error)) from error
     except BaseException as error:
         raise LoadingError(_import_failed(target, error)) from error
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        message = "the working folder is not there any more\n  -> go to one that is (cd), or give the path from / on"
+        raise LoadingError(message) from None
 
 
 def _no_such_file(path: Path) -> str:

@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.PIPE_CLOSED
     except Unwritable as error:
         session.terminal.drop_out()
-        return _fail(session, "Unwritable", f"{error}\n  -> what ran is kept: see `cas-run list`", Exit.FAILED)
+        return _fail(session, "Unwritable", f"{error}\n  -> what ran is kept: see `cas-run list`", Exit.UNWRITABLE)
     return status
 
 

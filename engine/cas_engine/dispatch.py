@@ -214,7 +214,9 @@ def _check_executor(executor: ExecutorChoice, who: str) -> None:
 
 
 def _share(audit: float | str | None) -> float:
-    return checked_share(setting("audit") or 0.0 if audit is None else audit, "audit")
+    if audit is not None:
+        return checked_share(audit, "audit")
+    return checked_share(setting("audit") or 0.0, "the setting audit")
 
 
 def _wait_here(here: running.Running, deadline: float | None, timeout: float | None) -> None:

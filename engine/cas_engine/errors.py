@@ -88,6 +88,9 @@ class UnknownDispatch(_Telling, NotFound):
             )
         elif self.nearest:
             what, advice = f"there is no dispatch `{text}`", f"did you mean {_listed(self.nearest)}?"
+        elif text.startswith("@"):
+            what = f"there is no dispatch `{text}`"
+            advice = "`@last` is the newest, `@last~1` the one before; `cas-run list` shows those of this store"
         else:
             what, advice = f"there is no dispatch `{text}`", "`cas-run list` shows those of this store"
         super().__init__(f"{what}\n  -> {advice}")

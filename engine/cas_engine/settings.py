@@ -102,6 +102,10 @@ def _read(path: Path) -> dict[str, str]:
         found = dict(parser[_SECTION]) if _SECTION in parser else {}
     except configparser.Error as error:
         raise _unreadable(path, error) from None
+    others = [f"[{name}]" for name in parser.sections() if name != _SECTION]
+    if others and not found:
+        # Most likely meant for us, and what it says of the store would be for nothing.
+        raise BadOption(f"the config file {path} has {others[0]} and no [{_SECTION}]\n  -> it is to be [{_SECTION}]")
     unknown = sorted(set(found) - set(NAMES))
     if unknown:
         known = ", ".join(f"`{name}`" for name in NAMES)

@@ -113,7 +113,7 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]]) -> Rep
     try:
         return returned(value, seconds)
     except Unstorable as problem:
-        return Raised(str(problem.within(f"electron `{task.electron}` returned")), seconds)
+        return Raised(str(problem.within(f"what electron `{task.electron}` returned")), seconds)
     except Exception as error:  # noqa: BLE001 - a result's own __reduce__ may raise anything
         return Raised(f"electron `{task.electron}`: its result could not be stored\n{trimmed(error)}", seconds)
 

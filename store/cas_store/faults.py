@@ -20,6 +20,7 @@ _OF_DAMAGE = (
     lmdb.CursorFullError,
     lmdb.BadTxnError,
 )
+_NO_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}  # of a path that leads nowhere
 _SPARE = 1 << 20  # bytes; with less, a failed write means a full disk, whatever it is called
 _PROBE = 1 << 16  # bytes; a quota shows only to who writes
 
@@ -67,6 +68,8 @@ def translate(error: Exception, path: Path, doing: str) -> StoreError:
             f"  -> free some disk space (or raise the quota); nothing acknowledged is lost",
             path,
         )
+    if code in _NO_PLACE and not os.path.exists(path):  # noqa: PTH110 - of a name that is too long too
+        return StoreRefused(f"{what}\n  -> give a folder that can be made, or is there", path)
     return StoreError(f"{what}\n  -> look at the system's log for a failing disk; then try again", path)
 
 

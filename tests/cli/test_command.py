@@ -276,7 +276,7 @@ def test_a_full_disk_under_stdout_is_told(space: Space) -> None:
         capture_output=True,
         text=True,
     )
-    assert done.returncode != 0
+    assert done.returncode == 74
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
 

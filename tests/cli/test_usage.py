@@ -24,6 +24,12 @@ USAGE = [
     ("run", "flow.py", "--executor", "cloud"),
     ("list", "extra"),
     ("list", "--status", "odd"),
+    ("list", "-n", "many"),
+    ("run", "."),
+    ("run", "no-module"),
+    ("run", ""),
+    ("export", "a.bundle"),
+    ("list", "--server", "two words"),
     ("completion", "tcsh"),
     ("--nonsense",),
 ]
@@ -38,6 +44,26 @@ def test_wrong_usage_is_status_2_and_one_clear_line(space: Space, words: tuple[s
     assert done.err.startswith("error: ")
     assert "Traceback" not in done.err
     assert not space.store.exists() or space.run("list", "--json").json == {"dispatches": []}
+
+
+def test_from_a_folder_that_is_gone_what_is_named_in_full_still_works(space: Space) -> None:
+    gone = space.folder / "gone"
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = f"mkdir {gone} && cd {gone} && rmdir {gone} && " + " ".join(space.command(*words))
+        return subprocess.run(["bash", "-c", command], env=space.environment(), capture_output=True, text=True)
+
+    assert run("run", "-q", str(space.folder / "flow.py")).returncode == 0
+    assert run("list").returncode == 0
+    for target in ("../flow.py", "flow"):
+        done = run("run", target)
+        assert (done.returncode, done.stderr.split("\n")[0]) == (2, "error: the working folder is not there any more")
+
+
+def test_a_config_file_with_other_sections_alone_is_not_passed_over(space: Space) -> None:
+    config = space.write("config.ini", "[casrun]\nworkers = 2\n")
+    done = space.run("list", env=space.environment(CAS_RUN_CONFIG=str(config)))
+    assert (done.status, "it is to be [cas-run]" in done.err) == (2, True)
 
 
 REDISPATCH_USAGE = [

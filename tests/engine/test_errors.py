@@ -60,8 +60,8 @@ def test_whose_value_it_is_is_said_once_for_each_that_passes_it_on():
     assert str(error).startswith("electron `f`: its field `model.lock` is a Lock,")
     assert 'ignore=["model.lock"]' in str(error)
     assert (error.where, error.type) == (".lock", "Lock")
-    storing = errors.Unstorable("Lock", "why not").within("electron `f` returned")
-    assert str(storing).startswith("electron `f` returned is a Lock, which cannot be stored: why not")
+    storing = errors.Unstorable("Lock", "why not").within("what electron `f` returned")
+    assert str(storing).startswith("what electron `f` returned is a Lock, which cannot be stored: why not")
 
 
 def test_advice_of_its_own_stays_with_the_value():

@@ -246,7 +246,7 @@ def test_the_errors_survive_the_way_between_processes():
     for error in (
         Undigestible("model.lock", "Lock", subject="electron `f`"),
         Undigestible("", "Lock", "advice").within("its argument `x`"),
-        Unstorable("Lock", "no way").within("electron `f` returned"),
+        Unstorable("Lock", "no way").within("what electron `f` returned"),
     ):
         again = pickle.loads(pickle.dumps(error))
         assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

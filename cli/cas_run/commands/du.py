@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cas_run import choices
 from cas_run.command import command
 from cas_run.phrases import count, duration, size
 from cas_run.table import Column, lines_of
@@ -23,7 +24,7 @@ cas-run du --keep-last 0 --json
 @click.option(
     "--keep-last",
     metavar="N",
-    type=click.IntRange(min=0),
+    type=choices.Whole(min=0),
     default=1,
     show_default=True,
     help="Count the results of that many dispatches of each lattice as needed, as `gc` does.",

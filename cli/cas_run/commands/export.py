@@ -24,7 +24,7 @@ cas-run export 9f3a 07c1 both.bundle
 cas-run export @last - | ssh elsewhere cas-run import --trust -
 """,
 )
-@click.argument("dispatch_ids", metavar="ID...", nargs=-1, required=True, shell_complete=completing.ids)
+@click.argument("dispatch_ids", metavar="ID...", nargs=-1, shell_complete=completing.ids)
 @click.argument("file", metavar="FILE", shell_complete=completing.files)
 def export(session: Session, dispatch_ids: tuple[str, ...], file: str) -> None:
     """Write dispatches into one file that `cas-run import` takes into another store: results, code, inputs.
@@ -33,6 +33,8 @@ def export(session: Session, dispatch_ids: tuple[str, ...], file: str) -> None:
     not written over.
     """
     out = session.terminal.out
+    if not dispatch_ids:
+        raise click.UsageError(f"`{file}` is either an ID or a FILE, and it takes both\n  -> cas-run export ID FILE")
     if file == "-" and (session.as_json or out.tty):
         raise click.UsageError("a bundle is not for a terminal, nor beside --json\n  -> name a file, or a pipe")
     backend = session.local()

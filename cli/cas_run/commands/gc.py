@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cas_run import choices
 from cas_run.command import command
 from cas_run.phrases import count, duration, size
 from cas_run.table import Column, lines_of
@@ -26,7 +27,7 @@ cas-run gc --older-than 30d --keep-last 3
 @click.option(
     "--keep-last",
     metavar="N",
-    type=click.IntRange(min=0),
+    type=choices.Whole(min=0),
     default=1,
     show_default=True,
     help="The results of that many dispatches of each lattice stay.",

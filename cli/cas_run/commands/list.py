@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cas_run import choices
 from cas_run.command import command
 from cas_run.ids import short_id
 from cas_run.phrases import ago, duration
@@ -38,7 +39,7 @@ cas-run list -q --status failed            ids only
 cas-run list --json | jq -r '.dispatches[].dispatch_id'
 """,
 )
-@click.option("-n", "--limit", type=click.IntRange(min=0), default=20, show_default=True, help="How many; 0: all.")
+@click.option("-n", "--limit", type=choices.Whole(min=0), default=20, show_default=True, help="How many; 0: all.")
 @click.option("--lattice", metavar="NAME", help="Only dispatches of this lattice.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only those that are so.")
 def list_(session: Session, limit: int, lattice: str | None, status: str | None) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cas_run import choices
 from cas_run.command import command
 from cas_run.exits import Exit
 
@@ -27,12 +28,12 @@ cas-run token new --scope run && cas-run serve --host 0.0.0.0 --allow-host cas.e
 """,
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address; but for loopback it takes a token.")
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="The port; 0: any.")
+@click.option("--port", type=choices.Whole(0, 65535), default=PORT, show_default=True, help="The port; 0: any.")
 @click.option("--allow-host", "hosts", metavar="NAME", multiple=True, help="A name that clients may address it by.")
 @click.option("--token-file", metavar="PATH", help="Where tokens are; else beside the config file.")
 @click.option("--private", is_flag=True, help="Reading needs a token too.")
 @click.option("--allow-code", is_flag=True, help="Tokens of the scope `code` may send code.")
-@click.option("--workers", type=click.IntRange(1, 1024), help="Processes that electrons run in; else one a CPU.")
+@click.option("--workers", type=choices.Whole(1, 1024), help="Processes that electrons run in; else one a CPU.")
 @click.option(
     "--executor",
     type=click.Choice(["process", "thread", "inline"]),

@@ -22,7 +22,7 @@ cas-run verify @last --sample 10     ten of them, drawn at random
 """,
 )
 @choices.id_argument()
-@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Run only this many, drawn at random.")
+@click.option("--sample", type=choices.Whole(min=1), metavar="N", help="Run only this many, drawn at random.")
 def verify(session: Session, dispatch_id: str, sample: int | None) -> int:
     """Run the deterministic electrons of a dispatch again and compare with what was recorded.
 
