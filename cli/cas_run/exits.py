@@ -16,15 +16,18 @@ class Exit(IntEnum):
     WOULD_RUN = 5  # only `plan --check`
     BUG = 70  # sysexits.h: EX_SOFTWARE
     UNWRITABLE = 74  # sysexits.h: EX_IOERR
+    HUNG_UP = 129  # 128 + SIGHUP
     INTERRUPTED = 130  # 128 + SIGINT
     PIPE_CLOSED = 141  # 128 + SIGPIPE
+    TERMINATED = 143  # 128 + SIGTERM
 
 
 class Stopped(Exception):
-    """Ctrl-C ended a dispatch. `unfinished`: electrons are still running in threads that nobody can stop."""
+    """Ctrl-C or a signal ended a dispatch. `unfinished`: electrons still run in threads that nobody can stop."""
 
-    def __init__(self, message: str, dispatch_id: str, *, unfinished: bool) -> None:
+    def __init__(self, message: str, status: Exit, dispatch_id: str, *, unfinished: bool) -> None:
         super().__init__(message)
+        self.status = status
         self.dispatch_id = dispatch_id
         self.unfinished = unfinished
 

@@ -1,4 +1,4 @@
-"""Starts a dispatch, shows how it goes, and stays until it is over or Ctrl-C ends it."""
+"""Starts a dispatch, shows how it goes, and stays until it is over, or Ctrl-C or a signal ends it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ GRACE_S = 3.0  # for electrons that run when Ctrl-C comes: threads can't be stop
 
 
 def follow(session: Session, backend: Backend, start: Callable[[Observer], str]) -> Dispatch:
-    """The result, when the dispatch is over. Raises Stopped after Ctrl-C, once all that can be kept is."""
+    """The result, when the dispatch is over. Raises Stopped after Ctrl-C, once all that can be kept is.
+
+    So it does after SIGTERM, by which schedulers, containers and `timeout` end a program, and when the terminal goes.
+    """
     tally = Tally()
     live = _wants_live(session)
     lines = Lines(session.terminal.err, every=session.verbose) if not live and not session.quiet else None
@@ -39,19 +42,34 @@ def follow(session: Session, backend: Backend, start: Callable[[Observer], str])
         if lines is not None:
             lines(event)
 
+    came = _Signals()
     try:
         waiting = _Waiting(backend, start(observe))
         with closing(_view(tally, live=live)) as view:
             while not waiting.over(TICK_S):
                 view.tick()
     except KeyboardInterrupt:
-        _stop(session, backend, tally)
+        _stop(session, backend, tally, came.status)
     result = waiting.result()
     if tally.audited is not None and (tally.audited.checked or tally.audited.different):
         err = session.terminal.err
         line = findings.audit_line(tally.audited.checked, tally.audited.different, err)
         (err.line if tally.audited.different else session.note)(line)
     return result
+
+
+class _Signals:
+    """From now on these end the dispatch as Ctrl-C does; which of them came is in the status."""
+
+    def __init__(self) -> None:
+        self.status = Exit.INTERRUPTED
+        for number, status in ((signal.SIGTERM, Exit.TERMINATED), (signal.SIGHUP, Exit.HUNG_UP)):
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup, for one, has it ignored
+                signal.signal(number, lambda *_, status=status: self._come(status))
+
+    def _come(self, status: Exit) -> NoReturn:
+        self.status = status
+        raise KeyboardInterrupt
 
 
 class _Waiting:
@@ -100,11 +118,12 @@ def _view(tally: Tally, *, live: bool) -> View | _NoView:
     return View(tally)
 
 
-def _stop(session: Session, backend: Backend, tally: Tally) -> NoReturn:
+def _stop(session: Session, backend: Backend, tally: Tally, status: Exit) -> NoReturn:
     """Cancel, give running electrons a moment, and end. A second Ctrl-C ends it at once."""
-    signal.signal(signal.SIGINT, lambda *_: session.terminal.leave(Exit.INTERRUPTED))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: session.terminal.leave(status))
     if not tally.dispatch_id:
-        raise KeyboardInterrupt
+        raise Stopped("interrupted before anything ran", status, "", unfinished=False)
     backend.cancel(tally.dispatch_id)
     began, told = time.monotonic(), False
     while not tally.over and time.monotonic() - began < GRACE_S:
@@ -118,4 +137,4 @@ def _stop(session: Session, backend: Backend, tally: Tally) -> NoReturn:
         f"interrupted: {counts.hit + counts.ran:,} of {tally.total:,} nodes had finished, and are kept\n"
         f"  -> `cas-run redispatch {short_id(tally.dispatch_id)}` takes it up again"
     )
-    raise Stopped(message, tally.dispatch_id, unfinished=not tally.over or bool(tally.running))
+    raise Stopped(message, status, tally.dispatch_id, unfinished=not tally.over or bool(tally.running))

@@ -122,7 +122,8 @@ def _run(words: list[str], session: Session) -> int:
     except click.ClickException as error:
         return _fail(session, type(error).__name__, error.format_message(), Exit(error.exit_code))
     except Stopped as stopped:
-        status = _fail(session, "Interrupted", str(stopped), Exit.INTERRUPTED, dispatch_id=stopped.dispatch_id)
+        more = {"dispatch_id": stopped.dispatch_id} if stopped.dispatch_id else {}
+        status = _fail(session, "Interrupted", str(stopped), stopped.status, **more)
         if stopped.unfinished:
             session.terminal.leave(status)
         return status

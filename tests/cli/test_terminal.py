@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
@@ -136,6 +137,22 @@ def test_ctrl_c_cancels_and_a_redispatch_takes_it_up(space: Space) -> None:
     assert again["status"] == "COMPLETED"
     assert again["hits"] >= 1
     assert again["hits"] + again["ran"] == 5
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_what_ends_programs_cancels_too_and_says_how_to_go_on(space: Space, number: int, status: int) -> None:
+    space.write("slow.py", SLOW.format(seconds=0.5))
+    process = space.start("run", "slow.py", "--json")
+    wait_for(process, "ran       step")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == status, err
+    told = json.loads(out)["error"]
+    assert (told["kind"], told["exit_status"], len(told["dispatch_id"])) == ("Interrupted", status, 32)
+    assert "takes it up again" in told["advice"]
+    assert space.run("show", "@last", "-q").out == "cancelled\n"
+    again = space.run("redispatch", "@last", "--json").json
+    assert (again["status"], again["hits"] >= 1) == ("COMPLETED", True)
 
 
 def test_ctrl_c_does_not_wait_for_ever(space: Space) -> None:
