@@ -312,7 +312,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         kind = type(obj)
         sentinel = oddities.sentinel_name(obj)
         if sentinel is not None:
-            return getattr, (sys.modules["dataclasses"], sentinel)
+            return getattr, sentinel
         lock = oddities.lock_kind(obj)
         if lock is not None:
             return Image.fresh, (lock,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import functools
 import io
@@ -15,7 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 from cas_engine import arrays
+from cas_engine.fingerprint.origin import owner_of_class
 
+_BARE = object.__basicsize__ + 2 * tuple.__itemsize__  # of an object that holds nothing but attributes
 # Told apart by identity: a copy of one would mean nothing.
 _SENTINELS = {
     id(getattr(dataclasses, name)): name
@@ -126,9 +129,20 @@ def reducer_of(kind: type) -> Callable[[Any], Any] | None:
     return found or (_exception if _keeps_other_arguments(kind) else None)
 
 
-def sentinel_name(value: object) -> str | None:
-    """The name in `dataclasses` of one of its sentinels."""
-    return _SENTINELS.get(id(value))
+def sentinel_name(value: object) -> tuple[types.ModuleType, str] | None:
+    """(module, name) of one of the sentinels of `dataclasses`, or of another module that isn't the user's."""
+    if id(value) in _SENTINELS:
+        return dataclasses, _SENTINELS[id(value)]
+    kind = type(value)
+    if kind.__basicsize__ > _BARE or kind.__reduce_ex__ is not object.__reduce_ex__:
+        return None
+    if kind.__dictoffset__ and object.__getattribute__(value, "__dict__"):
+        return None
+    home = sys.modules.get(str(kind.__module__))
+    if home is None or home is builtins or owner_of_class(kind).is_user:
+        return None
+    name = next((name for name, each in list(vars(home).items()) if each is value), None)
+    return None if name is None else (home, name)
 
 
 def lock_kind(value: object) -> str | None:

@@ -37,7 +37,8 @@ def variables_of(code: types.CodeType) -> dict[str, Paths]:
 
 def reads_any_global(code: types.CodeType) -> bool:
     """Whether it asks for its globals by names that are not in the code."""
-    return not MODULE_READERS.isdisjoint(canonical(code).names)
+    known = canonical(code)
+    return known.queries or not MODULE_READERS.isdisjoint(known.names)
 
 
 def reads_annotations(code: types.CodeType) -> bool:

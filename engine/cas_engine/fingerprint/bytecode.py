@@ -7,7 +7,6 @@ line numbers, leave no trace. Inner functions are written in place.
 
 from __future__ import annotations
 
-import re
 from types import CodeType
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ from cas_engine.fingerprint.idioms import (
     ways,
 )
 from cas_engine.fingerprint.instructions import CO_OPTIMIZED, Instructions, decode
-from cas_engine.fingerprint.lookups import read_from_variable, read_of
+from cas_engine.fingerprint.lookups import queried, queries_of, read_from_variable, read_of, reads_locals
 
 # By names of their own where they are asked for at every instruction: that is measurably quicker.
 from cas_engine.fingerprint.opcodes import (
@@ -48,10 +47,8 @@ from cas_engine.fingerprint.opcodes import (
 from cas_engine.fingerprint.readings import (
     IMPORTERS,
     LOADERS,
-    LOCALS_READERS,
     MODULE_READERS,
     OF_CLASSES,
-    QUERIES,
     REFLECTIVE,
 )
 from cas_engine.fingerprint.references import (
@@ -100,6 +97,8 @@ class Canonical(NamedTuple):
     literals: tuple[str, ...]  # string constants, kept only where a computed import may use them
     keywords: frozenset[str]  # names by which it may pass arguments
     hidden: tuple[str, ...]  # parameters of its lambdas: they count where something passes arguments by these names
+    reads_locals: bool  # it may look at its own variables by name
+    queries: bool  # it asks a package to look up what a text names that is made elsewhere
 
 
 _memo: dict[int, tuple[CodeType, Canonical]] = {}
@@ -137,7 +136,10 @@ class _Writer:
         "keywords",
         "names",
         "out",
+        "queries",
+        "reads_locals",
         "reflects",
+        "scopes",
         "slots",
         "strings",
         "uncounted",
@@ -161,15 +163,16 @@ class _Writer:
         self.keywords: set[str] = set()
         self.hidden: list[str] = []
         self.computed_imports = False
+        self.reads_locals = False
+        self.queries: set[str] = set()
+        self.scopes: list[_Scope] = []
 
     def write(self, code: CodeType) -> Canonical:
         scope = self._body(code, None)
-        if not self.names.isdisjoint(LOCALS_READERS):
-            self.out.append(tuple(sorted(scope.numbers.items(), key=lambda item: item[1])))
-        if not self.names.isdisjoint(QUERIES):
-            mentioned = {name for text in self.strings for name in re.findall(r"@([^\W\d]\w*)", text)}
-            for name in sorted(mentioned):
-                self.out.append(self._slot(Ref(OPTIONAL, name)))
+        if self.reads_locals:
+            self.out.append(_told(scope))
+        elif self.queries:
+            self._query()
         return Canonical(
             digest=digest_of(dumped(self.out)),
             parameters=tuple(_parameters(code, scope.numbers)),
@@ -183,13 +186,18 @@ class _Writer:
             literals=tuple(self.strings) if self.computed_imports or "modules" in self.names else (),
             keywords=frozenset(self.keywords) if self.keywords else _NOTHING,
             hidden=tuple(self.hidden),
+            reads_locals=self.reads_locals,
+            queries="" in self.queries,
         )
 
     def _body(self, code: CodeType, outer: _Scope | None) -> _Scope:
         found = decode(code)
         rewrite(code, found)
         scope = _Scope(code, outer, imports_of(code, found) if found.has_import else NO_IMPORTS)
+        self.scopes.append(scope)
         self.names.update(code.co_names)
+        self.reads_locals = self.reads_locals or reads_locals(code, found)
+        self.queries |= queries_of(code, found)
         self.out.append(code.co_flags & _FLAGS)
         handled: dict[tuple[int, int], int] = {}
         seen: dict[int, int] = {}
@@ -417,8 +425,8 @@ class _Writer:
                 parameters = [Parameter(p.kind, "", p.slot) for p in parameters]
             self.out.append("end")
             self.out += [tuple(p) for p in parameters]
-            if not self.names.isdisjoint(LOCALS_READERS):
-                self.out.append(tuple(sorted(inner.numbers.items(), key=lambda item: item[1])))
+            if self.reads_locals:
+                self.out.append(_told(inner))
             return at + 1
         if found.has_import and at + 2 < len(found.kinds) and found.kinds[at + 2] == O.IMPORT:
             seen[at + 1] = self.written  # the level and the names of an import: told by its references
@@ -430,6 +438,15 @@ class _Writer:
             self.keywords.update(each for each in value if type(each) is str)
         self.out += (op, value if type(value) in SIMPLE else plain(value))
         return at + 1
+
+    def _query(self) -> None:
+        """Note which variables and globals the texts name for a package that looks them up where it is called."""
+        marked, words = queried(self.queries, self.strings)
+        named = marked | words
+        for name in sorted(named):
+            self.out.append(self._slot(Ref(OPTIONAL, name)))
+        for scope in self.scopes:  # a text that is made elsewhere may name any
+            self.out += [pair for pair in _told(scope) if "" in self.queries or pair[0] in named]
 
     def _text(self, text: str) -> None:
         self.strings.append(text)
@@ -453,6 +470,10 @@ class _Writer:
 
     def _slot(self, ref: Ref) -> int:
         return self.slots.setdefault(ref, len(self.slots))
+
+
+def _told(scope: _Scope) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(scope.numbers.items(), key=lambda item: item[1]))
 
 
 def _parameters(code: CodeType, numbers: dict[str, int]) -> list[Parameter]:

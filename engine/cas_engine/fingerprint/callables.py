@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any
 
 from cas_engine.fingerprint.annotations import Annotated, describe_annotated
@@ -16,6 +17,8 @@ from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.origin import is_importable, owner_of_class, owner_of_module
 from cas_engine.fingerprint.reach import Describer, Reach, belongs, says
 
+# What functools itself puts there.
+_NOT_SET = frozenset({"func", "args", "keywords", "cache_parameters", "__wrapped__", *functools.WRAPPER_ASSIGNMENTS})
 _NO_MODULE = types.ModuleType("none")
 
 
@@ -55,7 +58,7 @@ def describe_partial(node: Node, reach: Reach) -> None:
     names = sorted(partial.keywords)
     node.keywords = frozenset(names)
     node.children += [_part(reach, node, name, partial.keywords[name]) for name in names]
-    says(node, type(partial).__name__, len(partial.args), tuple(names))
+    says(node, type(partial).__name__, len(partial.args), tuple(names), *_set_on(node, reach, partial, partial.func))
 
 
 def describe_wrapping(node: Node, reach: Reach) -> None:
@@ -85,7 +88,16 @@ def describe_cache(node: Node, reach: Reach) -> None:
     """functools.lru_cache: the function, whatever is in the cache."""
     node.children = [_part(reach, node, "", node.obj.__wrapped__)]
     parameters = node.obj.cache_parameters() if hasattr(node.obj, "cache_parameters") else {}
-    says(node, "cache", bool(parameters.get("typed")))
+    says(node, "cache", bool(parameters.get("typed")), *_set_on(node, reach, node.obj, node.obj.__wrapped__))
+
+
+def _set_on(node: Node, reach: Reach, thing: Any, inner: object) -> Iterator[str]:
+    """What was set on a callable object; what functools copied to it from the function inside is none of that."""
+    copied = getattr(inner, "__dict__", {})
+    for name, value in sorted(vars(thing).items()):
+        if name not in _NOT_SET and copied.get(name, node) is not value:
+            node.children.append(_part(reach, node, name, value))
+            yield name
 
 
 def describe_builtin(node: Node, reach: Reach) -> None:

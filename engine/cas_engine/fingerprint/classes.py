@@ -8,6 +8,7 @@ import enum
 import re
 import sys
 import types
+from collections.abc import Mapping
 from importlib import import_module
 from types import FunctionType
 
@@ -15,7 +16,7 @@ from cas_engine.fingerprint.annotations import annotations_of, describe_annotati
 from cas_engine.fingerprint.bytecode import canonical
 from cas_engine.fingerprint.functions import all_subclasses
 from cas_engine.fingerprint.graph import Node
-from cas_engine.fingerprint.origin import Kind, is_importable, owner_of_class
+from cas_engine.fingerprint.origin import Kind, is_importable, owner_of_class, owner_of_function
 from cas_engine.fingerprint.reach import Reach, belongs, says
 from cas_engine.fingerprint.resolve import folder_of, is_users_code, shown_module
 from cas_engine.program import HOME, home_of
@@ -38,7 +39,11 @@ _NAMEDTUPLE_MADE = frozenset(
     {"__new__", "_make", "_replace", "__replace__", "__repr__", "_asdict", "__getnewargs__", "__match_args__"}
     | {"_field_defaults", "_fields_defaults", "_fields", "__slots__"}
 )
-
+# Of a field of a pydantic model: what is told by itself, and what is only written about it.
+_PYDANTIC_TOLD = frozenset(
+    {"annotation", "default", "default_factory", "metadata", "alias", "validate_default", "frozen", "discriminator"}
+)
+_PYDANTIC_DOCS = frozenset({"title", "description", "examples"})
 
 _READS_BASES = frozenset({"__orig_bases__", "get_original_bases"})
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -64,7 +69,8 @@ def describe_class(node: Node, reach: Reach) -> None:
         node.children.append(reach.node(meta))
     said: list[object] = [cls.__name__, len(cls.__bases__), meta is type]
     made = _describe_kind(node, reach, cls, said)
-    names = [name for name in sorted(vars(cls)) if name not in _SKIPPED and name not in made]
+    own = vars(cls)
+    names = [name for name in sorted(own) if name not in _SKIPPED and not (name in made and _is_made(own, name))]
     for name in names:
         value = vars(cls)[name]
         if _generated(value):
@@ -120,6 +126,16 @@ def _describe_kind(node: Node, reach: Reach, cls: type, said: list[object]) -> f
     return frozenset()
 
 
+def _is_made(own: Mapping[str, object], name: str) -> bool:
+    """Whether a member that the standard library and the like make is that, and not one of the user's in its place."""
+    value = own[name]
+    fn = getattr(value, "__func__", value)
+    if isinstance(fn, FunctionType):
+        module = str(fn.__globals__.get("__name__"))
+        return module.startswith("namedtuple_") or not owner_of_function(fn).is_user
+    return name != "__match_args__" or value == own.get("_fields")
+
+
 def _describe_dataclass(node: Node, reach: Reach, cls: type, said: list[object]) -> None:
     said.append(repr(vars(cls).get("__dataclass_params__")))
     for name, field in vars(cls)["__dataclass_fields__"].items():
@@ -140,10 +156,13 @@ def _describe_dataclass(node: Node, reach: Reach, cls: type, said: list[object])
 def _describe_attrs(node: Node, reach: Reach, cls: type, said: list[object]) -> None:
     for attribute in vars(cls)["__attrs_attrs__"]:
         said.append(str(attribute.name))
-        for what in ("default", "validator", "converter", "metadata", "on_setattr", "eq_key", "order_key"):
+        for what in ("default", "validator", "converter", "metadata", "on_setattr", "eq_key", "order_key", "repr"):
             value = getattr(attribute, what, None)
             if what == "metadata":
                 value = dict(value or {})
+            elif what == "repr":
+                if not callable(value):
+                    continue
             elif value is not None and type(value).__name__ == "Factory":
                 said.append(bool(value.takes_self))
                 value = value.factory
@@ -169,6 +188,12 @@ def _describe_pydantic(node: Node, reach: Reach, cls: type, said: list[object]) 
                 value = None
                 said.append("required")
             node.children.append(reach.node(value, ("pydantic", id(cls), name, what), f"{node.name}.{name} {what}"))
+        unset = type(field)()
+        for what in sorted({*_slots_of(type(field))} - _PYDANTIC_TOLD - _PYDANTIC_DOCS):
+            value = getattr(field, what, None)
+            if value is not getattr(unset, what, None):
+                said.append(what)
+                node.children.append(reach.node(value, ("pydantic", id(cls), name, what), f"{node.name}.{name} {what}"))
     made = {name for name in vars(cls) if name.startswith(("__pydantic_", "__fields", "__signature"))}
     for name, private in (vars(cls).get("__private_attributes__") or {}).items():
         said.append(("private", str(name)))
@@ -182,6 +207,19 @@ def _describe_pydantic(node: Node, reach: Reach, cls: type, said: list[object]) 
         infos = [_ADDRESS.sub("", repr(getattr(each, "info", ""))) for each in registered.values()]
         said.append((group.name, *map(str, registered), *infos))
     return frozenset(made | {"__class_vars__", "__private_attributes__", "model_fields", "model_computed_fields"})
+
+
+def documentation_of_fields(cls: type) -> list[str]:
+    """What is written about the fields of a pydantic model: its schema has it."""
+    fields = vars(cls).get("__pydantic_fields__")
+    texts: list[str] = []
+    for name, field in fields.items() if isinstance(fields, dict) else ():
+        texts += [f"{name}.{what}: {getattr(field, what, None)!r}" for what in sorted(_PYDANTIC_DOCS)]
+    return texts
+
+
+def _slots_of(kind: type) -> list[str]:
+    return [name for name in getattr(kind, "__slots__", ()) if not name.startswith("_")]
 
 
 def reads_annotations(cls: type) -> bool:

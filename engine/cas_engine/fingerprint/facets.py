@@ -6,12 +6,15 @@ import inspect
 from types import FunctionType
 
 from cas_engine.fingerprint.annotations import annotations_of
+from cas_engine.fingerprint.classes import documentation_of_fields
 from cas_engine.fingerprint.constants import dumped
 from cas_engine.fingerprint.graph import Node
+from cas_engine.fingerprint.handed import handed_facets
 from cas_engine.fingerprint.named import texts_in
 from cas_store.digest import digest_of
 
 _TOLD = frozenset({"code", "class"})
+_OF_HANDED = frozenset({"labels", "parameters"})  # of functions that others are given
 _FOLLOWED = frozenset({"wrapped", "namespaces"})  # reads that reach more: what they lead to is reached
 
 
@@ -20,8 +23,10 @@ def facets_of(nodes: list[Node]) -> list[bytes]:
     # A set: the same code may be met as two objects, one live and one loaded from a capsule.
     found: set[bytes] = set()
     read: frozenset[str] = frozenset().union(*[node.reflects for node in nodes]) - _FOLLOWED
-    if read:
-        found = {digest_of(dumped(_facets(node, read))) for node in nodes if node.kind in _TOLD}
+    if read - _OF_HANDED:
+        found = {digest_of(node.digest, dumped(_facets(node, read))) for node in nodes if node.kind in _TOLD}
+    if read & _OF_HANDED:
+        found |= handed_facets(nodes, read)
     hidden = {name for node in nodes if node.hidden for name in node.hidden}
     if hidden:
         keywords: frozenset[str] = frozenset().union(*(node.keywords for node in nodes))
@@ -41,6 +46,8 @@ def _facets(node: Node, read: frozenset[str]) -> tuple[object, ...]:
         found.append(str(getattr(thing, "__module__", "")))
     if "docs" in read:
         found.append(str(getattr(thing, "__doc__", "")))
+        if isinstance(thing, type):
+            found += documentation_of_fields(thing)
     if "signatures" in read and isinstance(thing, FunctionType):
         code = thing.__code__
         count = code.co_argcount + code.co_kwonlyargcount

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from types import FunctionType
 from typing import Any
@@ -14,7 +15,7 @@ from cas_engine.fingerprint.graph import DigestOf, Node
 from cas_engine.fingerprint.named import files_named, modules_named, texts_in
 from cas_engine.fingerprint.origin import Kind, is_builtin, is_importable, owner_of_function, owner_of_namespace
 from cas_engine.fingerprint.reach import Reach, belongs, says
-from cas_engine.fingerprint.readings import IMPORTERS, LOCALS_READERS, MODULE_READERS, REFLECTIVE
+from cas_engine.fingerprint.readings import IMPORTERS, MODULE_READERS, REFLECTIVE
 from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, OPTIONAL, Ref
 from cas_engine.fingerprint.resolve import (
     Foreign,
@@ -28,10 +29,12 @@ from cas_engine.fingerprint.resolve import (
     resolve,
     shown_module,
 )
+from cas_engine.fingerprint.versions import installed_version
 from cas_store.digest import digest_of
 
 _BUILTIN = type(len)
 _VALUES = frozenset({int, float, complex, bool, str, bytes, type(None), list, tuple, dict, set, frozenset})
+_METADATA = frozenset({"importlib.metadata", "importlib_metadata", "pkg_resources"})
 _OF_PLACE = frozenset({"__name__", "__file__"})
 _EVALUATING = frozenset({"eval", "exec"})
 _REFLECTING = frozenset(REFLECTIVE)
@@ -65,6 +68,7 @@ def describe_function(node: Node, reach: Reach) -> None:
         reader.subclasses()
     if not _EVALUATING.isdisjoint(form.names):
         node.evaluates = any(ref.source == GLOBAL and ref.name in _EVALUATING for ref in form.refs)
+    node.evaluates = node.evaluates or form.queries
     if form.reflects:
         node.reflects |= form.reflects
     if form.asked:
@@ -86,7 +90,7 @@ def kept_parameters(fn: FunctionType, form: Canonical) -> tuple[Parameter, ...]:
     parameters = form.parameters
     optional = len(fn.__defaults__ or ())
     by_name = fn.__kwdefaults__ or {}
-    if not (optional or by_name) or not LOCALS_READERS.isdisjoint(form.names):
+    if not (optional or by_name) or form.reads_locals:
         return parameters
     if min([p.slot for p in parameters], default=0) >= 0:
         return parameters
@@ -165,6 +169,8 @@ class _Reader:
 
     def _foreign(self, foreign: Foreign) -> None:
         belongs(self.node, foreign.owner)
+        if foreign.module in _METADATA:
+            self._packages_asked_for()
         if foreign.maker is not None:
             belongs(self.node, foreign.maker)
         if foreign.owner.compiled:
@@ -198,22 +204,42 @@ class _Reader:
             return
         if obj is importlib.import_module and ref.name not in IMPORTERS:
             self.imports_by_name = True  # under another name: its argument isn't known
-        if isinstance(obj, FunctionType) and obj.__name__ in REFLECTIVE and not owner_of_function(obj).is_user:
+        if isinstance(obj, FunctionType) and not owner_of_function(obj).is_user:
             self._reflect((obj.__name__,))
+            if obj.__module__ in _METADATA:
+                self._packages_asked_for()
         if rest:
             self.said.append(("found", *self._told(obj, rest)))
+            self._attribute_of_function(obj, rest[0], found.name)
             self.node.asked = self.node.asked.union(rest)
         else:
             self.said.append(("found",))
         self.child(obj, found.place, found.name)
 
+    def _attribute_of_function(self, obj: object, name: str, shown: str) -> None:
+        """What was set on a function and is read here: the function's own code may only count it up."""
+        if (
+            type(obj) is FunctionType
+            and name in obj.__dict__
+            and name != "__wrapped__"
+            and name not in self.form.counted
+        ):
+            self.child(obj.__dict__[name], ("attribute", id(obj), name), f"{shown}.{name}")
+
+    def _packages_asked_for(self) -> None:
+        """The distributions that the code names, where it asks for what is known of them: `version("numpy")`."""
+        self.node.packages |= {text for text in self.form.keywords if text.isascii() and installed_version(text)}
+
     def _told(self, obj: object, rest: tuple[str, ...]) -> tuple[object, ...]:
         """The attributes that are read from it; what usually doesn't count is told where it is read."""
         self._reflect(rest[1:])
+        if isinstance(obj, logging.Logger) and rest == ("name",):
+            return (*rest, obj.name)  # which otherwise changes no result
         what = REFLECTIVE.get(rest[0]) if rest else None
         if what is None:
             return rest
-        if what in {"names", "qualnames", "modules", "docs"} and isinstance(obj, (FunctionType, type)):
+        named = what in {"names", "qualnames", "modules", "docs"} and rest[0].startswith("__")
+        if named and isinstance(obj, (FunctionType, type)):
             return (*rest, str(getattr(obj, rest[0], "")))
         self._reflect(rest[:1])
         return rest
@@ -251,7 +277,9 @@ class _Reader:
 
 def _is_plain(fn: Any) -> bool:
     """Whether a function stands for nothing else, and leads to nothing by its name."""
-    return not fn.__dict__ and fn.__name__ not in _REFLECTING and fn is not importlib.import_module
+    if fn.__dict__ or fn.__name__ in _REFLECTING or fn is importlib.import_module:
+        return False
+    return fn.__module__ not in _METADATA
 
 
 def all_subclasses(cls: type) -> list[type]:

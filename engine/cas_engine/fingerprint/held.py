@@ -64,7 +64,8 @@ def describe_value(node: Node, reach: Reach) -> None:
         return
     if issubclass(kind, _INERT) or any(value is stream for stream in _streams()):
         # A notebook and a test runner put streams of their own in the place of Python's.
-        says(node, "inert", kind.__qualname__ if issubclass(kind, _INERT) else "stream")
+        is_set = ("set",) if issubclass(kind, threading.Event) and value.is_set() else ()
+        says(node, "inert", kind.__qualname__ if issubclass(kind, _INERT) else "stream", *is_set)
         return
     _note_packages(node, value)
     if _is_ours(type(value)):

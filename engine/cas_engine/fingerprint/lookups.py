@@ -2,12 +2,60 @@
 
 from __future__ import annotations
 
+import re
 from types import CodeType
 
 from cas_engine.fingerprint import opcodes as O  # noqa: N812
 from cas_engine.fingerprint.instructions import Instructions
-from cas_engine.fingerprint.readings import LOCALS_READERS
+from cas_engine.fingerprint.readings import BARE_QUERIES, FRAMES, LOCALS_READERS, QUERIES, WITHOUT_ARGUMENT
 from cas_engine.fingerprint.references import GLOBAL, LITERAL, OPTIONAL, Ref
+
+_READ_LOCALS = LOCALS_READERS | FRAMES
+_QUERIED = QUERIES | BARE_QUERIES
+_VARIABLE, _WORD = re.compile(r"@([^\W\d]\w*)"), re.compile(r"[^\W\d]\w*")
+_STORES = O.STORES_OF_VARIABLES | {O.STORE_GLOBAL, O.STORE_NAME}
+
+
+def reads_locals(code: CodeType, found: Instructions) -> bool:
+    """Whether it may look at its own variables by name: by `locals()`, `vars()`; not by `vars(x)`, `model.eval()`."""
+    if _READ_LOCALS.isdisjoint(code.co_names):
+        return False
+    for at, (kind, arg) in enumerate(zip(found.kinds, found.args)):  # noqa: B905 - of one length
+        if arg in FRAMES and kind in {O.GLOBAL, O.ATTR, O.NAME}:
+            return True
+        if arg in LOCALS_READERS and kind == O.GLOBAL:
+            if arg not in WITHOUT_ARGUMENT or _calls_with(found, at + 1, 0) or found.ops[at + 1] in _STORES:
+                return True
+        elif arg in LOCALS_READERS and kind == O.ATTR and "builtins" in code.co_names:
+            return True
+    return False
+
+
+def queries_of(code: CodeType, found: Instructions) -> set[str]:
+    """By what it may ask a package to look up what a text names, "" if that is no literal: not by `model.eval()`."""
+    asked: set[str] = set()
+    if _QUERIED.isdisjoint(code.co_names):
+        return asked
+    for at, (kind, arg) in enumerate(zip(found.kinds, found.args)):  # noqa: B905 - of one length
+        if arg in _QUERIED and kind in {O.ATTR, O.GLOBAL} and not _calls_with(found, at + 1, 0):
+            asked.add(str(arg))
+            if not (_is_literal(found, at + 1) or arg == "evaluate"):  # which models and much else have, too
+                asked.add("")
+    return asked
+
+
+def _is_literal(found: Instructions, at: int) -> bool:
+    """Whether at `at` a text is loaded that is an argument as it is."""
+    if at + 1 >= len(found.kinds) or found.kinds[at] != O.CONST or type(found.args[at]) is not str:
+        return False
+    return found.kinds[at + 1] == O.CONST or found.ops[at + 1] in O.CALLS
+
+
+def queried(queries: set[str], texts: list[str]) -> tuple[set[str], set[str]]:
+    """(variables that the texts name as those, words that may be names of variables)."""
+    marked = {name for text in texts for name in _VARIABLE.findall(text)} if queries else set()
+    bare = not queries.isdisjoint(BARE_QUERIES)
+    return marked, {word for text in texts for word in _WORD.findall(text)} if bare else set()
 
 
 def read_of(code: CodeType, found: Instructions, at: int, end: int, ref: Ref) -> list[Ref]:
@@ -68,7 +116,7 @@ def read_from_variable(code: CodeType, found: Instructions, at: int) -> list[tup
     count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 0x4) + bool(code.co_flags & 0x8)
     if variable in code.co_varnames[:count] or variable in code.co_cellvars:
         return []
-    if not LOCALS_READERS.isdisjoint(code.co_names):
+    if reads_locals(code, found):
         return []
     paths: dict[tuple[str, ...], None] = {}
     for index, (kind, arg) in enumerate(zip(found.kinds, found.args)):  # noqa: B905 - of one length

@@ -6,22 +6,40 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 
 from cas_engine.fingerprint.references import LITERAL, Ref
 from cas_engine.fingerprint.resolve import Found, resolve_import
 
 _MOST = 200  # texts
+_HOLD_NOTHING = frozenset({int, float, bool, bytes, complex, type(None), FunctionType, ModuleType, CodeType})
 
 
 def texts_in(value: object) -> Iterator[str]:
-    """The texts in a value, or right inside of a container."""
+    """The texts in a value: a text itself, those in containers, and in the attributes of objects."""
     row: list[object] = [value]
-    if isinstance(value, dict):
-        row = [*value.keys(), *value.values()]
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        row = list(value)
-    yield from (each for each in row[:_MOST] if type(each) is str)
+    met: set[int] = set()
+    for each in row:
+        if type(each) is str:
+            yield each
+            continue
+        if type(each) in _HOLD_NOTHING or id(each) in met or len(row) > _MOST:
+            continue
+        met.add(id(each))
+        if isinstance(each, dict):
+            inside = [*each.keys(), *each.values()]
+        elif isinstance(each, (list, tuple, set, frozenset)):
+            inside = list(each)
+        else:
+            inside = _attributes_of(each)
+        row += inside[:_MOST]
+
+
+def _attributes_of(value: object) -> list[object]:
+    kind = type(value)
+    if issubclass(kind, type) or kind.__module__ == "builtins" or not kind.__dictoffset__:
+        return []  # code: its texts are its own
+    return list(object.__getattribute__(value, "__dict__").values())
 
 
 def modules_named(texts: Iterable[str], namespace: dict[str, object]) -> list[ModuleType]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.instructions import Instructions, decode
 from cas_engine.fingerprint.origin import Kind, Owner, owner_of_class, owner_of_namespace
 from cas_engine.fingerprint.reach import Reach, says
-from cas_engine.fingerprint.resolve import MISSING, folder_of, shown_module
+from cas_engine.fingerprint.resolve import MISSING, folder_of, is_users_code, shown_module
 
 _STORE_SUBSCR = O.number("STORE_SUBSCR")
 _STORES = frozenset({O.STORE_ATTR, _STORE_SUBSCR})
@@ -53,22 +54,50 @@ def describe_patch(node: Node, reach: Reach) -> None:
     says(node, "patch", patch.holder, patch.name)
 
 
+# Classes of packages that users extend, by a decorator or by setting: `frame.geo.area()` calls what was registered.
+EXTENDED = {
+    "pandas": ("DataFrame", "Series", "Index"),
+    "polars": ("DataFrame", "LazyFrame", "Series", "Expr"),
+    "xarray": ("Dataset", "DataArray"),
+}
+
+
+def extensions(packages: Iterable[str], asked: Iterable[str]) -> Iterator[object]:
+    """The user's code that such a class has under a name that is asked for, of whatever."""
+    names = list(asked)
+    for package in sorted(set(packages) & EXTENDED.keys()):
+        for holder in EXTENDED[package]:
+            own = vars(getattr(sys.modules.get(package), holder, object))
+            for name in sorted(own.keys() & names):
+                inside = getattr(own[name], "__dict__", {}).values()  # of a descriptor that keeps what was registered
+                yield from filter(is_users_code, [own[name], *inside])
+
+
 class Patches:
     """Those of one session."""
 
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
         self._known: dict[int, tuple[dict[str, object], list[tuple[str, Node]]]] = {}
+        self._all: tuple[tuple[int, str], list[tuple[str, Node]]] | None = None  # when they were looked for, and found
 
     def of(self, namespaces: Iterable[dict[str, object]], packages: frozenset[str] | set[str]) -> Iterator[Node]:
-        """What modules with these globals have put into those packages."""
-        for namespace in namespaces:
-            known = self._known.get(id(namespace))
-            if known is None:
-                known = self._known[id(namespace)] = namespace, list(self._made_in(namespace))
-            for package, node in known[1]:
-                if package in packages:
-                    yield node
+        """What modules with these globals, and all other modules of the user's here, have put into those packages."""
+        every = [*self._by_all(), *chain.from_iterable(map(self._from, namespaces))]
+        yield from {id(node): node for package, node in every if package in packages}.values()
+
+    def _from(self, namespace: dict[str, object]) -> list[tuple[str, Node]]:
+        known = self._known.get(id(namespace))
+        if known is None:
+            known = self._known[id(namespace)] = namespace, list(self._made_in(namespace))
+        return known[1]
+
+    def _by_all(self) -> list[tuple[str, Node]]:
+        look = _look()
+        if self._all is None or self._all[0] != look:
+            found = [each for namespace in _namespaces_of_users() for each in self._from(namespace)]
+            self._all = look, found
+        return self._all[1]
 
     def _made_in(self, namespace: dict[str, object]) -> Iterator[tuple[str, Node]]:
         for target in _targets_of(namespace):
@@ -113,6 +142,26 @@ def _owner_of(holder: object) -> tuple[Owner, str]:
         return owner_of_namespace(vars(holder)), holder.__name__
     kind = holder if isinstance(holder, type) else type(holder)
     return owner_of_class(kind), f"{kind.__module__}.{kind.__qualname__}"
+
+
+_last_look: tuple[int, str] = (0, "")  # how many modules there were, and the last of them
+_modules: dict[str, tuple[object, bool]] = {}  # each with whether it is the user's
+
+
+def _look() -> tuple[int, str]:
+    return len(sys.modules), next(reversed(sys.modules), "")
+
+
+def _namespaces_of_users() -> list[dict[str, object]]:
+    """The globals of the user's modules that are loaded."""
+    global _last_look  # noqa: PLW0603 - asked for each function, and hardly ever is there another module
+    look = _look()
+    if look != _last_look:
+        _last_look = look
+        for name, module in list(sys.modules.items()):
+            if _modules.get(name, (None, False))[0] is not module:
+                _modules[name] = module, isinstance(module, ModuleType) and owner_of_namespace(vars(module)).is_user
+    return [vars(module) for module, is_users in _modules.values() if is_users and isinstance(module, ModuleType)]
 
 
 _known: dict[int, tuple[ModuleType, tuple[Target, ...]]] = {}

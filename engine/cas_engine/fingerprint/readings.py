@@ -19,16 +19,27 @@ REFLECTIVE = {
     **dict.fromkeys(("__wrapped__", "unwrap"), "wrapped"),
     **dict.fromkeys(("__globals__", "f_globals", "getmodule"), "namespaces"),
     **dict.fromkeys(("getsource", "getsourcelines", "findsource", "co_firstlineno"), "sources"),
+    # Of packages: what pandas aggregates by is named after the functions, what SciPy fits has as many parameters as its
+    # function, and what pydantic tells of a model has its texts.
+    **dict.fromkeys(("agg", "aggregate", "pivot_table", "crosstab"), "labels"),
+    **dict.fromkeys(("curve_fit",), "parameters"),
+    **dict.fromkeys(("model_json_schema", "json_schema", "model_fields"), "docs"),
 }
 WIDENING = frozenset({"wrapped", "namespaces", "signatures", "annotations"})  # those that lead to more code and values
 # Of a class: its name always counts.
 OF_CLASSES = {"__qualname__": "class qualnames", "__module__": "modules", "__doc__": "docs"}
 
-# Readers of the names of local variables, and of those that read any name of the module at all.
-LOCALS_READERS = frozenset({"locals", "vars", "dir", "eval", "exec", "_getframe", "currentframe", "f_locals"})
+# Readers of the names of local variables: Python's own, those of them that do it without an argument, and frames.
+LOCALS_READERS = frozenset({"locals", "eval", "exec", "vars", "dir"})
+WITHOUT_ARGUMENT = frozenset({"vars", "dir"})
+FRAMES = frozenset({"_getframe", "currentframe", "f_locals"})
+# Readers of any name of the module at all.
 MODULE_READERS = frozenset({"globals", "eval", "exec"})
-QUERIES = frozenset({"query", "eval"})  # of a pandas frame: "x > @limit" names a variable
-IMPORTERS = frozenset({"import_module", "__import__"})
+# Of packages, that look up what a text names in the frame that calls them: `frame.query("x > @limit")`, and
+# `numexpr.evaluate("a * b")`, `polars.sql("select * from frame")` where nothing marks the variable.
+QUERIES = frozenset({"query", "eval"})
+BARE_QUERIES = frozenset({"eval", "evaluate", "sql", "SQLContext"})
+IMPORTERS = frozenset({"import_module", "__import__", "find_spec"})  # the last looks whether there is one
 LOADERS = frozenset(
     {"resolve_name", "locate", "run_module", "run_path", "spec_from_file_location", "exec_module", "load_module"}
     | {"iter_modules", "walk_packages"}

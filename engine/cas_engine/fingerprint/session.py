@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import types
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import islice
 
 from cas_engine.fingerprint.callables import BY_TYPE, describe_if_named, describe_marked, describe_ufunc
 from cas_engine.fingerprint.classes import describe_class
@@ -17,7 +19,8 @@ from cas_engine.fingerprint.graph import Node, reachable
 from cas_engine.fingerprint.held import describe_value
 from cas_engine.fingerprint.model import Component, Fingerprint
 from cas_engine.fingerprint.modules import describe_module
-from cas_engine.fingerprint.patches import Patch, Patches, describe_patch
+from cas_engine.fingerprint.origin import owner_of_module
+from cas_engine.fingerprint.patches import EXTENDED, Patch, Patches, describe_patch, extensions
 from cas_engine.fingerprint.reach import Reach
 from cas_engine.fingerprint.readings import WIDENING
 from cas_engine.fingerprint.sources import sources_of
@@ -33,6 +36,14 @@ _DESCRIBERS = {
     Evaluated: describe_evaluated,
     Patch: describe_patch,
 }
+
+
+_MOST_ROUNDS = 5  # of looking at code again
+
+
+def _has_users(names: list[str]) -> bool:
+    """Whether one of these modules, just imported, is the user's."""
+    return any(owner_of_module(name).is_user for name in names)
 
 
 class Fingerprinter:
@@ -58,7 +69,7 @@ class Fingerprinter:
         with self._lock:
             known = self._known.get(id(fn))
             if known is None or known[0] is not fn:
-                known = self._known[id(fn)] = (fn, self._fingerprint(self._settled(fn), []))
+                known = self._known[id(fn)] = (fn, self._looked_at(fn))
             if not depends_on:
                 return known[1]
             declared = [self._reach.settled(self._dependency(each)) for each in depends_on]
@@ -79,6 +90,21 @@ class Fingerprinter:
         """All that a function reaches by following what it reads."""
         with self._lock:
             return [node for node, _ in reachable(self._settled(fn))]
+
+    def _looked_at(self, fn: object) -> Fingerprint:
+        """Looked at again when that imported modules of the user's: they may have changed what was seen before.
+
+        A plugin that a body imports puts itself into a registry, and the registry was empty a moment ago.
+        """
+        for _ in range(_MOST_ROUNDS):
+            loaded = len(sys.modules)
+            found = self._fingerprint(self._settled(fn), [])
+            if len(sys.modules) == loaded or not _has_users(list(islice(sys.modules, loaded, None))):
+                break
+            self.__dict__.pop("_reach", None)
+            self.__dict__.pop("_patches", None)
+            self._known.clear()
+        return found
 
     def _settled(self, fn: object) -> Node:
         return self._reach.settled(self._reach.node(fn, ("root", id(fn))))
@@ -102,6 +128,11 @@ class Fingerprinter:
                 has_patches = True
                 declared = [*declared, patch]
                 found.gather(patch)
+            if not found.packages.isdisjoint(EXTENDED):
+                for extension in extensions(found.packages, found.asked):
+                    node = self._reach.settled(self._reach.node(extension))
+                    declared = [*declared, node]
+                    found.gather(node)
         code = root.digest
         facets = facets_of(found.nodes)
         if facets or declared:
@@ -154,6 +185,11 @@ class _Findings:
     @property
     def reaches_packages(self) -> bool:
         return len(self.packages) > ("python" in self.packages)
+
+    @property
+    def asked(self) -> set[str]:
+        """Attributes that are read of what isn't known."""
+        return {name for node in self.nodes for name in node.asked}
 
     def gather(self, start: Node) -> None:
         seen = self.seen

@@ -124,7 +124,7 @@ def _compiled(text: str) -> CodeType | None:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for source in (text, textwrap.dedent(text)):
+        for source in (text, textwrap.dedent(text), text.replace("@", "")):  # the last of a query: "x > @limit"
             try:
                 code = compile(source.strip("\n"), sys.intern("<text>"), "exec", dont_inherit=True)
             except (SyntaxError, ValueError, RecursionError, MemoryError):

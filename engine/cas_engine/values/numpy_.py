@@ -33,6 +33,8 @@ def rule_for(kind: type) -> Rule | None:
         return lambda value: listed("dtype", dtype_parts(value))
     if issubclass(kind, np.ufunc):
         return CodeOf
+    if kind is np.busdaycalendar:
+        return lambda value: fields(kind, ["weekmask", value.weekmask, "holidays", value.holidays])
     return _random_rule(kind, np)
 
 
