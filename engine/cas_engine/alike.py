@@ -82,23 +82,18 @@ class Alike:
         """What tells these constants from all others: equal only if they are the same."""
         return self._pick(values)
 
-    def in_short(self, consts: Sequence[Const]) -> tuple[Digest, tuple[Small, ...]] | None:
-        """The template with these constants: its digest, and what to keep of it; None if that says too little.
-
-        That is so where not all of them count in keys, and where one is a blob.
-        """
+    def digest(self, constants: Sequence[Small]) -> Digest | None:
+        """The digest of the template with these constants; None if not all of them count in keys."""
         if self._params is None:
             return None
         pieces: list[bytes] = []
-        small: list[Small] = []
-        for const, usual, begins in zip(consts, self._usual, self._begins):  # noqa: B905 - as many, and in the hot path
-            digest, encoded = const.digest, const.encoded
-            if encoded is None or const.files or digest == usual:
+        for constant, usual, begins in zip(constants, self._usual, self._begins):  # noqa: B905 - hot, and as many
+            digest = constant[:DIGEST_SIZE]
+            if digest == usual:
                 return None
             pieces += (begins, digest)
-            small.append(digest + encoded)
         pieces.append(self._end)
-        return digest_of_one(b"".join(pieces)), tuple(small)
+        return digest_of_one(b"".join(pieces))
 
     def line(self, digest: Digest, constants: Sequence[Small]) -> bytes:
         """A template as `template_dumps` writes it."""

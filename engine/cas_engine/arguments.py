@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cas_engine.alike import Small
 from cas_engine.bindings import Binding, Const, Fields, Items, Ref
 from cas_engine.errors import Undigestible, Unstorable
 from cas_engine.graph import Row
@@ -24,6 +25,9 @@ class Surroundings(Protocol):
 
     def const(self, value: object) -> Const:
         """A value by digest, its bytes kept. Raises Undigestible, Unstorable."""
+
+    def small(self, value: object) -> Small | None:
+        """As `const` of a value of one of SMALL_TYPES, in short; None if it is a blob."""
 
     def partly(self, value: object, leave_out: Sequence[tuple[Step, ...]]) -> Const:
         """As `const`, its digest without what lies at these paths."""
@@ -88,14 +92,12 @@ class Arguments:
     def _items(
         self, values: Sequence[object], parents: list[int], const: Callable[[object], Const]
     ) -> tuple[Binding, ...]:
-        items: list[Binding] = []
-        for value in values:
-            if type(value) is Handle:  # often all are, and many
-                items.append(Ref(len(parents), value._cas_path))  # noqa: SLF001
-                parents.append(self._node_of(value))
-            else:
-                items.append(self._binding(value, parents, const))
-        return tuple(items)
+        if set(map(type, values)) == {Handle}:  # often all are, and many: in a row, in half of the time
+            slots = range(len(parents), len(parents) + len(values))
+            paths = [value._cas_path for value in values]  # type: ignore[attr-defined]  # noqa: SLF001
+            parents += map(self._node_of, values)  # type: ignore[arg-type]
+            return tuple(map(Ref, slots, paths))
+        return tuple([self._binding(value, parents, const) for value in values])
 
 
 _SCALARS = (int, float, str, bool, type(None), bytes, complex)

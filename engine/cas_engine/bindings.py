@@ -104,11 +104,14 @@ def _encode(binding: Binding, out: list[bytes]) -> None:
     if isinstance(binding, Const):
         out.append(CONSTANT + binding.digest)
     elif isinstance(binding, Ref):
-        out.append(b"r" + path_bytes(binding.path) if binding.path else WHOLE)
+        out.append(b"r" + path_bytes(binding.path))
     elif isinstance(binding, Items):
         out.append(b"%s%d:" % (binding.kind.encode(), len(binding.items)))
         for item in binding.items:
-            _encode(item, out)
+            if isinstance(item, Ref) and not item.path:  # there may be many
+                out.append(WHOLE)
+            else:
+                _encode(item, out)
     else:
         out.append(b"o%d:" % len(binding.fields) + binding.cls.digest)
         for name, item in binding.fields:
@@ -271,10 +274,12 @@ def template_dumps(template: Template) -> bytes:
 
 def _binding_text(binding: Binding) -> str:
     """`to_json` as JSON text: there may be many results in a list."""
-    if isinstance(binding, Ref) and not binding.path:
-        return f'["r",{binding.slot},[]]'
     if isinstance(binding, Items):
-        return f'["{binding.kind}",[{",".join(map(_binding_text, binding.items))}]]'
+        items = [
+            f'["r",{item.slot},[]]' if isinstance(item, Ref) and not item.path else _binding_text(item)
+            for item in binding.items
+        ]
+        return f'["{binding.kind}",[{",".join(items)}]]'
     return _compact(to_json(binding))
 
 

@@ -82,8 +82,8 @@ class Journal:
         rows = self._snapshot.get_many(Table.RECORDS, keys)
         found = records.loads_many(rows)
         blobs = sorted({record.blob for record in found if record is not None})
-        elsewhere = set(blobs).difference(self._snapshot.having(Table.BLOBS, blobs))
-        missing = self._store.find_missing(elsewhere) if elsewhere else elsewhere
+        elsewhere = self._snapshot.lacking(Table.BLOBS, blobs)
+        missing = self._store.find_missing(elsewhere) if elsewhere else ()
         lost = {blob for blob in missing if not self.was_evicted(blob)}
         for at, record in enumerate(found):
             if record is not None and (record.blob in lost or record.files):

@@ -9,13 +9,14 @@ from concurrent.futures import Executor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from cas_engine.alike import Small
 from cas_engine.bindings import Const
 from cas_engine.errors import Undigestible, Unstorable
 from cas_engine.frames import Encoded
 from cas_engine.graph import Reached, Row
 from cas_engine.omission import Step, replaced_part
 from cas_engine.signatures import signature_of
-from cas_engine.values import FileContent, files_met, leaf_digest
+from cas_engine.values import LEAVES, FileContent, files_met
 from cas_store.digest import Digest, digest_of
 from cas_store.errors import BlobMissing
 from cas_store.store import Store
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from cas_engine.unchanged import LiveCode
 
 _INLINE_LIMIT = 1024  # bytes; larger constants are blobs of their own
-_RAW = frozenset([str, bytes])  # types whose values may be so large that they are not to be copied
 
 
 class Recorder:
@@ -61,10 +61,10 @@ class Recorder:
         return encode
 
     @cached_property
-    def _small(self) -> Mapping[type, Callable[[Any], bytes]]:
+    def _scalars(self) -> Mapping[type, tuple[Callable[[Any], Digest], Callable[[Any], bytes]]]:
         from cas_engine.codec import SMALL
 
-        return SMALL
+        return {kind: (LEAVES[kind], encode) for kind, encode in SMALL.items()}
 
     # Surroundings of a trace --------------------------------------------------------------------------------
 
@@ -98,20 +98,21 @@ class Recorder:
 
     def const(self, value: object) -> Const:
         """A value by digest, its bytes kept. Raises Undigestible, Unstorable."""
-        small = self._small.get(type(value))
-        if small is not None:  # it names no files, and meets no code
-            digest = leaf_digest(value)
-            assert digest is not None  # noqa: S101 - it has no parts
-            if type(value) in _RAW and len(value) > _INLINE_LIMIT:  # type: ignore[arg-type]
-                return self._const(digest, self._encode(value), ())
-            encoded = small(value)
-            if len(encoded) <= _INLINE_LIMIT:
-                return Const(digest, encoded, None)
-            return self._const(digest, Encoded([encoded], len(encoded)), ())
+        scalar = self._scalars.get(type(value))
+        if scalar is not None:  # it names no files, and meets no code
+            return self._const(scalar[0](value), self._encode(value), ())
         with files_met() as met:
             digest = self.session.digest_value(value)
         self.files.update(met)
         return self._const(digest, self._encode(value, self.session), tuple(met))
+
+    def small(self, value: object) -> Small | None:
+        """A value of one of SMALL_TYPES as `const` has it, in short; None if it is a blob of its own."""
+        digest_of_it, encoded_of = self._scalars[type(value)]
+        if isinstance(value, (str, bytes)) and len(value) > _INLINE_LIMIT:
+            return None
+        encoded = encoded_of(value)
+        return digest_of_it(value) + encoded if len(encoded) <= _INLINE_LIMIT else None
 
     def partly(self, value: object, leave_out: Sequence[tuple[Step, ...]]) -> Const:
         """As `const`, its digest without what lies at these paths; of a lock there, a new one is as good."""

@@ -130,40 +130,53 @@ class Indexed(Recorded):
 
 
 class Growing(Sequence[Template]):
-    """Templates as they are made: in short, and those after so many as lines, which take a third of the memory."""
+    """Templates as they are made: what calls that are alike have in common, and their constants, as columns.
+
+    There is no object for each that Python would look through again and again, as it does with lists and tuples. Those
+    after so many are kept as lines, which take a third of the memory.
+    """
 
     def __init__(self) -> None:
-        self._short: list[Template | tuple[Alike, tuple[Small, ...]]] = []
-        self._lines: list[bytes] = []
         self._rows = bytearray()
+        self._alike: list[Alike | None] = []
+        self._first_constant = array("I")
+        self._constants: list[Small] = []
+        self._lines: list[bytes] = []
+        self._made: dict[int, Template] = {}  # those that are like no others
         self._decoded: dict[int, Template] = {}
 
     def append(self, template: Template) -> None:
         """Add one."""
         self._rows += ROW.pack(0, template.digest, template.slots, template.key_slots)
-        if len(self._short) < OBJECTS:
-            self._short.append(template)
+        if len(self._alike) < OBJECTS:
+            self._made[len(self._alike)] = template
+            self._alike.append(None)
+            self._first_constant.append(0)
         else:
             self._lines.append(template_dumps(template))
 
-    def add(self, alike: Alike, digest: Digest, constants: tuple[Small, ...]) -> int:
+    def add(self, alike: Alike, digest: Digest, constants: Sequence[Small]) -> int:
         """Add one by what it has in common with others, and its constants; its number."""
         number, slots = len(self._rows) // ROW.size, len(alike.results)
         self._rows += ROW.pack(0, digest, slots, slots)
         if number < OBJECTS:
-            self._short.append((alike, constants))
+            self._alike.append(alike)
+            self._first_constant.append(len(self._constants))
+            self._constants += constants
         else:
             self._lines.append(alike.line(digest, constants))
         return number
 
     def lines(self) -> list[bytes]:
         """All of them as lines."""
-        short = zip(self._short, _KEYS.iter_unpack(self._rows), strict=False)
-        lines = [
-            template_dumps(one) if isinstance(one, Template) else one[0].line(digest, one[1])
-            for one, (digest, _, _) in short
-        ]
-        return [*lines, *self._lines]
+        columns = zip(self._alike, self._first_constant, _KEYS.iter_unpack(self._rows), strict=False)
+        lines: list[bytes] = []
+        for alike, first, (digest, _, _) in columns:
+            if alike is None:
+                lines.append(template_dumps(self._made[len(lines)]))
+            else:
+                lines.append(alike.line(digest, self._constants[first : first + len(alike.constants)]))
+        return lines + self._lines
 
     def rows(self) -> bytearray:
         """As `key_rows_of`."""
@@ -171,31 +184,32 @@ class Growing(Sequence[Template]):
 
     def naming_blobs(self) -> Iterator[Template]:
         """As those that were recorded do."""
-        yield from (one for one in self._short if isinstance(one, Template))
+        yield from self._made.values()
         for at, line in enumerate(self._lines):
             if bindings.BLOB_IN_JSON in line:
-                yield self[len(self._short) + at]
+                yield self[len(self._alike) + at]
 
     def __len__(self) -> int:
-        return len(self._short) + len(self._lines)
+        return len(self._rows) // ROW.size
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         at = index + len(self) if index < 0 else index
-        if at < len(self._short):
-            one = self._short[at]
-            if not isinstance(one, Template):
-                (digest, _, _) = KEY_PART(self._rows, at * ROW.size)
-                one = self._short[at] = one[0].template(digest, one[1])  # it will be looked at again
-            return one
-        found = self._decoded.get(at)
+        found = self._made.get(at) or self._decoded.get(at)
         if found is None:
             if len(self._decoded) >= _DECODED:
                 self._decoded.clear()
-            line = self._lines[at - len(self._short)]
-            found = self._decoded[at] = template_from_json(json.loads(line))
+            found = self._decoded[at] = self._decode(at)
         return found
+
+    def _decode(self, at: int) -> Template:
+        if at >= len(self._alike):
+            return template_from_json(json.loads(self._lines[at - len(self._alike)]))
+        alike, first = self._alike[at], self._first_constant[at]
+        assert alike is not None  # noqa: S101 - it was made
+        (digest, _, _) = KEY_PART(self._rows, at * ROW.size)
+        return alike.template(digest, self._constants[first : first + len(alike.constants)])
 
 
 class MoreTemplates(Sequence[Template]):

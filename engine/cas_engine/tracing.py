@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from cas_engine.alike import SMALL_TYPES, Alike
+from cas_engine.alike import SMALL_TYPES, Alike, Small
 from cas_engine.arguments import Arguments, Surroundings, holds_handle
 from cas_engine.bindings import Binding, Const, Template, template_digest
 from cas_engine.errors import AmbiguousElectron, TracingError
@@ -98,12 +98,15 @@ class Trace:
         constants = alike.constants_in(values)
         template = alike.known.get(constants)
         if template is None:
-            consts = [self._world.const(values[where]) for where in alike.constants]
-            short = alike.in_short(consts)
-            if short is not None:
-                template = self._templates.add(alike, *short)
-            elif any(const.blob is not None for const in consts):
-                return None  # large, and not to be held on to
+            small: list[Small] = []
+            for where in alike.constants:
+                one = self._world.small(values[where])
+                if one is None:
+                    return None  # large, and not to be held on to
+                small.append(one)
+            digest = alike.digest(small)
+            if digest is not None:
+                template = self._templates.add(alike, digest, small)
             else:
                 template, _ = self._template(at, args, kwargs)
             alike.known[constants] = template
@@ -268,6 +271,9 @@ class Trace:
         """The graph of all that was called, with what the lattice function returned as its output."""
         output_parents: list[int] = []
         output = self._arguments.returned(returned, output_parents)
+        for alike in self._alike:
+            for one in alike.values():
+                one.known.clear()  # the graph lives on, and needs none of it
         order = self._order()
         position = {node: i for i, node in enumerate(order)} if order is not None else None
         first, parents = self._first_parent, self._parents

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import compress, islice
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -69,11 +69,15 @@ class Snapshot:
         """Whether there is a row; its value is neither read nor verified."""
         return self._view.has(table, key)
 
-    def having(self, table: Table, keys: Sequence[bytes]) -> Iterator[bytes]:
-        """Those of the keys that there are rows of; no value is read."""
+    def lacking(self, table: Table, keys: Sequence[bytes]) -> list[bytes]:
+        """Those of the keys that there are no rows of; no value is read."""
+        found: list[bytes] = []
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
-            yield from compress(some, self._view.has_many(table.value, some))
+            there = self._view.has_many(table.value, some)
+            if not all(there):
+                found += [key for key, is_there in zip(some, there, strict=True) if not is_there]
+        return found
 
     def scan(
         self,

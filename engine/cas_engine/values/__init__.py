@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from cas_engine.values.digester import Digester, PartDigests, compose, compose_dict, leaf_digest
 from cas_engine.values.files import File, FileContent, content_of, files_met
+from cas_engine.values.plain import LEAVES
 from cas_engine.values.rules import register_digest
 
 __all__ = [
+    "LEAVES",
     "Digester",
     "File",
     "FileContent",
