@@ -357,13 +357,14 @@ def write_project(case: Case, side: int, folder: Path) -> None:
 
 
 def write_distribution(site: Path, name: str, version: str) -> None:
-    """What pip leaves beside the installed files."""
+    """What pip leaves beside the installed files; a case may have some of it written out."""
     marker = site / f"{name}-{version}.dist-info"
-    marker.mkdir(parents=True)
+    marker.mkdir(parents=True, exist_ok=True)
     files = sorted(str(path.relative_to(site)) for path in site.rglob("*.py"))
     (marker / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     (marker / "INSTALLER").write_text("pip\n")
-    (marker / "RECORD").write_text("".join(f"{path},,\n" for path in [*files, f"{marker.name}/METADATA"]))
+    if not (marker / "RECORD").exists():
+        (marker / "RECORD").write_text("".join(f"{path},,\n" for path in [*files, f"{marker.name}/METADATA"]))
     tops = {path.split("/")[0].removesuffix(".py") for path in files}
     (marker / "top_level.txt").write_text("".join(f"{top}\n" for top in sorted(tops)))
 

@@ -15,7 +15,7 @@ from cas_engine.fingerprint.graph import DigestOf, Node
 from cas_engine.fingerprint.named import files_named, modules_named, texts_in
 from cas_engine.fingerprint.origin import Kind, is_builtin, is_importable, owner_of_function, owner_of_namespace
 from cas_engine.fingerprint.reach import Reach, belongs, says
-from cas_engine.fingerprint.readings import IMPORTERS, MODULE_READERS, REFLECTIVE
+from cas_engine.fingerprint.readings import IMPORTERS, MODULE_READERS, REFLECTIVE, RUNNERS
 from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, OPTIONAL, Ref
 from cas_engine.fingerprint.resolve import (
     Foreign,
@@ -183,6 +183,8 @@ class _Reader:
                 self.child(foreign.setting, ("setting", name), name)
         self.node.children += [self.reach.node(each) for each in foreign.held]
         self._reflect(foreign.rest)
+        if foreign.module == "subprocess" or (foreign.rest and (foreign.module, foreign.rest[0]) in RUNNERS):
+            self.node.runs = True
         if foreign.module == "sys" and foreign.rest[:1] == ("modules",):
             self.imports_by_name = True
             if "__name__" in self.form.names:

@@ -13,6 +13,7 @@ from cas_engine.fingerprint.resolve import Found, resolve_import
 
 _MOST = 200  # texts
 _HOLD_NOTHING = frozenset({int, float, bool, bytes, complex, type(None), FunctionType, ModuleType, CodeType})
+_SCRIPTS = (".py", ".sh", ".bash", ".R", ".r", ".jl", ".pl", ".rb", ".js", ".lua", ".m", ".awk", ".sed", ".sql")
 
 
 def texts_in(value: object) -> Iterator[str]:
@@ -56,14 +57,19 @@ def modules_named(texts: Iterable[str], namespace: dict[str, object]) -> list[Mo
     return [module for _, module in sorted(found.items())]
 
 
-def files_named(texts: Iterable[str], folder: str) -> list[str]:
-    """The Python files that the texts name, in the folder of the project or where the process is."""
+def files_named(texts: Iterable[str], folder: str, endings: tuple[str, ...] = (".py",)) -> list[str]:
+    """The files with code that the texts name, in the folder of the project or where the process is."""
     files = set()
     for text in texts:
-        if text.endswith(".py") and "\0" not in text:
+        if text.endswith(endings) and "\0" not in text:
             for base in (folder, "."):
                 path = os.path.abspath(os.path.join(base, text))
                 if os.path.isfile(path):
                     files.add(path)
                     break
     return sorted(files)
+
+
+def programs_named(texts: Iterable[str], folder: str) -> list[str]:
+    """The scripts that command lines name: `python tools/clean.py -v`, or a word of one."""
+    return files_named({word for text in texts for word in text.split()}, folder, _SCRIPTS)

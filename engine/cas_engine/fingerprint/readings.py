@@ -44,6 +44,11 @@ LOADERS = frozenset(
     {"resolve_name", "locate", "run_module", "run_path", "spec_from_file_location", "exec_module", "load_module"}
     | {"iter_modules", "walk_packages"}
 )
+# What runs another program, besides all of `subprocess`.
+RUNNERS = frozenset(
+    {("os", name) for name in ("system", "popen", "posix_spawn", "execv", "execl", "spawnv", "spawnl")}
+    | {("asyncio", name) for name in ("create_subprocess_exec", "create_subprocess_shell")}
+)
 
 # Attributes of a module that lead to all that is in it.
 WHOLE_MODULE = frozenset({"__dict__", "__path__", "__spec__", "__loader__", "__class__", "__dir__"})

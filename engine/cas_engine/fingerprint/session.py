@@ -220,7 +220,13 @@ class _Findings:
         """What only code has."""
         if node.kind == "code" and type(node.obj) is types.FunctionType:
             self.namespaces[id(node.obj.__globals__)] = node.obj.__globals__
-        if node.computes or node.evaluates or node.kind == "module" or not node.reflects.isdisjoint(WIDENING):
+        if (
+            node.computes
+            or node.evaluates
+            or node.runs
+            or node.kind == "module"
+            or not node.reflects.isdisjoint(WIDENING)
+        ):
             self.widens = True
         if node.modules:
             self.modules |= node.modules

@@ -1,7 +1,11 @@
 """The version of an installed distribution, read from where `importlib.metadata` would take it.
 
-That module brings parsers of mail and of CSV along, which take longer than most redispatches. Here is the plain case,
-a folder on the path with one `.dist-info` of the name; for all others `importlib.metadata` has the word.
+What was installed from a folder, a repository or a file of one's own (direct_url.json, PEP 610) may be another text of
+the same version: its files count too, by the digests that the installer wrote down. Not where conda installed it, which
+leaves such a file from building.
+
+`importlib.metadata` brings parsers of mail and of CSV along, which take longer than most redispatches. Here is the
+plain case, a folder on the path with one `.dist-info` of the name; for all others `importlib.metadata` has the word.
 """
 
 # ruff: noqa: PTH116, PTH118, PTH123, PTH208 - as texts, which is how sys.path has them
@@ -12,8 +16,13 @@ import functools
 import os
 import re
 import sys
+from collections.abc import Callable
 from importlib.machinery import PathFinder
 
+from cas_store.digest import digest_of
+
+# Not what differs for each environment: scripts and metadata.
+_DIGESTED = re.compile(r"^(?!\.\./)(?![^/\n]*\.dist-info/)([^\n]+),(sha\d+=[^,\n]+),\d*\r?$", re.MULTILINE)
 _VERSION = re.compile(rb"^Version:[ \t]*([^\s:]+)\r?$", re.MULTILINE | re.IGNORECASE)
 
 
@@ -25,9 +34,10 @@ def installed_version(package: str) -> str | None:
     import importlib.metadata
 
     try:
-        return importlib.metadata.version(package)
+        distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+    return _with_build(distribution.version, distribution.read_text)
 
 
 def _plainly(package: str) -> str | None:
@@ -76,7 +86,24 @@ def _version_in(folder: str) -> str | None:
     # millisecond for a long one.
     ends = [at for at in map(text.find, (b"\n\n", b"\n\r\n")) if at >= 0]
     version = _VERSION.search(text, 0, min(ends) + 1) if ends else _VERSION.search(text)
-    return version[1].decode("ascii", "replace") if version and version[1].isascii() else None
+    if version is None or not version[1].isascii():
+        return None
+    return _with_build(version[1].decode("ascii"), functools.partial(_text_in, folder))
+
+
+def _text_in(folder: str, name: str) -> str | None:
+    try:
+        with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def _with_build(version: str, read: Callable[[str], str | None]) -> str:
+    if read("direct_url.json") is None or (read("INSTALLER") or "").strip() == "conda":
+        return version
+    files = sorted(_DIGESTED.findall(read("RECORD") or ""))
+    return f"{version}+{digest_of(repr(files).encode()).hex()[:12]}" if files else version
 
 
 def _normalized(name: str) -> str:

@@ -10,12 +10,12 @@ from types import CodeType, FunctionType, ModuleType
 
 from cas_engine.fingerprint.annotations import Annotated
 from cas_engine.fingerprint.bytecode import canonical
-from cas_engine.fingerprint.functions import read_as_if_in
+from cas_engine.fingerprint.functions import CompiledFile, read_as_if_in
 from cas_engine.fingerprint.graph import Node
-from cas_engine.fingerprint.named import modules_named, texts_in
+from cas_engine.fingerprint.named import modules_named, programs_named, texts_in
 from cas_engine.fingerprint.origin import owner_of_namespace
 from cas_engine.fingerprint.reach import Reach, says
-from cas_engine.fingerprint.resolve import module_of
+from cas_engine.fingerprint.resolve import folder_of, module_of
 
 _LONGEST = 20_000  # characters of a text that may be code
 
@@ -45,6 +45,7 @@ class Widening:
         self._evaluated: dict[tuple[int, str | CodeType], Evaluated] = {}
         self._modules: dict[int, ModuleType] = {}
         self._annotated: dict[int, Annotated] = {}
+        self._files: dict[str, CompiledFile] = {}
 
     def beyond(self, nodes: list[Node]) -> Iterator[Node]:
         """Nodes that these lead to; those that are among them already, too."""
@@ -52,6 +53,8 @@ class Widening:
         functions = [node for node in nodes if node.kind == "code" and type(node.obj) is FunctionType]
         if any(node.computes for node in nodes):
             yield from map(self._reach.node, modules_named(_texts_of(nodes), {}))
+        if any(node.runs for node in nodes):
+            yield from self._programs(nodes)
         if "wrapped" in reads:
             yield from self._wrapped(nodes)
         if "signatures" in reads:
@@ -68,6 +71,13 @@ class Widening:
         if evaluating:
             codes = [node.obj for node in nodes if type(node.obj) is CodeType]
             yield from self._named_in(evaluating, [*sorted(_texts_of(nodes)), *codes])
+
+    def _programs(self, nodes: list[Node]) -> Iterator[Node]:
+        """The scripts that command lines name: run as processes of their own, they are code, too."""
+        texts = _texts_of(nodes)
+        for folder in sorted({node.base or folder_of(node.obj.__globals__) for node in nodes if node.runs}):
+            for file in programs_named(texts, folder):
+                yield self._reach.node(self._files.setdefault(file, CompiledFile(file)), ("file", file), file)
 
     def _wrapped(self, nodes: list[Node]) -> Iterator[Node]:
         """`fn.__wrapped__` leads past a decorator, which otherwise tells itself what it calls."""
