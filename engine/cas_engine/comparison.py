@@ -10,7 +10,7 @@ from cas_engine.bindings import Binding, Const, Fields, Items, Ref, Step
 from cas_engine.capsule import CapsuleHeader
 from cas_engine.explain import shown
 from cas_engine.explained import Argument, Change
-from cas_engine.fingerprint.environment import FILE
+from cas_engine.fingerprint.environment import FILE, VARIABLE
 from cas_engine.graph import Row
 from cas_engine.result import NodeResult, Result
 from cas_store.errors import CasRunError
@@ -48,7 +48,7 @@ def source_diff(store: Store, old: Row, new: Row, versions: tuple[Versions, Vers
     return "\n".join(change.diff or f"{change.name}: {change.what}" for change in changes)
 
 
-_ELSEWHERE = ("package", "file", "warning")  # kinds of components that do not count as code
+_ELSEWHERE = ("package", "file", "variable", "warning")  # kinds of components that do not count as code
 
 
 def _code_changes(was: CapsuleHeader, now: CapsuleHeader) -> list[Change]:
@@ -80,12 +80,12 @@ def _package_changes(old: Row, new: Row, now: CapsuleHeader, versions: tuple[Ver
         was, here = (one.get(package, "") for one in versions)
         if was == here:
             continue
-        name = package.removeprefix(FILE)
-        kind = "file" if package.startswith(FILE) else "package"
+        name = package.removeprefix(FILE).removeprefix(VARIABLE)
+        kind = "file" if package.startswith(FILE) else "variable" if package.startswith(VARIABLE) else "package"
         if package not in old.packages or not was:
             what = "reached now"
         else:
-            what = "changed" if kind == "file" or here.startswith("content:") else f"{was} → {here}"
+            what = "changed" if kind != "package" or here.startswith("content:") else f"{was} → {here}"
         changes.append(Change(kind, name, what, _route(now, name), ""))
     return changes
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from cas_engine.bindings import Binding, Const, Ref
-from cas_engine.fingerprint.environment import FILE, version_of
+from cas_engine.fingerprint.environment import FILE, VARIABLE, version_of
 from cas_engine.graph import Graph, Row, counted
 from cas_engine.manifest import Manifest
 from cas_engine.outcome import NodeOutcome
@@ -125,6 +125,8 @@ class Reasons:
                 continue
             if package.startswith(FILE):
                 return f"the file {package[len(FILE) :]} changed"
+            if package.startswith(VARIABLE):
+                return f"the environment variable {package[len(VARIABLE) :]} changed"
             return f"{package} {was} → {here}"
         return None
 
@@ -200,7 +202,9 @@ def _components(blob: bytes | memoryview) -> Mapping[str, tuple[str, str, str]]:
     from cas_engine import capsule
 
     header = capsule.header(blob)
-    return {c.name: (c.kind, c.digest, c.detail) for c in header.components if c.kind not in ("file", "warning")}
+    return {
+        c.name: (c.kind, c.digest, c.detail) for c in header.components if c.kind not in ("file", "variable", "warning")
+    }
 
 
 def _version(row: Row) -> str:

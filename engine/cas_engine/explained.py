@@ -10,7 +10,7 @@ from typing import Any
 class Change:
     """One piece that differs. `route` leads to it from the electron; `diff` is unified, "" without sources."""
 
-    kind: str  # "code", "class", "value", "package", "module", "file", "unresolved"
+    kind: str  # "code", "class", "value", "package", "module", "file", "variable", "unresolved"
     name: str
     what: str  # "changed", "reached now", "no longer reached", or "1.7.0 → 1.7.1"
     route: tuple[str, ...]

@@ -126,3 +126,31 @@ def test_the_plain_case_needs_no_parser_of_mail() -> None:
     )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+def test_what_was_installed_from_a_folder_of_ones_own_counts_by_its_files_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    folder = tmp_path / "some_thing-1.2.dist-info"
+    metadata(tmp_path, folder.name, "1.2")
+
+    def installed(
+        files: str, origin: str = '{"dir_info": {}, "url": "file:///home/me"}', by: str = "pip"
+    ) -> str | None:
+        (folder / "RECORD").write_text(files)
+        (folder / "direct_url.json").write_text(origin)
+        (folder / "INSTALLER").write_text(f"{by}\n")
+        return installed_version("some-thing")
+
+    listed = "some/a.py,sha256=aaa,3\nsome/b.py,sha256=bbb,4\n"
+    first = installed(listed)
+    assert first is not None
+    assert first.startswith("1.2+")
+    assert first == installed("some/b.py,sha256=bbb,4\r\nsome/a.py,sha256=aaa,3\r\n../../bin/x,sha256=ccc,5\r\n")
+    assert first != installed(listed.replace("bbb", "bbc"))
+    assert installed(listed, by="conda") == "1.2"
+    assert installed(listed, '{"dir_info": {"editable": true}, "url": "file:///home/me"}') == "1.2"
+    assert installed("some/a.py,,\n") == "1.2"
+    (folder / "direct_url.json").unlink()
+    assert installed_version("some-thing") == "1.2"

@@ -19,13 +19,18 @@ MISSING = "missing"
 
 
 FILE = "file:"  # begins the name of a file that code depends on: like a package, it counts as found where a node runs
+VARIABLE = "env:"  # begins that of an environment variable
+UNSET = "unset"
 
 
 def version_of(package: str) -> str:
     """The version of a distribution as installed here; of a package without metadata, and of a file, its content.
 
-    "python" is the interpreter; "missing" what isn't here.
+    Of an environment variable a digest of what it is set to. "python" is the interpreter; "missing" what isn't here.
     """
+    if package.startswith(VARIABLE):
+        value = os.environ.get(package[len(VARIABLE) :])
+        return UNSET if value is None else f"set:{digest_of(value.encode('utf-8', 'surrogateescape')).hex()}"
     return _file_version(package[len(FILE) :]) if package.startswith(FILE) else _version_of(package)
 
 

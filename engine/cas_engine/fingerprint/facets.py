@@ -15,7 +15,7 @@ from cas_store.digest import digest_of
 
 _TOLD = frozenset({"code", "class"})
 _OF_HANDED = frozenset({"labels", "parameters"})  # of functions that others are given
-_FOLLOWED = frozenset({"wrapped", "namespaces"})  # reads that reach more: what they lead to is reached
+_FOLLOWED = frozenset({"wrapped", "namespaces", "programs", "variables"})  # what these lead to is reached
 
 
 def facets_of(nodes: list[Node]) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from types import FunctionType
 from typing import Any
@@ -30,6 +31,7 @@ from cas_engine.fingerprint.resolve import (
     shown_module,
 )
 from cas_engine.fingerprint.versions import installed_version
+from cas_engine.fingerprint.variables import READERS
 from cas_store.digest import digest_of
 
 _BUILTIN = type(len)
@@ -184,7 +186,9 @@ class _Reader:
         self.node.children += [self.reach.node(each) for each in foreign.held]
         self._reflect(foreign.rest)
         if foreign.module == "subprocess" or (foreign.rest and (foreign.module, foreign.rest[0]) in RUNNERS):
-            self.node.runs = True
+            self.node.reflects |= {"programs"}
+        if foreign.module == "os" and not READERS.isdisjoint(foreign.rest[:1]):
+            self.node.reflects |= {"variables"}
         if foreign.module == "sys" and foreign.rest[:1] == ("modules",):
             self.imports_by_name = True
             if "__name__" in self.form.names:
@@ -204,6 +208,8 @@ class _Reader:
         if found.place[1] in _OF_PLACE and isinstance(obj, str) and not rest:
             self._of_place(obj, found)
             return
+        if obj is os.getenv:
+            self.node.reflects |= {"variables"}
         if obj is importlib.import_module and ref.name not in IMPORTERS:
             self.imports_by_name = True  # under another name: its argument isn't known
         if isinstance(obj, FunctionType) and not owner_of_function(obj).is_user:

@@ -34,7 +34,6 @@ class Node:
     hidden: tuple[str, ...] = ()  # names of parameters that only count if something passes arguments by them
     computes = False  # whether it imports what only running it would tell
     evaluates = False  # whether it evaluates texts
-    runs = False  # whether it runs other programs
     asked: frozenset[str] = frozenset()  # attributes that it reads of what isn't known
     depth = 0  # of a piece in the value that it belongs to
     base = ""  # the folder of the module that it belongs to: a path in a value is told from there

@@ -67,6 +67,10 @@ def describe_value(node: Node, reach: Reach) -> None:
         is_set = ("set",) if issubclass(kind, threading.Event) and value.is_set() else ()
         says(node, "inert", kind.__qualname__ if issubclass(kind, _INERT) else "stream", *is_set)
         return
+    if value is os.environ:
+        node.reflects = frozenset({"variables"})  # what is read of it is told by its name
+        says(node, "environment")
+        return
     _note_packages(node, value)
     if _is_ours(type(value)):
         says(node, "ours", type(value).__qualname__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-ComponentKind = Literal["code", "class", "value", "package", "module", "file", "unresolved"]
+ComponentKind = Literal["code", "class", "value", "package", "module", "file", "variable", "unresolved"]
 
 
 class Component(NamedTuple):

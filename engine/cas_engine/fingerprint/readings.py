@@ -25,7 +25,8 @@ REFLECTIVE = {
     **dict.fromkeys(("curve_fit",), "parameters"),
     **dict.fromkeys(("model_json_schema", "json_schema", "model_fields"), "docs"),
 }
-WIDENING = frozenset({"wrapped", "namespaces", "signatures", "annotations"})  # those that lead to more code and values
+# Those that lead to more: code, values, scripts that are run, variables of the environment.
+WIDENING = frozenset({"wrapped", "namespaces", "signatures", "annotations", "programs", "variables"})
 # Of a class: its name always counts.
 OF_CLASSES = {"__qualname__": "class qualnames", "__module__": "modules", "__doc__": "docs"}
 

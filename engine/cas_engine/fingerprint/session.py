@@ -12,7 +12,7 @@ from itertools import islice
 from cas_engine.fingerprint.callables import BY_TYPE, describe_if_named, describe_marked, describe_ufunc
 from cas_engine.fingerprint.classes import describe_class
 from cas_engine.fingerprint.depends import Dependency
-from cas_engine.fingerprint.environment import FILE, effective, version_of
+from cas_engine.fingerprint.environment import FILE, VARIABLE, effective, version_of
 from cas_engine.fingerprint.facets import facets_of
 from cas_engine.fingerprint.functions import describe_function
 from cas_engine.fingerprint.graph import Node, reachable
@@ -25,6 +25,7 @@ from cas_engine.fingerprint.reach import Reach
 from cas_engine.fingerprint.readings import WIDENING
 from cas_engine.fingerprint.sources import sources_of
 from cas_engine.fingerprint.tables import KnownTables
+from cas_engine.fingerprint.variables import Variable, describe_variable
 from cas_engine.fingerprint.widening import Evaluated, Widening, describe_evaluated
 from cas_engine.values import Digester
 from cas_store.digest import digest_of
@@ -35,6 +36,7 @@ _DESCRIBERS = {
     types.ModuleType: describe_module,
     Evaluated: describe_evaluated,
     Patch: describe_patch,
+    Variable: describe_variable,
 }
 
 
@@ -206,7 +208,7 @@ class _Findings:
             if is_told:
                 self.components.append(Component(kind or "code", node.name, node.local, node.detail, above))
             self.nodes.append(node)
-            if kind != "value":
+            if kind != "value" or node.reflects:
                 self._note_code(node)
             if node.packages:
                 for package in node.packages:
@@ -220,13 +222,7 @@ class _Findings:
         """What only code has."""
         if node.kind == "code" and type(node.obj) is types.FunctionType:
             self.namespaces[id(node.obj.__globals__)] = node.obj.__globals__
-        if (
-            node.computes
-            or node.evaluates
-            or node.runs
-            or node.kind == "module"
-            or not node.reflects.isdisjoint(WIDENING)
-        ):
+        if node.computes or node.evaluates or node.kind == "module" or not node.reflects.isdisjoint(WIDENING):
             self.widens = True
         if node.modules:
             self.modules |= node.modules
@@ -239,6 +235,9 @@ class _Findings:
         if name.startswith(FILE):
             path = name[len(FILE) :]
             return Component("file", path, digest_of(version.encode()), version, self.via.get(name, ""))
+        if name.startswith(VARIABLE):
+            variable = name[len(VARIABLE) :]
+            return Component("variable", variable, digest_of(version.encode()), "", self.via.get(name, ""))
         return Component("package", name, digest_of(f"{name}\0{version}".encode()), version, self.via.get(name, ""))
 
 

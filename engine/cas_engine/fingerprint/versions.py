@@ -23,6 +23,7 @@ from cas_store.digest import digest_of
 
 # Not what differs for each environment: scripts and metadata.
 _DIGESTED = re.compile(r"^(?!\.\./)(?![^/\n]*\.dist-info/)([^\n]+),(sha\d+=[^,\n]+),\d*\r?$", re.MULTILINE)
+_EDITABLE = re.compile(r'"editable"\s*:\s*true')
 _VERSION = re.compile(rb"^Version:[ \t]*([^\s:]+)\r?$", re.MULTILINE | re.IGNORECASE)
 
 
@@ -100,7 +101,8 @@ def _text_in(folder: str, name: str) -> str | None:
 
 
 def _with_build(version: str, read: Callable[[str], str | None]) -> str:
-    if read("direct_url.json") is None or (read("INSTALLER") or "").strip() == "conda":
+    origin = read("direct_url.json")
+    if origin is None or _EDITABLE.search(origin) or (read("INSTALLER") or "").strip() == "conda":
         return version
     files = sorted(_DIGESTED.findall(read("RECORD") or ""))
     return f"{version}+{digest_of(repr(files).encode()).hex()[:12]}" if files else version

@@ -16,6 +16,7 @@ from cas_engine.fingerprint.named import modules_named, programs_named, texts_in
 from cas_engine.fingerprint.origin import owner_of_namespace
 from cas_engine.fingerprint.reach import Reach, says
 from cas_engine.fingerprint.resolve import folder_of, module_of
+from cas_engine.fingerprint.variables import Variable, variables_named
 
 _LONGEST = 20_000  # characters of a text that may be code
 
@@ -45,6 +46,7 @@ class Widening:
         self._evaluated: dict[tuple[int, str | CodeType], Evaluated] = {}
         self._modules: dict[int, ModuleType] = {}
         self._annotated: dict[int, Annotated] = {}
+        self._variables: dict[str, Variable] = {}
         self._files: dict[str, CompiledFile] = {}
 
     def beyond(self, nodes: list[Node]) -> Iterator[Node]:
@@ -53,8 +55,11 @@ class Widening:
         functions = [node for node in nodes if node.kind == "code" and type(node.obj) is FunctionType]
         if any(node.computes for node in nodes):
             yield from map(self._reach.node, modules_named(_texts_of(nodes), {}))
-        if any(node.runs for node in nodes):
+        if "programs" in reads:
             yield from self._programs(nodes)
+        if "variables" in reads:
+            for name in variables_named(_texts_of(nodes)):
+                yield self._reach.node(self._variables.setdefault(name, Variable(name)), ("variable", name), name)
         if "wrapped" in reads:
             yield from self._wrapped(nodes)
         if "signatures" in reads:
@@ -75,7 +80,8 @@ class Widening:
     def _programs(self, nodes: list[Node]) -> Iterator[Node]:
         """The scripts that command lines name: run as processes of their own, they are code, too."""
         texts = _texts_of(nodes)
-        for folder in sorted({node.base or folder_of(node.obj.__globals__) for node in nodes if node.runs}):
+        runners = [node for node in nodes if "programs" in node.reflects]
+        for folder in sorted({node.base or folder_of(node.obj.__globals__) for node in runners}):
             for file in programs_named(texts, folder):
                 yield self._reach.node(self._files.setdefault(file, CompiledFile(file)), ("file", file), file)
 

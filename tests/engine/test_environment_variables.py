@@ -1,0 +1,72 @@
+"""A variable of the environment that code reads by its name counts as it is where the code runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import cas_run as ct
+
+Mark = Callable[[str], None]
+Ran = Callable[[], "list[str]"]
+
+
+def setting(name: str) -> str:
+    return os.environ.get(name, "none")
+
+
+@pytest.fixture
+def flow(mark: Mark, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("FIT_MODE", "exact")
+
+    @ct.electron
+    def fit() -> str:
+        mark("fit")
+        return setting("FIT_MODE")
+
+    @ct.electron
+    def count(text: str) -> int:
+        mark("count")
+        return len(text)
+
+    @ct.lattice
+    def flow() -> Any:
+        return count(fit())
+
+    return flow
+
+
+def test_another_setting_is_another_result_and_the_first_one_is_still_known(
+    flow: Any, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ct.dispatch_sync(flow)()
+    assert ran() == ["count", "fit"]
+    monkeypatch.setenv("FIT_MODE", "rough!")
+    assert ct.dispatch_sync(flow)().result == 6
+    monkeypatch.delenv("FIT_MODE")
+    assert ct.get_result(ct.redispatch(first.dispatch_id)(), wait=True).result == 4
+    assert ran() == ["count", "count", "fit", "fit"]
+    monkeypatch.setenv("FIT_MODE", "exact")
+    assert ct.get_result(ct.redispatch(first.dispatch_id)(), wait=True).result == 5
+    assert ran() == []
+
+
+def test_a_plan_names_the_variable_and_keeps_what_it_is_set_to(flow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ct.dispatch_sync(flow)()
+    monkeypatch.setenv("FIT_MODE", "s3cret-setting")
+    plan = ct.plan(first.dispatch_id)()
+    told = {node.electron: node.reason for node in plan.nodes}
+    assert told["fit"] == "the environment variable FIT_MODE changed"
+    second = ct.get_result(ct.redispatch(first.dispatch_id)(), wait=True)
+    explained = ct.explain(second.dispatch_id, "fit")
+    assert "FIT_MODE" in str(explained)
+    assert "s3cret" not in str(explained)
+
+
+def test_a_worker_process_reads_what_the_key_says(flow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for mode in ("exact", "rough", "none at all"):
+        monkeypatch.setenv("FIT_MODE", mode)
+        assert ct.dispatch_sync(flow, executor="process")().result == len(mode)
