@@ -30,8 +30,8 @@ from cas_engine.fingerprint.resolve import (
     resolve,
     shown_module,
 )
-from cas_engine.fingerprint.versions import installed_version
 from cas_engine.fingerprint.variables import READERS
+from cas_engine.fingerprint.versions import installed_version
 from cas_store.digest import digest_of
 
 _BUILTIN = type(len)
