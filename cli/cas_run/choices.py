@@ -90,6 +90,7 @@ def edit_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--replace",
                 "replacements",
+                shell_complete=completing.replacements,
                 metavar="NAME=FILE.py:FUNCTION",
                 multiple=True,
                 help="Put a function in the place of the electron NAME, wherever it occurs. Repeatable.",

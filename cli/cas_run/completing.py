@@ -46,10 +46,8 @@ def ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Com
     """The latest dispatches; none, in silence, if there is no store to ask."""
     del param
     if incomplete.startswith("@"):
-        return [
-            _item("@last", help="the latest dispatch"),
-            _item("@last~1", help="the one before"),
-        ]
+        told = {"@last": "the latest dispatch", "@last~1": "the one before"}
+        return [_item(text, help=about) for text, about in told.items() if text.startswith(incomplete)]
     try:
         dispatches = _backend(ctx).dispatches(1000 if incomplete else SHOWN, None, None)
         return [
@@ -102,6 +100,20 @@ def inputs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     return [_item(f"{name}=") for name in names if name.startswith(incomplete)]
 
 
+def replacements(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """`train=`: the electrons of the dispatch that the line names; behind that, a file and the functions in it."""
+    from pathlib import Path
+
+    name, equals, target = incomplete.partition("=")
+    if not equals:
+        labels = [str(item.value) for item in nodes(ctx, param, name)]
+        return [_item(f"{electron}=") for electron in dict.fromkeys(label.partition("#")[0] for label in labels)]
+    place, colon, function = target.rpartition(":")
+    if not colon:
+        return [_item(target, type="file")]
+    return [_item(f"{name}={place}:{n}") for n in _functions(Path(place)) if n.startswith(function)]
+
+
 def nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The nodes of the dispatch that the line names, each with what became of it."""
     del param
@@ -133,14 +145,18 @@ def _written(target: str) -> list[str]:
 
 
 def _lattices(path: Path) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Functions that look like lattices, by reading the file: nothing of it is executed."""
+    """Functions that look like lattices."""
+    return {
+        name: node
+        for name, node in _functions(path).items()
+        if any("lattice" in ast.unparse(decorator) for decorator in node.decorator_list)
+    }
+
+
+def _functions(path: Path) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Those of a file, by reading it: nothing of it is executed."""
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return {}
-    return {
-        node.name: node
-        for node in tree.body
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        and any("lattice" in ast.unparse(decorator) for decorator in node.decorator_list)
-    }
+    return {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}

@@ -158,6 +158,43 @@ def test_commands_ids_lattices_and_inputs_complete(space: Space) -> None:
     assert completed(space, "redispatch", full, "-p", "p") == ["power="]
 
 
+def test_bash_completes_what_it_takes_apart_itself(space: Space) -> None:
+    space.run("run", "flow.py", "-q")
+    script = space.write("completion", space.run("completion", "bash").out)
+    space.write("cas-run", f'#!/bin/sh\nexec {" ".join(space.command())} "$@"\n').chmod(0o700)
+
+    def replies(*lines: str) -> list[list[str]]:
+        ask = "COMP_LINE=$line COMP_POINT=${#line}; _cas_run_completion ./cas-run; echo ${COMPREPLY[@]}"
+        code = f"source {script}; compopt() {{ :; }}; while read -r line; do line=${{line%.}}; {ask}; done"
+        told = "".join(f"{line}.\n" for line in lines)
+        done = subprocess.run(
+            ["bash", "-c", code], input=told, env=space.environment(), cwd=space.folder, capture_output=True, text=True
+        )
+        assert done.stderr == ""
+        return [line.split() for line in done.stdout.splitlines()]
+
+    # What stands before the last `:` or `=` is there already: bash puts the reply behind it.
+    assert replies(
+        "cas-run re",
+        "cas-run show @l",
+        "cas-run show @last~",
+        "cas-run run flow.py:",
+        "cas-run run flow.py:flow -p p",
+        "cas-run result @last --node lo",
+        "cas-run redispatch @last --replace lo",
+        "cas-run redispatch @last --replace load=flow.py:l",
+    ) == [
+        ["redispatch", "result"],
+        ["@last", "@last~1"],
+        ["@last~1"],
+        ["flow"],
+        ["power="],
+        ["load"],
+        ["load="],
+        ["load"],
+    ]
+
+
 def test_completion_without_a_store_offers_nothing(space: Space) -> None:
     assert completed(space, "show", "f") == []
     assert not space.store.exists()

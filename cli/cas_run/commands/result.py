@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cas_run import choices
+from cas_run import choices, completing
 from cas_run.command import command
 from cas_run.exits import Exit
 
@@ -24,7 +24,12 @@ cas-run result @last --json | jq .value
 """,
 )
 @choices.id_argument()
-@click.option("--node", metavar="NAME", help="A node's label (train#1) or its electron, instead of the whole.")
+@click.option(
+    "--node",
+    metavar="NAME",
+    shell_complete=completing.nodes,
+    help="A node's label (train#1) or its electron, instead of the whole.",
+)
 def result(session: Session, dispatch_id: str, node: str | None) -> int:
     """Print a result.
 
