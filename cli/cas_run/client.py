@@ -1289,6 +1289,9 @@ def main(words: Sequence[str] | None = None) -> int:
         ("get", "all about a dispatch"),
         ("result", "its value"),
         ("events", "what happens, until it is over"),
+        ("logs", "what its electrons printed"),
+        ("explain", "why they ran"),
+        ("diff", "what differs from another dispatch"),
         ("cancel", "stop it"),
     ):
         one = verbs.add_parser(verb, help=told, description=told, parents=[where])
@@ -1300,8 +1303,12 @@ def main(words: Sequence[str] | None = None) -> int:
         if verb == "redispatch":
             one.add_argument("--wait", action="store_true", help="until it is over; prints the result")
             one.add_argument("--key", help="runs once, however often it is said with one key")
-        if verb == "result":
+        if verb in ("result", "logs", "explain"):
             one.add_argument("--node")
+        if verb == "logs":
+            one.add_argument("--follow", action="store_true", help="until it is over")
+        if verb == "diff":
+            one.add_argument("other")
     newest = verbs.add_parser("list", help="the dispatches, newest first", parents=[where])
     newest.add_argument("-n", type=int, default=20)
     verbs.add_parser("lattices", help="the lattices", parents=[where])
@@ -1312,6 +1319,12 @@ def main(words: Sequence[str] | None = None) -> int:
     except ClientError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted; what runs on the server goes on\n")
+        return 130
+    except BrokenPipeError:  # `client.py list | head`: and nothing is to be flushed at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0
 
 
@@ -1341,6 +1354,13 @@ def _do(client: Client, chosen: Any) -> None:
     elif chosen.verb == "events":
         for event in client.events(chosen.id):
             show({"event": event.kind, **event.data})
+    elif chosen.verb == "logs":
+        for piece in client.logs(chosen.id, chosen.node, follow=chosen.follow):
+            show(piece)
+    elif chosen.verb == "explain":
+        show(client.explain(chosen.id, chosen.node))
+    elif chosen.verb == "diff":
+        show(client.diff(chosen.id, chosen.other))
     elif chosen.verb == "list":
         for one in client.list(limit=chosen.n):
             show(one)

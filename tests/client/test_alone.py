@@ -45,6 +45,9 @@ def server(script: Script) -> Scripted:
             return Said(200, {"dispatches": [{"dispatch_id": ID}], "next_cursor": None})
         if request.path.endswith("/result"):
             return Said(200, {"value": {"score": 0.97}})
+        if "/logs" in request.path:
+            piece = {"at": 1.0, "node": "a", "attempt": 0, "stream": "stdout", "text": "hello"}
+            return Said(200, {"status": "COMPLETED", "more": False, "printed": [piece] * 2})
         if request.path.endswith("/missing/plan"):
             return Said(404, {"error": {"kind": "UnknownDispatch", "message": "there is none", "advice": "look"}})
         return Said(200, {"dispatch_id": ID, "status": "COMPLETED", "cancelled": True})
@@ -104,6 +107,20 @@ def test_it_is_a_small_command_too(server: Scripted, tmp_path: Path) -> None:
     assert json.loads(said("redispatch", ID, "--wait")) == {"score": 0.97}
     assert json.loads(said("list", "-n", "1"))["dispatch_id"] == ID
     assert json.loads(said("events", ID))["event"] == "finished"
+    assert json.loads(said("logs", ID, "--node", "a"))["text"] == "hello"
+    said("explain", ID, "--node", "a#0")
+    said("diff", ID, ID[:6])
+    assert [one.path.rpartition("/dispatches/")[2] for one in server.requests[-2:]] == [
+        f"{ID}/explain?node=a%230",
+        f"{ID}/diff/{ID[:6]}",
+    ]
+    command = (
+        f"for i in 1 2 3 4 5 6 7 8 9; do {PYTHON} -I -S client.py list || exit; done | true; echo ${{PIPESTATUS[0]}}"
+    )
+    piped = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env={"CAS_RUN_SERVER": server.url}, capture_output=True, text=True
+    )
+    assert (piped.stdout, piped.stderr) == ("141\n", "")
     assert "Talk to a `cas-run serve`" in said("--help")
     for words in (("plan", "missing", "--url", server.url), ("--url", server.url, "plan", "missing")):
         failed = shell(tmp_path, *words)
