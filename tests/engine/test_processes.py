@@ -168,9 +168,17 @@ def _is_there(pid: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("way", ["os._exit(5)", "os.kill(os.getpid(), 9)", "faulthandler._sigsegv()"])
+WAYS = {
+    "os._exit(5)": "status 5",
+    "os.kill(os.getpid(), 9)": "SIGKILL",
+    "faulthandler._sigsegv()": "SIGSEGV",
+    "os.closerange(3, 1000)": "has closed files that it had not opened",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_a_worker_that_dies_costs_its_electron_one_more_try_and_no_other_anything(
-    mark: Mark, ran: Ran, way: str
+    mark: Mark, ran: Ran, way: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     @ct.electron
     def die() -> None:
@@ -191,9 +199,9 @@ def test_a_worker_that_dies_costs_its_electron_one_more_try_and_no_other_anythin
     result = run(flow)
     assert (result.ran, result.failed) == (20, 1)
     assert ran() == ["aside"] * 20 + ["die"] * 2
-    said = {"os._exit(5)": "status 5", "os.kill(os.getpid(), 9)": "SIGKILL"}.get(way, "SIGSEGV")
     assert "electron `die`" in str(result.error)
-    assert said in str(result.error)
+    assert WAYS[way] in str(result.error)
+    assert "cas_engine" not in capfd.readouterr().err
 
 
 def test_a_worker_that_was_killed_once_is_no_failure(mark: Mark, take_number: Callable[[], int]) -> None:

@@ -23,6 +23,7 @@ from cas_engine.contexts import context_for_call
 from cas_engine.executors.jobs import called
 from cas_engine.executors.surroundings import Surroundings, surround, surroundings
 from cas_engine.executors.wire import (
+    UNHEARD,
     Answered,
     Forget,
     Frames,
@@ -121,7 +122,11 @@ class _Worker:
 
     def send(self, frame: bytes) -> None:
         with self._sending:
-            self._channel.sendall(frame)
+            try:
+                self._channel.sendall(frame)
+            except OSError:
+                # The coordinator is gone, or a call has closed files that are not its own: nobody is to be told here.
+                os._exit(UNHEARD)
 
     def listen(self) -> None:
         """In a thread of its own, so that orders are heard, and the end of the coordinator, while a call runs."""

@@ -23,7 +23,7 @@ from cas_engine.bindings import consts_in
 from cas_engine.errors import WorkerUnavailable
 from cas_engine.executors.jobs import Answer, Died, Done, Job, Report
 from cas_engine.executors.surroundings import Surroundings, surroundings
-from cas_engine.executors.wire import Answered, Given, Logged, Place, Ready
+from cas_engine.executors.wire import UNHEARD, Answered, Given, Logged, Place, Ready
 from cas_engine.executors.workers import Call, Worker
 from cas_engine.settings import number
 from cas_engine.worker import InputGone, Raised, Returned
@@ -363,6 +363,8 @@ def _answer_of(job: Job, answered: Answered) -> Answer:
 
 def _how(status: int) -> str:
     """How a process ended, in words."""
+    if status == UNHEARD:
+        return "can't be heard any more: the call has closed files that it had not opened"
     if status >= 0:
         return f"ended with status {status}"
     try:

@@ -23,6 +23,7 @@ from cas_store.digest import Digest
 from cas_store.errors import StoreError
 from cas_store.outpost import Lying, Made
 
+UNHEARD = 117  # the status of a worker that cannot be heard any more
 _LENGTH = struct.Struct(">I")
 _ELSEWHERE = Encoded([], 0)  # the bytes of a result that its worker has written
 
