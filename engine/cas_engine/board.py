@@ -41,6 +41,10 @@ class Board:
         self._followers: dict[int, list[int]] = {}
         self._is_open = False
 
+    def close(self) -> None:
+        """Nobody is to hear of anything any more: whoever did need not stay for that."""
+        self._on_settled = lambda _node, _one: None
+
     def begin_with(self, found: Sequence[Found], reason: str, extras: Mapping[int, Mapping[str, str]]) -> None:
         """Settle nodes with results that were there, before anything is open."""
         self.so_far.hits(found, reason, extras)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 
-from cas_engine.bindings import Const, Ref, consts_in
+from cas_engine.bindings import Binding, Const, Items, Ref, consts_in
 from cas_engine.executors import Answer, Inputs, Job, Runner
 from cas_engine.graph import Graph, Row
 from cas_engine.setting import Setting
@@ -181,10 +181,18 @@ def task_of(
     for parent in above:
         files += files_of(parent)
     for _, binding in params:
-        if type(binding) is Const:
-            if binding.files:
-                files += binding.files
-        elif type(binding) is not Ref or binding.path:
-            files += [file for const in consts_in(binding) for file in const.files]
+        _add_files(binding, files)
     slots = tuple([blob_of(parent) for parent in above])
     return Task(row.name, row.capsule, args, kwargs, slots, tuple(files), seed, row.retry_on)
+
+
+def _add_files(binding: Binding, files: list[FileContent]) -> None:
+    """Those that the constants in a binding name: mostly there are none, and most bindings are what needs no walk."""
+    if isinstance(binding, Const):
+        files += binding.files
+    elif isinstance(binding, Items):
+        for item in binding.items:
+            _add_files(item, files)
+    elif not isinstance(binding, Ref) or binding.path:
+        for const in consts_in(binding):
+            files += const.files

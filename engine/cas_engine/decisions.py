@@ -82,6 +82,10 @@ class Decisions(Sequence[Decision]):
         """Of a miss: whether it runs whatever is there."""
         return bool(self.other[node])
 
+    def let_go(self) -> None:
+        """Whoever takes hits has all of them, and need not stay for that."""
+        self._take = None
+
     def first_of(self, node: int) -> int | None:
         """The node that a node is the same call as."""
         return self.other[node] if self.kinds[node] == SAME else None

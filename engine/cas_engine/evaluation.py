@@ -83,6 +83,7 @@ class Evaluation:
 
     def let_go(self) -> None:
         """What came of it is written down: sweeps may take what it counted on, and others compute what it had not."""
+        self._board.close()
         self._journal.release_all()
         self._journal.let_go()
 
@@ -101,6 +102,7 @@ class Evaluation:
         with self._journal.one_look(), collecting_later():
             self._decisions = self._planner.decide_all(self._journal.lookup_many, self._begin_with)
             self._begin_with_same()
+            self._planner.let_go(self._decisions)
         board = self._board
         if self._journal.evicted:
             self._reopen_what_is_needed()
@@ -290,8 +292,10 @@ class Evaluation:
 
     def _take_by_content(self, nodes: Sequence[int]) -> Sequence[int]:
         """Early cutoff: the inputs came out as in an earlier call, whatever they were made by. Gives those that run."""
-        wanted = {node: self._content_key(node) for node in nodes if self._is_known_by_content(node)}
-        self._looked_up.update(wanted)
+        wanted: dict[int, Digest] = {}
+        for node in nodes:
+            if node not in self._again and not self._graph.row_of(node).stochastic:
+                wanted[node] = self._looked_up[node] = self._content_key(node)
         rows = self._journal.by_content(list(wanted.values())) if wanted else {}
         if not rows:
             return nodes
@@ -305,9 +309,6 @@ class Evaluation:
             del self._looked_up[node]
             self._take_hit(node, key, record, "its inputs came out the same")
         return left
-
-    def _is_known_by_content(self, node: int) -> bool:
-        return not self._graph.row_of(node).stochastic and node not in self._again
 
     def _content_key(self, node: int) -> Digest:
         prefix, identity_of = self._s.prefixes[self._graph.electron_of[node]], self._planner.identities.__getitem__

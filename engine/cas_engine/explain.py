@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from cas_store.store import Store
 from cas_store.tables import Table
 
 NEVER = "never run"
+_NO_CAUSE = 1  # its number; 0 is that of a node that was not looked at
 LARGE = "(a large value)"
 
 
@@ -57,10 +59,13 @@ class Reasons:
         self._graph = graph
         self._baseline = baseline
         self._environment = environment or {}
-        self._labels: list[str] | None = None
-        self._before: dict[str, int] = {}
-        self._labels_before: list[str] = []
-        self._memo: dict[int, str | None] = dict.fromkeys(same)  # nodes known to have the keys that they had
+        self._calls: Numbered | None = None
+        self._calls_before: Numbered | None = None
+        self._same = same  # nodes known to have the keys that they had
+        # Of each node the number of its cause: a million are a million numbers.
+        self._found: array[int] = array("I")
+        self._causes: list[str | None] = [None, None]
+        self._number_of: dict[str | None, int] = {None: _NO_CAUSE}
         self._rows: dict[tuple[int, int], str | None] = {}
 
     def why(self, node: int) -> str:
@@ -70,32 +75,42 @@ class Reasons:
         above = self._graph.parents_of(node)
         # Where nothing compares as changed it was a sample, or a result that did not repeat itself.
         drawn = [parent for parent in above if self._graph.row_of(parent).stochastic] or above
-        return self._cause(node) or (f"upstream {self._labels[drawn[0]]}" if self._labels and drawn else NEVER)
+        return self._cause(node) or (f"upstream {self._label(drawn[0])}" if self._calls and drawn else NEVER)
+
+    def _label(self, node: int) -> str:
+        return self._graph.names_of([node])[0]
 
     def _cause(self, node: int) -> str | None:
         """Why its key is another one than it was, None if as far as can be told it is not."""
         # From the top, one node after the other: a chain of a hundred thousand is no recursion.
-        pending = [node]
+        if not self._found:
+            self._found = array("I", bytes(4 * len(self._graph)))
+            for same in self._same:
+                self._found[same] = _NO_CAUSE
+        found = self._found
+        pending = [] if found[node] else [node]
         while pending:
             at = pending.pop()
-            unknown = [parent for parent in self._graph.parents_of(at) if parent not in self._memo]
+            unknown = [parent for parent in self._graph.parents_of(at) if not found[parent]]
             if unknown:
                 pending += [at, *unknown]
-            elif at not in self._memo:
-                self._memo[at] = self._find(at)
-        return self._memo[node]
+            elif not found[at]:
+                cause = self._find(at)
+                number = self._number_of.setdefault(cause, len(self._causes))
+                if number == len(self._causes):
+                    self._causes.append(cause)
+                found[at] = number
+        return self._causes[found[node]]
 
     def _find(self, node: int) -> str | None:
         if self._baseline is None:
             return NEVER
-        if self._labels is None:
-            self._labels = self._graph.labels()
-            self._labels_before = self._baseline.labels
-            self._before = {counted(label): i for i, label in enumerate(self._labels_before)}
-        before = self._before.get(counted(self._labels[node]))
+        old_graph = self._baseline.manifest.graph
+        if self._calls is None or self._calls_before is None:
+            self._calls, self._calls_before = Numbered(self._graph), Numbered(old_graph)
+        before = self._calls_before.node(*self._calls.call(node))
         if before is None:
             return NEVER
-        old_graph = self._baseline.manifest.graph
         old_row, row = old_graph.row_of(before), self._graph.row_of(node)
         rows = (old_graph.electron_of[before], self._graph.electron_of[node])
         if rows not in self._rows:
@@ -161,16 +176,50 @@ class Reasons:
         return f"input {gone[0].lstrip('*')} is left out" if gone else None
 
     def _upstream_change(self, before: int, node: int) -> str | None:
-        assert self._baseline is not None and self._labels is not None  # noqa: S101, PT018 - asked only with one
-        old_graph = self._baseline.manifest.graph
+        assert self._baseline and self._calls and self._calls_before  # noqa: S101, PT018 - asked only with them
+        old_graph, calls, calls_before = self._baseline.manifest.graph, self._calls, self._calls_before
         old_above, above = old_graph.parents_of(before), self._graph.parents_of(node)
         for was, now in zip(old_above, above):  # noqa: B905 - the longer one's rest is told below
-            if counted(self._labels_before[was]) != counted(self._labels[now]):
-                return f"hangs on {self._labels[now]} instead of {self._labels_before[was]}"
+            if calls_before.call(was) != calls.call(now):
+                return f"hangs on {self._label(now)} instead of {old_graph.names_of([was])[0]}"
         for now in above:
-            if self._memo[now] is not None:
-                return f"upstream {self._labels[now]}"
+            if self._found[now] != _NO_CAUSE:
+                return f"upstream {self._label(now)}"
         return None
+
+
+class Numbered:
+    """Which call of its name each node of a graph is, counted from 0, and which node a call is."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._numbers = array("I")
+        self._nodes: dict[str, array[int] | dict[int, int]] = {}
+        if graph.names:  # some of a larger graph, of which they have the numbers
+            for node, name in enumerate(graph.names):
+                slot = graph.row_of(node).slot
+                number = int(counted(name)[len(slot) + 1 :])
+                self._numbers.append(number)
+                self._nodes.setdefault(slot, {})[number] = node
+            return
+        by_slot: dict[str, array[int]] = {row.slot: array("I") for row in graph.rows}
+        nodes_of = [by_slot[row.slot] for row in graph.rows]
+        for node, electron in enumerate(graph.electron_of):
+            nodes = nodes_of[electron]
+            self._numbers.append(len(nodes))
+            nodes.append(node)
+        self._nodes.update(by_slot)
+
+    def call(self, node: int) -> tuple[str, int]:
+        """The name, and the number of the call."""
+        return self._graph.row_of(node).slot, self._numbers[node]
+
+    def node(self, slot: str, number: int) -> int | None:
+        """The node of a call, None if there is no such one."""
+        found = self._nodes.get(slot)
+        if found is None or isinstance(found, dict):
+            return None if found is None else found.get(number)
+        return found[number] if number < len(found) else None
 
 
 def changed_component(

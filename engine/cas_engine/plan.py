@@ -79,6 +79,7 @@ class Planner:
         self._kept = kept or {}
         self._has_parent = kept is not None
         self._first_with: dict[Digest, int] = {}
+        self._decided: Decisions | None = None  # all that the above would say, once it was let go
         self.identities: list[Digest | None] = [None] * len(graph)
 
     def decide_all(self, lookup_many: LookupMany, take: TakeHits | None = None) -> Decisions:
@@ -229,6 +230,12 @@ class Planner:
                 decisions[node] = decision
         return decisions
 
+    def let_go(self, decisions: Decisions) -> None:
+        """Where all is decided, what only deciding needs goes: it is made again should a node be decided anew."""
+        decisions.let_go()
+        if decisions.kinds.find(UNKNOWN) < 0:
+            self._decided, self._first_with = decisions, {}
+
     def decide(self, node: int) -> Decision:
         """Hit, miss, the same as an earlier node, or not known yet."""
         graph = self._graph
@@ -244,6 +251,9 @@ class Planner:
         row = graph.rows[at]
         ordinal = graph.ordinal_of[node] if row.stochastic else None
         key = node_key(self._prefixes[at], graph.template(node).digest, ordinal, identities)
+        if self._decided is not None:
+            keys, self._decided = self._decided.keys, None
+            self._first_with = {one: at for at in reversed(range(len(keys))) if (one := keys[at]) is not None}
         first = self._first_with.setdefault(key, node)
         if first != node:
             self.identities[node] = self.identities[first]

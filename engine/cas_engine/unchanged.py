@@ -46,8 +46,8 @@ class Code(Protocol):
     """What gives each call its function."""
 
     @property
-    def constant(self) -> Callable[..., Any] | None:
-        """The function, if every call has this one: nothing that it reads can be another."""
+    def constant(self) -> Callable[[], Callable[..., Any]] | None:
+        """What gives the function, if every call has this one: nothing that it reads can be another."""
 
     def loan(self) -> Loan:
         """For one call."""
@@ -58,9 +58,6 @@ def calling(code: Code, call: Callable[[FunctionOf], Result]) -> tuple[Result, s
 
     `call` is given what makes a function of a capsule. It is called again if that has read anything else.
     """
-    constant = code.constant
-    if constant is not None:
-        return call(lambda _: constant), ""
     for _ in range(_AGAIN):
         loan = code.loan()
         try:
@@ -97,7 +94,7 @@ class LiveCode:
         self._looked = time.monotonic()
         self._by_value = RecordedCode(by_value=True)
         self._tables = KnownTables()
-        self.constant = fn if self._reaches_nothing and not exposure.is_changed else None
+        self.constant = (lambda: fn) if self._reaches_nothing and not exposure.is_changed else None
 
     def loan(self) -> Loan:
         """For one call."""
@@ -183,7 +180,7 @@ class RecordedCode:
         self._lending: Lending | None = None
         self._live: LiveCode | None = None
         self._lock = threading.Lock()
-        self.constant: Callable[..., Any] | None = None
+        self.constant: None = None
 
     def loan(self) -> Loan:
         """For one call."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import cas_engine
 from cas_engine import codec, seeding
-from cas_engine.bindings import Binding, Const, Ref, materialize
+from cas_engine.bindings import Binding, Const, Items, Ref, materialize
 from cas_engine.errors import Undigestible, Unstorable
 from cas_engine.fingerprint import Fingerprinter
 from cas_engine.frames import Encoded
@@ -176,6 +176,9 @@ def _load(binding: Binding, task: Task, fetch: Fetch, session: Fingerprinter) ->
         return codec.decode(fetch(task.slots[binding.slot]), session)
     if type(binding) is Const and binding.encoded is not None:
         return codec.decode(binding.encoded, session)
+    if type(binding) is Items and binding.kind != "dict":
+        items = [_load(item, task, fetch, session) for item in binding.items]
+        return items if binding.kind == "list" else tuple(items)
 
     def const(one: Const) -> Any:
         return codec.decode(fetch(one.blob) if one.blob is not None else one.encoded or b"", session)

@@ -17,7 +17,7 @@ import lmdb
 
 from cas_store import forks
 from cas_store.database import Database
-from cas_store.digest import DIGEST_SIZE, Digest, digest_of
+from cas_store.digest import DIGEST_SIZE, Digest, digest_of, digest_of_one
 from cas_store.errors import BlobDamaged, BlobMissing
 from cas_store.largefiles import MARKER, Files, Kept, Temporary
 from cas_store.layout import Layout, sync_folder
@@ -65,6 +65,8 @@ class Blobs:
 
         Of parts that were read from here `known` has the digests.
         """
+        if not parts and len(pieces) == 1 and type(piece := pieces[0]) is bytes and len(piece) <= SMALL:
+            return PreparedBlob(digest_of_one(piece), len(piece), piece, None)
         return prepared(pieces, parts, self._link, self._files, known)
 
     def _link(self, digest: Digest, size: int) -> PreparedBlob | None:
@@ -359,8 +361,6 @@ def prepared(
     known: Sequence[Digest] = (),
 ) -> PreparedBlob:
     """A blob ready to be published: digests taken, and what is large in files, synced."""
-    if not parts and len(pieces) == 1 and type(pieces[0]) is bytes and len(pieces[0]) <= SMALL:
-        return PreparedBlob(digest_of(pieces[0]), len(pieces[0]), pieces[0], None)
     head = _prepared(_views(pieces), None, link, files)
     if not parts:
         return head

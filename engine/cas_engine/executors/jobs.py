@@ -92,6 +92,8 @@ _SMALL, _MANY = 4096, 1024  # bytes, blobs
 
 def called(task: Task, fetch: Fetch, code: Code) -> Reply:
     """The reply to a call of this code, with what is to be said about it."""
+    if code.constant is not None:
+        return run(task, fetch, code.constant)
     reply, warning = calling(code, lambda function: run(task, fetch, lambda: function(lambda: fetch(task.capsule)[0])))
     return replace(reply, warning=warning) if warning and isinstance(reply, Returned) else reply
 
