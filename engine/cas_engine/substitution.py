@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
 
 from cas_engine.bindings import (
     Binding,
@@ -13,56 +15,111 @@ from cas_engine.bindings import (
     Items,
     Ref,
     Template,
-    call_arguments,
     refs_in,
     template_digest,
 )
 from cas_engine.columns import copied, patched
 from cas_engine.graph import Graph, Row, standing
 from cas_engine.omission import parsed
-from cas_engine.signatures import bind, pick
-from cas_engine.templates import MoreTemplates
+from cas_engine.signatures import Signature, bind, pick
+from cas_engine.templates import MoreTemplates, is_usual_in, some
 from cas_store.digest import Digest, digest_of
 
 DefaultOf = Callable[[Row, str], "Digest | None"]
 
 
-def rebound(template: Template, row: Row, default_of: DefaultOf, ignore: tuple[str, ...] = ()) -> Template:
-    """A recorded call, as it was written, bound to another electron. Raises BindError naming the argument.
+class Way(NamedTuple):
+    """How calls that were written alike are bound by another electron."""
 
-    `ignore` is that of the electron it was recorded for. The slots are numbered anew in the order of the new
-    parameters: `slot_order` tells how.
-    """
-    args, kwargs = call_arguments(template)
-    bound = bind(row.signature, len(args), list(kwargs), f"replacement `{row.name}` for electron `{row.slot}`: ")
-    pairs = pick(bound, args, kwargs)
-    index = {where: i for i, (_, where) in enumerate(bound.order)}
-    ignored = frozenset(name for name, _ in pairs if name.lstrip("*") in row.ignore)
-    counted = [ref.slot for name, binding in pairs if name not in ignored for ref in refs_in(binding)]
-    rest = [ref.slot for name, binding in pairs if name in ignored for ref in refs_in(binding)]
-    number = {old: new for new, old in enumerate([*counted, *rest])}
-    params = tuple((name, _renumbered(_whole(binding, row, name, ignore), number)) for name, binding in pairs)
-    defaults = frozenset(
-        name for name, binding in params if isinstance(binding, Const) and binding.digest == default_of(row, name)
-    )
-    return Template(
-        params=params,
-        args=tuple(index["arg", i] for i in range(len(args))),
-        kwargs=tuple((name, index["kw", name]) for name in kwargs),
-        slots=template.slots,
-        key_slots=len(counted),
-        digest=template_digest(params, leave_out=ignored | defaults),
-        usual=defaults,
-    )
+    params: tuple[tuple[str, int], ...]  # each of the new ones with its place among those that were recorded
+    args: tuple[int, ...]
+    kwargs: tuple[tuple[str, int], ...]
+    ignored: frozenset[str]
 
 
-def slot_order(template: Template, row: Row) -> list[int]:
-    """For each slot of `rebound(template, row, ...)` the slot of the recorded template that it was."""
-    args, kwargs = call_arguments(template)
-    pairs = pick(bind(row.signature, len(args), list(kwargs), row.slot), args, kwargs)
-    ignored = {name for name, _ in pairs if name.lstrip("*") in row.ignore}
-    counted = [ref.slot for name, binding in pairs if name not in ignored for ref in refs_in(binding)]
-    return counted + [ref.slot for name, binding in pairs if name in ignored for ref in refs_in(binding)]
+class Rebinding:
+    """Binds recorded calls of one electron, as they were written, to another that stands in for it."""
+
+    def __init__(self, before: Row, row: Row, default_of: DefaultOf) -> None:
+        self._row = row
+        self._ignore = before.ignore
+        self._default_of = lru_cache(maxsize=None)(lambda name: default_of(row, name))
+        self._ways: dict[tuple[object, ...], Way] = {}
+        self._is_alike = row.ignore == before.ignore and _takes_as(row.signature, before.signature)
+        defaults: list[Digest | None] = []
+        if self._is_alike:
+            given = row.signature.parameters[: len(before.signature.parameters)]
+            defaults = [self._default_of(p.name) for p in given if p.has_default]
+        self._defaults = [digest.hex().encode() for digest in defaults if digest is not None]
+        self.leaves_all = self._is_alike and not defaults  # whether all calls are bound as they were
+
+    def leaves(self, line: bytes) -> bool:
+        """Whether a call, as it is written in a manifest, is bound as it was; False where it has to be looked at."""
+        if not self._is_alike or is_usual_in(line):
+            return False
+        return not any(digest in line for digest in self._defaults)
+
+    def rebound(self, template: Template) -> tuple[Template, list[int]]:
+        """A call bound anew, and for each of its slots, which are in the order of the new parameters, that it was.
+
+        Raises BindError naming the argument.
+        """
+        params, row, way = template.params, self._row, self._way(template)
+        pairs = [(name, params[place][1]) for name, place in way.params]
+        counted = [ref.slot for name, binding in pairs if name not in way.ignored for ref in refs_in(binding)]
+        rest = [ref.slot for name, binding in pairs if name in way.ignored for ref in refs_in(binding)]
+        order = [*counted, *rest]
+        if order != sorted(order):
+            number = {old: new for new, old in enumerate(order)}
+            pairs = [(name, _renumbered(binding, number)) for name, binding in pairs]
+        if self._ignore != row.ignore:
+            pairs = [(name, _whole(binding, row, name, self._ignore)) for name, binding in pairs]
+        default_of = self._default_of
+        defaults = frozenset(
+            name for name, binding in pairs if isinstance(binding, Const) and binding.digest == default_of(name)
+        )
+        made = Template(
+            params=tuple(pairs),
+            args=way.args,
+            kwargs=way.kwargs,
+            slots=template.slots,
+            key_slots=len(counted),
+            digest=template_digest(pairs, leave_out=way.ignored | defaults),
+            usual=defaults,
+        )
+        return made, order
+
+    def _way(self, template: Template) -> Way:
+        found = self._ways.get((template.args, template.kwargs))
+        if found is None:
+            row, named = self._row, dict(template.kwargs)
+            who = f"replacement `{row.name}` for electron `{row.slot}`: "
+            bound = bind(row.signature, len(template.args), list(named), who)
+            index = {where: i for i, (_, where) in enumerate(bound.order)}
+            params = tuple(pick(bound, template.args, named))
+            found = self._ways[template.args, template.kwargs] = Way(
+                params=params,
+                args=tuple(index["arg", i] for i in range(len(template.args))),
+                kwargs=tuple((name, index["kw", name]) for name in named),
+                ignored=frozenset(name for name, _ in params if name.lstrip("*") in row.ignore),
+            )
+        return found
+
+
+def _takes_as(new: Signature, old: Signature) -> bool:
+    """Whether any call that is bound to the old signature is bound to the new one in the same way."""
+    if not (old.known and new.known) or len(new.parameters) < len(old.parameters):
+        return False
+    for was, now in zip(old.parameters, new.parameters, strict=False):
+        if (was.name, was.kind) != (now.name, now.kind) or (was.has_default and not now.has_default):
+            return False
+    more = new.parameters[len(old.parameters) :]
+    if more and any(p.kind in _STARS for p in old.parameters):
+        return False  # they may take what was taken by these
+    return all(p.has_default or p.kind in _STARS for p in more)
+
+
+_STARS = ("*", "**")
 
 
 def substitute(graph: Graph, replaced: Mapping[str, Row], default_of: DefaultOf) -> Graph:
@@ -71,31 +128,37 @@ def substitute(graph: Graph, replaced: Mapping[str, Row], default_of: DefaultOf)
     changed = {at for at, row in enumerate(graph.rows) if row != rows[at]}
     if not changed:
         return graph
+    bindings = {at: Rebinding(graph.rows[at], rows[at], default_of) for at in changed}
+    looked_at = {at for at in changed if rows[at].stochastic or not bindings[at].leaves_all}
     added: list[Template] = []
-    new_at: dict[tuple[int, int], tuple[int, list[int]]] = {}
+    new_at: dict[tuple[int, int], tuple[int, Sequence[int]]] = {}
     template_of, parents, ordinal_of = dict[int, int](), dict[int, int](), dict[int, int]()  # what is another now
     draws = Counter[tuple[int, int, tuple[int, ...]]]()
-    for node in graph.nodes_of(changed):
-        at = graph.electron_of[node]
-        where = (graph.template_of[node], at)
+    for node in graph.nodes_of(looked_at):
+        at, template = graph.electron_of[node], graph.template_of[node]
+        where = (template, at)
         if where not in new_at:
-            old = graph.template(node)
-            added.append(rebound(old, rows[at], default_of, graph.rows[at].ignore))
-            new_at[where] = len(graph.templates) + len(added) - 1, slot_order(old, rows[at])
-        template_of[node], order = new_at[where]
+            (line,), ((_, count, _),) = some(graph.templates, [template])
+            new_at[where] = template, range(count)
+            if not bindings[at].leaves(line):
+                made, slots = bindings[at].rebound(graph.templates[template])
+                new_at[where] = len(graph.templates) + len(added), slots
+                added.append(made)
+        now, order = new_at[where]
         first = graph.first_parent[node]
-        slots = tuple(graph.parents[first + slot] for slot in order)
-        parents.update((first + i, slots[i]) for i, slot in enumerate(order) if i != slot)
+        if now != template:
+            template_of[node] = now
+            parents.update((first + i, graph.parents[first + slot]) for i, slot in enumerate(order) if i != slot)
         if rows[at].stochastic:
             # Two equal calls of what was a function are two draws of what stands in.
-            draw = (at, template_of[node], slots)
+            draw = (at, now, tuple([graph.parents[first + slot] for slot in order]))
             ordinal_of[node] = draws[draw]
             draws[draw] += 1
     # Its index holds on: each node hangs on the same ones, if in another order.
     return replace(
         graph,
         rows=rows,
-        templates=MoreTemplates(graph.templates, added),
+        templates=MoreTemplates(graph.templates, added) if added else graph.templates,
         template_of=patched(graph.template_of, template_of),
         parents=patched(graph.parents, parents),
         ordinal_of=patched(graph.ordinal_of, ordinal_of),

@@ -350,8 +350,13 @@ def check(templates: Sequence[Template]) -> None:
 
 def _key_part_in(line: bytes) -> KeyPart:
     """Read at both ends of the line: all that is between costs ten times as much."""
-    if line[:2] != b'["' or line[34:36] != b'",' or line.endswith(b"]]"):  # with usual parameters
+    if line[:2] != b'["' or line[34:36] != b'",' or is_usual_in(line):
         digest, _, _, _, slots, key_slots, *_ = json.loads(line)
         return bytes.fromhex(digest), slots, key_slots
     _, slots, key_slots = line.rsplit(b",", 2)
     return bytes.fromhex(line[2:34].decode()), int(slots), int(key_slots[:-1])
+
+
+def is_usual_in(line: bytes) -> bool:
+    """Whether some parameters are given their own defaults: then a list of them is the last."""
+    return line.endswith(b"]]")

@@ -8,14 +8,17 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
+
 from cas_engine import bindings, manifest, templates
 from cas_engine.bindings import Const, Items, Ref, Template, template_digest, template_dumps, template_to_json
 from cas_engine.decisions import Decision, Hit, Miss, Same, Unknown
+from cas_engine.errors import BindError
 from cas_engine.graph import Graph, Row
 from cas_engine.plan import Planner
 from cas_engine.policy import Policy
 from cas_engine.records import NO_PARTS, Record
-from cas_engine.signatures import Signature
+from cas_engine.signatures import Parameter, Signature
 from cas_engine.substitution import substitute
 from cas_store.digest import Digest, digest_of
 
@@ -183,3 +186,48 @@ def test_a_recorded_call_is_found_without_taking_the_others_apart() -> None:
     random.Random(0).shuffle(order)
     assert all(recorded[at] == calls[at] for at in order)
     assert "lines" not in vars(recorded)
+
+
+def _taking(*names: str, defaults: str = "") -> Signature:
+    return Signature(tuple(Parameter(name, "any", name in defaults.split(), "", "") for name in names))
+
+
+def _three_calls(before: Row) -> tuple[Graph, templates.Recorded]:
+    calls = [_template(1, b"%d" % at, 1) for at in range(3)]
+    recorded = templates.Recorded(memoryview(b"\n".join(map(template_dumps, calls))), len(calls))
+    columns = array("I", [0, 1, 1, 1]), array("I", [0, 0, 1, 2]), array("I", [0] * 4), array("I", [0, 0, 1, 2, 3])
+    return Graph((ROWS[0], before), recorded, *columns, array("I", [0, 1, 2]), Ref(0, ()), (3,)), recorded
+
+
+def test_what_takes_calls_as_they_were_recorded_looks_at_none_of_them() -> None:
+    before = replace(ROWS[1], signature=_taking("p0", "c"))
+    graph, recorded = _three_calls(before)
+    for signature in (_taking("p0", "c"), _taking("p0", "c", "more", defaults="more")):
+        stands_in = replace(before, name="new", code=digest_of(b"new"), signature=signature)
+        after = substitute(graph, {"other": stands_in}, lambda _row, _name: digest_of(b"1"))
+        assert after.rows == (ROWS[0], stands_in)
+        assert after.templates is graph.templates
+        assert not recorded._decoded
+
+
+def test_of_calls_that_give_a_default_itself_only_these_are_looked_at() -> None:
+    before = replace(ROWS[1], signature=_taking("p0", "c"))
+    graph, recorded = _three_calls(before)
+    stands_in = replace(before, name="new", signature=_taking("p0", "c", defaults="c"))
+    after = substitute(graph, {"other": stands_in}, lambda _row, _name: digest_of(b"1"))
+    assert list(recorded._decoded) == [1]
+    assert [after.template(node).usual for node in (1, 2, 3)] == [frozenset(), frozenset("c"), frozenset()]
+    assert after.template(2).digest == template_digest([("p0", Ref(0, ()))], leave_out=frozenset())
+
+
+def test_what_takes_them_in_another_order_is_given_them_so() -> None:
+    graph, _ = _three_calls(replace(ROWS[1], signature=_taking("p0", "c")))
+    after = substitute(graph, {"other": replace(ROWS[1], signature=_taking("c", "p0"))}, lambda _row, _name: None)
+    assert [name for name, _ in after.template(1).params] == ["c", "p0"]
+
+
+@pytest.mark.parametrize("names", [["p0"], ["p0", "c", "more"]])
+def test_what_cannot_take_them_says_so(names: list[str]) -> None:
+    graph, _ = _three_calls(replace(ROWS[1], signature=_taking("p0", "c")))
+    with pytest.raises(BindError):
+        substitute(graph, {"other": replace(ROWS[1], signature=_taking(*names))}, lambda _row, _name: None)
