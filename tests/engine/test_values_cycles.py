@@ -8,6 +8,8 @@ import pickle
 import time
 from typing import Any
 
+import pytest
+
 from cas_engine.values import Digester
 from cas_store.digest import digest_of
 
@@ -157,7 +159,31 @@ def test_every_place_in_a_long_chain_counts():
     assert marked == digest(line(count, mark_at=700))
 
 
-def test_a_long_chain_with_links_both_ways_takes_time_in_proportion():
-    started = time.process_time()
-    digest(line(10_000))
-    assert time.process_time() - started < 8  # about 0.3 s; in proportion to the square it would be 20 s
+def mesh(side, mark_at=None):
+    top, cells = Node("mesh"), [[Node() for _ in range(side)] for _ in range(side)]
+    for i, j in itertools.product(range(side), repeat=2):
+        beside = [(i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)]
+        cells[i][j].next = [cells[a][b] for a, b in beside if 0 <= a < side and 0 <= b < side]
+        cells[i][j].previous = top
+    if mark_at is not None:
+        cells[mark_at[0]][mark_at[1]].mark = 1
+    top.next = [cell for row in cells for cell in row]
+    return top
+
+
+def test_every_cell_of_a_mesh_counts():
+    side = 12
+    found = [digest(mesh(side)), digest(mesh(side + 1)), *(digest(mesh(side, (i, 3))) for i in range(side))]
+    assert len(set(found)) == len(found)
+    assert digest(mesh(side, (2, 3))) == found[4]
+
+
+@pytest.mark.parametrize("made", [line, lambda n: ring(1, *[0] * n)[0], lambda n: mesh(int(n**0.5), (5, 5))])
+def test_what_is_linked_in_all_directions_takes_time_in_proportion(made):
+    def seconds(count):
+        value = made(count)
+        started = time.process_time()
+        digest(value)
+        return time.process_time() - started
+
+    assert seconds(10_000) < 40 * seconds(1_000)  # in proportion to the square it would be 100 times

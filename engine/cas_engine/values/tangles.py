@@ -116,60 +116,80 @@ class Tangle:
             digest = self._combined(first, digests)
             digests[members[0]] = self._around.get(digest, digest)
             return
-        name_of, signature_of = self._refined(members, digests)
+        found = self._refined(members, digests)
+        standing = {name: n for n, name in found.items()}  # one node for all that no walk can tell apart
+        if len(standing) == len(members):
+            name_of = found
+        else:
+            # Once more, where each is there once: how often it was would show in the names.
+            for n in standing.values():
+                parts = self._nodes[n].parts
+                parts[:] = [standing[found[part]] if part in found else part for part in parts]
+            name_of = self._refined(list(standing.values()), digests)
+        for n, name in name_of.items():
+            digests[n] = name  # names stand where the digests will, so that one function serves both
         # The pairs describe the whole knot: what each name stands for in terms of the other names.
-        described = sorted({name_of[n] + signature_of[n] for n in members})
+        described = sorted(name + self._combined(self._nodes[n], digests) for n, name in name_of.items())
         knot = digest_of(b"knot\0" + b"".join(described))
         for n in members:
-            digests[n] = digest_of(b"in knot\0" + name_of[n] + knot)
-        for n in members:
+            digests[n] = digest_of(b"in knot\0" + name_of[standing[found[n]]] + knot)
+        for n in name_of:
             self._around[self._combined(self._nodes[n], digests)] = digests[n]
 
     def _combined(self, node: _Node, digests: Sequence[Digest]) -> Digest:
         parts = [digests[part] if isinstance(part, int) else part for part in node.parts]
         return combined(node.branch.tag, node.order, parts)
 
-    def _refined(self, members: Sequence[int], digests: list[Digest]) -> tuple[dict[int, Digest], dict[int, Digest]]:
-        """The name of each member, and its signature: how it is made from digests and names.
+    def _refined(self, members: Sequence[int], digests: list[Digest]) -> dict[int, Digest]:
+        """A name for each member, the same for two just if no walk can tell them apart.
 
-        Where members of one name turn out to differ, those whose parts kept their names keep theirs; if there
-        are none, those with the smallest signature do: choices that depend on what the members are, never on
-        how many there are or which comes first. Only members with a renamed part are looked at again, so that
-        a chain of n members, which takes n / 2 rounds, takes no more than in proportion to n.
+        Where members of one name turn out to differ, the most keep it, and only what has a renamed part is looked
+        at again: no member is renamed more often than its name's members can be halved (Hopcroft's "all but the
+        largest"). Which are the most hangs on how often each is there; so names mean something only where no
+        two members look alike.
         """
         users: dict[int, set[int]] = {n: set() for n in members}
         for n in members:
             for part in self._nodes[n].parts:
                 if isinstance(part, int) and part in users:
                     users[part].add(n)
+        for n in members:
+            digests[n] = _UNNAMED
         name_of = {n: self._combined(self._nodes[n], digests) for n in members}
         signature_of: dict[int, Digest] = {}
-        size_of: dict[Digest, int] = defaultdict(int)
-        for name in name_of.values():
-            size_of[name] += 1
-        renamed = list(members)
+        named: dict[Digest, set[int]] = defaultdict(set)
+        for n, name in name_of.items():
+            named[name].add(n)
+            digests[n] = name
         pending = set(members)
         while pending:
-            for n in renamed:
-                digests[n] = name_of[n]  # names stand where the digests will, so that one function serves both
+            looked_at: dict[Digest, list[int]] = defaultdict(list)
             for n in pending:
-                signature_of[n] = self._combined(self._nodes[n], digests)
-            alike: dict[Digest, dict[Digest, list[int]]] = defaultdict(lambda: defaultdict(list))
-            for n in pending:
-                alike[name_of[n]][signature_of[n]].append(n)
-            renamed = []
-            for name, groups in alike.items():
-                if sum(map(len, groups.values())) == size_of[name]:
-                    del groups[min(groups)]
+                if len(named[name_of[n]]) > 1:  # who is alone stays what it is
+                    signature_of[n] = self._combined(self._nodes[n], digests)
+                    looked_at[name_of[n]].append(n)
+            renamed: dict[int, Digest] = {}
+            for name, some in looked_at.items():
+                groups: dict[Digest, set[int]] = defaultdict(set)
+                for n in some:
+                    groups[signature_of[n]].add(n)
+                # The others' parts kept their names, so they still have one signature, and no one else has it.
+                others = len(named[name]) - len(some)
+                most = max(groups, key=lambda signature: (len(groups[signature]), signature))
+                if others and len(groups[most]) > others:
+                    rest = named[name].difference(some)
+                    groups[signature_of[next(iter(rest))]] = rest
+                elif others:
+                    most = b""
+                groups.pop(most, None)
                 for signature, group in groups.items():
-                    new = digest_of(b"name\0" + name + signature)
-                    size_of[name] -= len(group)
-                    size_of[new] += len(group)
-                    for n in group:
-                        name_of[n] = new
-                    renamed += group
+                    renamed.update(dict.fromkeys(group, digest_of(b"name\0" + name + signature)))
+            for n, name in renamed.items():
+                named[name_of[n]].discard(n)
+                named[name].add(n)
+                name_of[n] = digests[n] = name
             pending = {user for n in renamed for user in users[n]}
-        return name_of, signature_of
+        return name_of
 
 
 def _knots(reached_from: Sequence[Sequence[int]]) -> list[list[int]]:
