@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import collections
 import dataclasses
+import datetime as dt
+import decimal
+import fractions
 import functools
 import io
+import pathlib
 import struct
 import sys
 import threading
@@ -17,6 +22,7 @@ from typing import Any
 
 from cas_engine import arrays
 from cas_engine.fingerprint.origin import owner_of_class
+from cas_engine.values.numpy_ import MASKED_OWN
 
 _BARE = object.__basicsize__ + 2 * tuple.__itemsize__  # of an object that holds nothing but attributes
 # Told apart by identity: a copy of one would mean nothing.
@@ -69,6 +75,55 @@ def _keeps_other_arguments(kind: type) -> bool:
         and kind.__reduce__ is BaseException.__reduce__
         and kind.__reduce_ex__ is object.__reduce_ex__
     )
+
+
+# Methods that tell pickle all but the attributes that a derived class adds.
+_FORGETFUL = {
+    "__reduce_ex__": (dt.datetime.__reduce_ex__, dt.time.__reduce_ex__),
+    "__reduce__": (
+        dt.date.__reduce__,
+        dt.timedelta.__reduce__,
+        decimal.Decimal.__reduce__,
+        fractions.Fraction.__reduce__,
+        collections.Counter.__reduce__,
+        collections.defaultdict.__reduce__,
+        pathlib.PurePath.__reduce__,
+    ),
+}
+
+
+def _forgets_attributes(kind: type) -> bool:
+    """Whether this is a derived class whose instances have attributes, and whose base, such as an array, writes none.
+
+    https://numpy.org/doc/stable/user/basics.subclassing.html has such classes, and nothing about their pickles.
+    """
+    if kind.__dictoffset__ == 0:
+        return False
+    for module, name in (("numpy.ma", "MaskedArray"), ("numpy", "ndarray")):
+        base = getattr(sys.modules.get(module), name, None)
+        if base is not None and issubclass(kind, base):
+            said = ("__reduce_ex__", "__reduce__", "__setstate__")
+            return all(getattr(kind, each) is getattr(base, each) for each in said)
+    own: Any = kind  # whose methods are compared, of whatever type they are
+    if own.__reduce_ex__ is object.__reduce_ex__:
+        return own.__reduce__ in _FORGETFUL["__reduce__"]
+    return own.__reduce_ex__ in _FORGETFUL["__reduce_ex__"]
+
+
+def _with_attributes(value: Any) -> Any:
+    reduced = value.__reduce_ex__(arrays.PROTOCOL)
+    own = {name: held for name, held in vars(value).items() if name not in MASKED_OWN}
+    if not own:
+        return reduced
+    make, args, state, items, pairs = (*reduced, None, None, None)[:5]
+    return make, args, (state, own), items, pairs, _set
+
+
+def _set(value: Any, told: tuple[Any, dict[str, Any]]) -> None:
+    state, own = told
+    if state is not None:
+        value.__setstate__(state)
+    vars(value).update(own)
 
 
 def _type_variable(variable: Any) -> Any:
@@ -126,7 +181,9 @@ def cached(fn: Callable[..., Any], maxsize: int | None, typed: bool, own: dict[s
 def reducer_of(kind: type) -> Callable[[Any], Any] | None:
     """What says how values of exactly this type are written, if not they themselves."""
     found = REDUCERS.get(kind) or arrays.REDUCERS.get(f"{kind.__module__}.{kind.__qualname__}")
-    return found or (_exception if _keeps_other_arguments(kind) else None)
+    if found is None and _keeps_other_arguments(kind):
+        return _exception
+    return _with_attributes if found is None and _forgets_attributes(kind) else found
 
 
 def sentinel_name(value: object) -> tuple[types.ModuleType, str] | None:

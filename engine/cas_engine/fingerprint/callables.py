@@ -10,12 +10,13 @@ from typing import Any
 
 from cas_engine.fingerprint.annotations import Annotated, describe_annotated
 from cas_engine.fingerprint.bytecode import canonical
-from cas_engine.fingerprint.depends import Dependency, describe_dependency
+from cas_engine.fingerprint.depends import Dependency, describe_dependency, describe_file
 from cas_engine.fingerprint.environment import FILE
 from cas_engine.fingerprint.functions import CompiledFile
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.origin import is_importable, owner_of_class, owner_of_module
 from cas_engine.fingerprint.reach import Describer, Reach, belongs, says
+from cas_engine.values import File
 
 # What functools itself puts there.
 _NOT_SET = frozenset({"func", "args", "keywords", "cache_parameters", "__wrapped__", *functools.WRAPPER_ASSIGNMENTS})
@@ -240,5 +241,6 @@ BY_TYPE: dict[type, Describer] = {
     types.CodeType: describe_code,
     CompiledFile: describe_compiled,
     Dependency: describe_dependency,
+    File: describe_file,
     Annotated: describe_annotated,
 }

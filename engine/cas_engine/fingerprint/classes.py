@@ -16,6 +16,7 @@ from cas_engine.fingerprint.annotations import annotations_of, describe_annotati
 from cas_engine.fingerprint.bytecode import canonical
 from cas_engine.fingerprint.functions import all_subclasses
 from cas_engine.fingerprint.graph import Node
+from cas_engine.fingerprint.opaque import known_parts
 from cas_engine.fingerprint.origin import Kind, is_importable, owner_of_class, owner_of_function
 from cas_engine.fingerprint.reach import Reach, belongs, says
 from cas_engine.fingerprint.resolve import folder_of, is_users_code, shown_module
@@ -60,6 +61,12 @@ def describe_class(node: Node, reach: Reach) -> None:
         patched = sorted(name for name, value in vars(cls).items() if _put_in(value))
         node.children = [reach.node(vars(cls)[name]) for name in patched]
         says(node, owner.kind.value, str(cls.__module__), cls.__qualname__, tuple(patched))
+        return
+    parts = known_parts(cls)
+    if parts is not None:
+        members = (reach.node(part, ("member", id(cls), name), name) for name, part in parts)
+        node.children = [reach.node(type(cls)), *members]
+        says(node, "known", cls.__name__)
         return
     node.kind = "class"
     node.modules |= {str(cls.__module__)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import PurePath
 
-from cas_engine.fingerprint.environment import FILE
+from cas_engine.fingerprint.environment import FILE, version_of
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.reach import Reach, says
 from cas_engine.values import File
@@ -18,6 +18,13 @@ class Dependency:
 
     def __init__(self, thing: object) -> None:
         self.thing = thing
+
+
+def describe_file(node: Node, _reach: Reach) -> None:
+    """A file that code holds, in a global or a default: by content, now and as found where a node runs."""
+    file = FILE + str(node.obj.path)
+    node.packages |= {file}
+    says(node, "file", version_of(file))
 
 
 def describe_dependency(node: Node, reach: Reach) -> None:

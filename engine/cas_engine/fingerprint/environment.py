@@ -68,8 +68,8 @@ def _effective(code: bytes, versions: tuple[tuple[str, str], ...]) -> bytes:
     for text in (text for name, version in versions if not name.startswith(FILE) for text in (name, version)):
         encoded = text.encode("utf-8", "surrogatepass")
         parts += (len(encoded).to_bytes(4, "little"), encoded)
-    # A file by content alone: where it lies does not matter.
-    parts += sorted(version.encode() for name, version in versions if name.startswith(FILE))
+    # Files by content, in the order of their names, which say which is which: where they lie does not matter.
+    parts += [version.encode() for name, version in sorted(versions) if name.startswith(FILE)]
     return digest_of(b"".join(parts))
 
 

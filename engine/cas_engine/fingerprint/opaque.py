@@ -21,6 +21,7 @@ _KNOWN = {
     "joblib.memory.MemorizedFunc": ("func", "ignore"),
     "joblib.memory.NotMemorizedFunc": ("func",),
     "dask.delayed.DelayedLeaf": ("_obj", "_nout"),
+    "sympy.core.function.UndefinedFunction": ("name", "_kwargs", "_nargs"),  # a class, made for its name
 }
 
 

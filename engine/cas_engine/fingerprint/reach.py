@@ -9,7 +9,7 @@ from cas_engine.fingerprint.constants import dumped
 from cas_engine.fingerprint.graph import DigestOf, Node, settle
 from cas_engine.fingerprint.origin import Kind, Owner
 from cas_engine.fingerprint.tables import KnownTables
-from cas_engine.values import Digester
+from cas_engine.values import Digester, files_as_code
 from cas_store.digest import digest_of
 
 Describer = Callable[[Node, "Reach"], None]
@@ -73,7 +73,8 @@ class Reach:
             return known, []
         before, self._digest_of, self._met = (self._digest_of, self._met), None, []
         try:
-            digest, inside = self._values.digest(value), list({id(node): node for node in self._met}.values())
+            with files_as_code():
+                digest, inside = self._values.digest(value), list({id(node): node for node in self._met}.values())
         finally:
             self._digest_of, self._met = before
         if self._tables is not None and content is not None and not inside:
@@ -84,7 +85,8 @@ class Reach:
         """The digest of the value with that of the code in it."""
         before, self._digest_of = self._digest_of, digest_of_node
         try:
-            return self._values.digest(value)
+            with files_as_code():
+                return self._values.digest(value)
         finally:
             self._digest_of = before
 

@@ -27,7 +27,7 @@ from cas_engine.fingerprint.sources import sources_of
 from cas_engine.fingerprint.tables import KnownTables
 from cas_engine.fingerprint.variables import Variable, describe_variable
 from cas_engine.fingerprint.widening import Evaluated, Widening, describe_evaluated
-from cas_engine.values import Digester
+from cas_engine.values import Digester, meet
 from cas_store.digest import digest_of
 
 _DESCRIBERS = {
@@ -116,6 +116,9 @@ class Fingerprinter:
 
     def _code_in_argument(self, thing: object, _where: str) -> bytes:
         fingerprint = self.of(thing)
+        for package in fingerprint.packages:
+            if package.startswith(FILE):
+                meet(package[len(FILE) :])
         return effective(fingerprint.code, fingerprint.packages)
 
     def _fingerprint(self, root: Node, declared: list[Node]) -> Fingerprint:

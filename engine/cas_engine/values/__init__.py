@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cas_engine.values.digester import Digester, PartDigests, compose, compose_dict, leaf_digest
-from cas_engine.values.files import File, FileContent, content_of, files_met
+from cas_engine.values.files import File, FileContent, content_of, files_as_code, files_met, meet
 from cas_engine.values.plain import LEAVES
 from cas_engine.values.rules import register_digest
 
@@ -16,7 +16,9 @@ __all__ = [
     "compose",
     "compose_dict",
     "content_of",
+    "files_as_code",
     "files_met",
     "leaf_digest",
+    "meet",
     "register_digest",
 ]

@@ -13,7 +13,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from cas_engine.values.pieces import Digested, Refusal
+from cas_engine.values.pieces import CodeOf, Digested, Refusal
 from cas_store.digest import Digest, digest_of
 
 _CHUNK = 1 << 20
@@ -143,14 +143,38 @@ def content_of(path: str) -> Digest | None:
         return None
 
 
-def file_rule(value: File) -> Digested:
+@contextmanager
+def files_as_code() -> Iterator[None]:
+    """While this lasts, files in values that this thread digests are told like code: who asks sees to their content."""
+    before = getattr(_met, "as_code", False)
+    _met.as_code = True
+    try:
+        yield
+    finally:
+        _met.as_code = before
+
+
+def file_rule(value: File) -> CodeOf | Digested:
     """A file as the digest of its content."""
+    if getattr(_met, "as_code", False):
+        return CodeOf(value)
     path = str(value.path)
     digest = _content(path)
+    _meet(path, digest)
+    return Digested(digest)
+
+
+def meet(path: str) -> None:
+    """Count a file, where there is one, among those that this thread comes upon: code in a value depends on it."""
+    digest = content_of(path)
+    if digest is not None:
+        _meet(path, digest)
+
+
+def _meet(path: str, digest: Digest) -> None:
     met = getattr(_met, "files", None)
     if met is not None:
         met.append((path, digest))
-    return Digested(digest)
 
 
 def _content(path: str) -> Digest:

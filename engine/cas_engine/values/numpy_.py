@@ -14,6 +14,10 @@ from cas_store.digest import Digest, digest_of
 _CHUNK = 1 << 20
 # Codes of the dtypes whose text has three characters and whose bytes are all content: numbers of up to 8 bytes.
 _COMMON = frozenset("?bBhHiIlLqQefd")
+# Attributes of masked arrays in which NumPy keeps what `_masked` tells, and what it was asked for.
+MASKED_OWN = frozenset(
+    ["_mask", "_fill_value", "_hardmask", "_sharedmask", "_isfield", "_baseclass", "_optinfo", "_basedict"]
+)
 
 
 def rule_for(kind: type) -> Rule | None:
@@ -43,7 +47,13 @@ def _with_state(kind: type, base: type, rule: Rule) -> Rule:
     if kind is base:
         return rule
     state = visible_state(kind, base)
-    return lambda value: fields(kind, [PAYLOAD, rule(value), *state(value)])
+
+    def with_state(value: Any) -> Branch:
+        named = iter(state(value))
+        own = [each for pair in zip(named, named, strict=True) if pair[0] not in MASKED_OWN for each in pair]
+        return fields(kind, [PAYLOAD, rule(value), *own])
+
+    return with_state
 
 
 def _random_rule(kind: type, np: Any) -> Rule | None:

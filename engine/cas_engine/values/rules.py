@@ -21,6 +21,7 @@ _T = TypeVar("_T")
 # of one of its types exists, so it is there. Its `rule_for(kind)` gives None for what it leaves to the
 # general rules.
 _ROOMS = {
+    "networkx": "science",
     "numpy": "numpy_",
     "pandas": "pandas_",
     "polars": "polars_",

@@ -1,20 +1,21 @@
-"""What the values of SciPy, scikit-learn, PyTorch and xarray are made of."""
+"""What the values of SciPy, scikit-learn, PyTorch, xarray and NetworkX are made of."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
 from cas_engine.values.instances import PAYLOAD, visible_state
 from cas_engine.values.numpy_ import elements
-from cas_engine.values.pieces import Branch, CodeOf, Refusal, Rule, fields, listed
+from cas_engine.values.pieces import Branch, CodeOf, Order, Refusal, Rule, by_key, fields, listed
 
 
 def rule_for(kind: type) -> Rule | None:
     """The rule for a type of one of these, or one derived from it; None for what is an object like others."""
-    for name, find in (("torch", _torch), ("xarray", _xarray), ("scipy.sparse", _sparse), ("sklearn.base", _sklearn)):
+    for name, find in _LIBRARIES.items():
         library = sys.modules.get(name)
         rule = None if library is None else find(kind, library)
         if rule is not None:
@@ -135,15 +136,65 @@ def _xarray(kind: type, xarray: Any) -> Rule | None:
 
 def _dataset(value: Any) -> Branch:
     variables = {name: _variable(one) for name, one in value.variables.items()}
-    return listed("xarray.Dataset", variables, set(value.coords), dict(value.attrs))
+    return listed("xarray.Dataset", variables, set(value.coords), _indexes(value), dict(value.attrs))
 
 
 def _data_array(value: Any) -> Branch:
     coords = {name: _variable(one.variable) for name, one in value.coords.items()}
-    return listed("xarray.DataArray", value.name, _variable(value.variable), coords)
+    return listed("xarray.DataArray", value.name, _variable(value.variable), coords, _indexes(value))
+
+
+def _indexes(value: Any) -> dict[object, str]:
+    """By which coordinates things can be looked up, and how: a coordinate of one dimension may come without."""
+    return {name: type(index).__qualname__ for name, index in value.xindexes.items()}
 
 
 def _variable(value: Any) -> Branch:
     if value.chunks is not None:
         raise Refusal("its numbers are not computed yet; load() it first", type(value).__name__)
     return listed("xarray.Variable", value.dims, value.values, dict(value.attrs))
+
+
+# NetworkX --------------------------------------------------------------------------------------------------
+
+
+def _networkx(kind: type, networkx: Any) -> Rule | None:
+    if not issubclass(kind, networkx.Graph):
+        return None
+    state, views = visible_state(kind), _views_of(kind)
+
+    def graph(value: Any) -> Branch:
+        named = iter(state(value))
+        kept = (_part(name, held) for name, held in zip(named, named, strict=True) if name not in views)
+        return fields(kind, chain.from_iterable(kept))
+
+    return graph
+
+
+def _views_of(kind: type) -> frozenset[str]:
+    """Where a graph keeps its views of itself once they were asked for, and what others made of it."""
+    own = [cls for cls in kind.__mro__ if cls.__module__.partition(".")[0] == "networkx"]
+    kept = {name for cls in own for name, held in vars(cls).items() if isinstance(held, cached_property)}
+    return frozenset(kept | {"_succ", "__networkx_cache__"})
+
+
+def _part(name: object, held: Any) -> tuple[object, object]:
+    """Nodes and neighbours in their order, which is that of the rows of a matrix, and of who walks over them."""
+    if name == "_node":
+        return name, _in_order(held)
+    if name in ("_adj", "_pred"):
+        return name, _in_order({node: _in_order(beside) for node, beside in held.items()})
+    return name, held
+
+
+def _in_order(pairs: Any) -> Branch:
+    return Branch(b"in order\0", Order.PAIRED_LISTED, list(chain.from_iterable(pairs.items())), by_key)
+
+
+_LIBRARIES: dict[str, Callable[[type, Any], Rule | None]] = {
+    "torch": _torch,
+    "xarray": _xarray,
+    "scipy.sparse": _sparse,
+    "sklearn.base": _sklearn,
+    "networkx": _networkx,
+}
