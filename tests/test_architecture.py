@@ -50,7 +50,8 @@ READING_ORDER = {
             settings location ledger accepted previews journal kept explain recorder
             answers known references inputs replacement preparation limits pins survey collection usage budget
             seeding ownership worker runnable executors printed events setting excerpt telling calls evaluation
-            sublattice result verification owed running dispatch planning amounts history difference comparison
+            sublattice result verification owed underway runners ending running dispatch planning amounts history
+            difference comparison
             explanation acceptance statistics
             bundling bundled unbundling doctor
         """,

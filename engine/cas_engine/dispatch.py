@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cas_engine import ledger, running
+from cas_engine import ledger, running, underway
 from cas_engine.budget import budget
 from cas_engine.errors import BadOption
 from cas_engine.ledger import Status
@@ -145,7 +145,7 @@ def get_result(
     full = ledger.resolve(opened, dispatch_id)
     if wait:
         deadline = None if timeout is None else time.monotonic() + timeout
-        here = running.here(full)
+        here = underway.here(full)
         if here is not None:
             _wait_here(here, deadline, timeout)
         else:
@@ -161,13 +161,13 @@ def cancel(dispatch_id: str, *, store: StoreChoice = None) -> bool:
     """
     opened = open_store(store)
     full = ledger.resolve(opened, dispatch_id)
-    here = running.here(full)
+    here = underway.here(full)
     if here is not None:
         here.cancel.set()
         return True
     if ledger.get(opened, full).status is not Status.RUNNING:
         return False
-    opened.set_signal(running.cancel_signal(full), b"1")
+    opened.set_signal(underway.cancel_signal(full), b"1")
     return True
 
 
@@ -219,7 +219,7 @@ def _share(audit: float | str | None) -> float:
     return checked_share(setting("audit") or 0.0, "the setting audit")
 
 
-def _wait_here(here: running.Running, deadline: float | None, timeout: float | None) -> None:
+def _wait_here(here: underway.Running, deadline: float | None, timeout: float | None) -> None:
     from cas_engine.executors import shared_threads
 
     try:

@@ -78,7 +78,7 @@ class Coordinator:
     def _redispatch(
         self, parent: str, body: Mapping[str, Any], uploads: Mapping[str, Any], note: Mapping[str, Any] | None
     ) -> dict[str, Any]:
-        from cas_engine import running
+        from cas_engine import underway
         from cas_run.server.remembered import Note
         from cas_store.errors import RowChanged
 
@@ -88,7 +88,7 @@ class Coordinator:
             made = self._backend.redispatch(parent, edits, call, self._how, self._observe, noting)
         except RowChanged:
             return {"dispatch_id": None, "over": True}
-        return {"dispatch_id": made, "over": running.here(made) is None}
+        return {"dispatch_id": made, "over": underway.here(made) is None}
 
     def _plan(self, parent: str, body: Mapping[str, Any], uploads: Mapping[str, Any]) -> dict[str, Any]:
         return self._backend.plan(parent, self._edits(body, uploads), self._call(parent, body, uploads)).to_json()
