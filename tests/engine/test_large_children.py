@@ -70,6 +70,9 @@ def test_chains_of_replacements_come_to_the_same(
 
 
 def made(constant: int) -> Any:
+    """One that takes its calls in another way than the one before."""
+    if constant % 2:
+        return lambda first=0, *parts: (first + sum(parts)) * constant
     return lambda *parts: sum(parts) * constant
 
 
@@ -126,8 +129,8 @@ def test_what_a_child_says_of_its_graph_is_what_was_asked_for(tmp_path: Path) ->
     parent = ct.dispatch_sync(wide, store=tmp_path, executor="inline")(SHAPE).dispatch_id
     store = open_store(tmp_path)
 
-    def swapped(*parts: int) -> int:
-        return parts[0]
+    def swapped(first: int = 0, *parts: int) -> int:
+        return first + len(parts)
 
     prepared = prepare_again(store, ledger.get(store, parent), {"a": swapped}, REUSE, (), {})
     assert isinstance(prepared, Prepared)
