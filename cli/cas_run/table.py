@@ -17,6 +17,7 @@ class Column(NamedTuple):
     title: str
     right: bool = False
     elastic: bool = False  # gives way when the line is too long for the terminal
+    spare: bool = False  # and this is left out when that is not enough, the last one first
 
 
 def lines_of(
@@ -28,13 +29,16 @@ def lines_of(
 ) -> list[str]:
     """The header and one line a row. Columns in which nothing stands are left out."""
     kept = [i for i in range(len(columns)) if any(_text(row[i]) for row in rows)]
+    natural = {i: max([display_width(columns[i].title), *(display_width(_text(row[i])) for row in rows)]) for i in kept}
+    while True:
+        widths = [natural[i] for i in kept]
+        excess = _squeeze(widths, [columns[i] for i in kept], width)
+        spare = [i for i in kept if columns[i].spare]
+        if excess <= 0 or not spare:
+            break
+        kept.remove(spare[-1])
     columns = [columns[i] for i in kept]
     rows = [[row[i] for i in kept] for row in rows]
-    widths = [
-        max([display_width(column.title), *(display_width(_text(row[i])) for row in rows)])
-        for i, column in enumerate(columns)
-    ]
-    _squeeze(widths, columns, width)
     header = [(column.title, "dim") for column in columns]
     return [_line(columns, cells, widths, paint) for cells in (header, *rows)]
 
@@ -61,15 +65,17 @@ def clipped(text: str, width: int) -> str:
     return "".join(kept) + "…"
 
 
-def _squeeze(widths: list[int], columns: Sequence[Column], width: int | None) -> None:
+def _squeeze(widths: list[int], columns: Sequence[Column], width: int | None) -> int:
+    """Make elastic columns narrower; by how much the line is too long still."""
     if width is None:
-        return
+        return 0
     excess = sum(widths) + len(GAP) * (len(widths) - 1) - width
     for i in sorted(range(len(widths)), key=lambda i: -widths[i]):
         if excess > 0 and columns[i].elastic:
             taken = min(excess, max(widths[i] - SMALLEST, 0))
             widths[i] -= taken
             excess -= taken
+    return excess
 
 
 def _line(

@@ -68,6 +68,18 @@ def test_an_elastic_column_gives_way_to_the_terminal() -> None:
     assert lines_of(columns, [["x" * 100, "1.00"]], paint=plain)[1].startswith("x" * 100)
 
 
+def test_what_can_be_spared_is_left_out_where_the_terminal_is_narrow() -> None:
+    columns = (Column("id"), Column("took", spare=True), Column("ran"), Column("from", spare=True))
+    rows = [["i" * 10, "t" * 10, "r" * 10, "f" * 10]]
+
+    def titles(width: int | None) -> list[str]:
+        return lines_of(columns, rows, paint=plain, width=width)[0].split()
+
+    assert titles(None) == titles(46) == ["id", "took", "ran", "from"]
+    assert titles(45) == ["id", "took", "ran"]
+    assert titles(30) == titles(10) == ["id", "ran"]
+
+
 def test_wide_characters_count_as_what_the_terminal_gives_them() -> None:
     assert display_width("数据") == 4
     lines = lines_of((Column("n"), Column("m")), [["数据", "1"], ["ab", "2"]], paint=plain)

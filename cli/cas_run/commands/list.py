@@ -22,11 +22,11 @@ _COLUMNS = (
     Column("lattice", elastic=True),
     Column("status"),
     Column("started"),
-    Column("took", right=True),
+    Column("took", right=True, spare=True),
     Column("hits", right=True),
     Column("ran", right=True),
     Column("failed", right=True),
-    Column("from"),
+    Column("from", spare=True),
 )
 STATUSES = ("pending", "running", "completed", "failed", "cancelled", "interrupted")
 
