@@ -60,7 +60,7 @@ READING_ORDER = {
             refusals elsewhere shapes destination
             arguments loading backend remote anywhere session
             tally preview server report findings imported share progress live foreground completing conclusion
-            command choices commands main __main__
+            command choices commands main start __main__
         """,
     }.items()
 }

@@ -14,7 +14,7 @@ from benchmarks import processes
 from benchmarks.harness import Figure, Options, Report, json_of, measured, table_of
 
 _WORKER = Path(__file__).with_name("worker.py")
-_COMMAND = "import sys\nfrom cas_run.main import main\nsys.exit(main())"  # what the script `cas-run` is
+_COMMAND = "import sys\nfrom cas_run.start import main\nsys.exit(main())"  # what the script `cas-run` is
 _CLICK = 'python -c "import click", start to finish'
 _MAPPED = "a file of that size mapped by numpy, one row summed"
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from cas_run.main import main
+from cas_run.start import main
 
 if __name__ == "__main__":
     sys.exit(main())

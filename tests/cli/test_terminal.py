@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -176,6 +177,27 @@ def test_ctrl_c_while_the_file_is_imported(space: Space) -> None:
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "Traceback" not in err
+
+
+def test_ctrl_c_before_the_command_is_loaded_is_silent(space: Space) -> None:
+    program = """
+        import os, signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        class Impatient:
+            def find_spec(self, name, *_):
+                if name == sys.argv[2]:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        sys.meta_path.insert(0, Impatient())
+        from cas_run.start import main
+        sys.exit(main())
+    """
+    for module, status in (("click", -signal.SIGINT), ("cas_run.commands.list", 130)):
+        command = [sys.executable, "-c", textwrap.dedent(program), "list", module]
+        done = subprocess.run(command, env=space.environment(), capture_output=True, text=True)
+        assert done.returncode == status
+        assert "Traceback" not in done.stderr
 
 
 def test_another_process_cancels(space: Space) -> None:

@@ -36,7 +36,7 @@ HEAVY = {
     "tempfile",
     "zipfile",
 }
-COMMAND = "import sys; from cas_run.main import main; main(sys.argv[1:])"
+COMMAND = "import sys; from cas_run.start import main; main()"
 AGAIN = "import sys, cas_run as ct; ct.get_result(ct.redispatch(sys.argv[1])(), wait=True).result"
 FLOW = """
 import sys
