@@ -1,8 +1,8 @@
 """The user's own code in the running program: found by name, taken only if its fingerprint is the recorded one.
 
 By reference where importing here gives the recorded fingerprint: so a class keeps its identity for a caller who has the
-same code. A module is imported for this only when nothing stands against it; whatever goes wrong in that import means
-"not here", and the recorded code is loaded by value.
+same code, in that module or, after a move, in another one. A module is imported for this only when nothing stands
+against it; whatever goes wrong in that import means "not here", and the recorded code is loaded by value.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
+
+from cas_engine.fingerprint.origin import namespaces_of_users
 
 
 class Coded(Protocol):
@@ -95,11 +98,23 @@ def find(name: Name, code: bytes, session: Session, fits: Callable[[Any], bool] 
     """The live object of this name whose fingerprint is `code`, or None. `fits` says whether its kind is right."""
     if "<" in name.qualname:
         return None
-    for module in _modules_for(name, session):
-        for candidate, depends_on in _unwrapped(attribute(module, name.qualname)):
-            if (fits is None or fits(candidate)) and code_of(candidate, session, depends_on) == code:
-                return candidate
+    met: set[int] = set()
+    for holder in chain(_modules_for(name, session), _elsewhere(name)):
+        for candidate, depends_on in _unwrapped(attribute(holder, name.qualname)):
+            if id(candidate) not in met and (fits is None or fits(candidate)):
+                met.add(id(candidate))
+                if code_of(candidate, session, depends_on) == code:
+                    return candidate
     return None
+
+
+def _elsewhere(name: Name) -> Iterator[types.ModuleType]:
+    """Other modules of the user's that have a thing of this name: it may have moved there."""
+    first = name.qualname.partition(".")[0]
+    for namespace in namespaces_of_users():
+        module = sys.modules.get(str(namespace.get("__name__"))) if first in namespace else None
+        if module is not None and vars(module) is namespace:
+            yield module
 
 
 def code_of(thing: object, session: Session, depends_on: Sequence[object] = ()) -> bytes | None:

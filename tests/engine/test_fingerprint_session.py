@@ -137,13 +137,13 @@ def test_a_name_that_is_not_defined_is_told_and_counts(space: Space) -> None:
 
 def test_what_has_no_content_is_told_with_its_type_and_without_its_address(space: Space) -> None:
     module = space.load(
-        fs_opaque="import sqlite3, threading, logging\nDB = sqlite3.connect(':memory:')\n"
+        fs_opaque="import sqlite3, threading, logging\nDB = sqlite3.connect(':memory:').cursor()\n"
         "LOCK = threading.Lock()\nLOG = logging.getLogger('x')\n"
         "def task(x):\n    with LOCK: LOG.info(x); return DB.execute(x)"
     )
     first, second = Fingerprinter().of(module.task), Fingerprinter().of(module.task)
     module.DB.close()
-    assert first.unresolved == ("fs_opaque.DB: Connection has no stable content",)
+    assert first.unresolved == ("fs_opaque.DB: Cursor has no stable content",)
     assert first == second
     assert not any("0x" in component.detail for component in first.components)
 

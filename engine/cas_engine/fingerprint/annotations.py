@@ -16,6 +16,7 @@ from cas_engine.fingerprint.reach import Reach, says
 from cas_engine.program import home_of
 
 _PLAIN_TEXTS = (typing.Literal, typing.Annotated)  # texts in the brackets of these name nothing
+_OF_TYPES = frozenset({"builtins", "types", "typing", "typing_extensions"})  # what these make is told by its text
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -122,6 +123,9 @@ def describe_annotation(
         node.children.append(reach.node(annotation))
     else:
         said.append(_ADDRESS.sub("", repr(annotation)))
+        if type(annotation).__module__ not in _OF_TYPES:
+            # In Annotated: `Annotated[float, Unit("m")]`.
+            node.children.append(reach.node(annotation, ("annotation", id(annotation)), f"{node.name} annotation"))
 
 
 def _named(text: str, names: dict[str, Any]) -> Any:

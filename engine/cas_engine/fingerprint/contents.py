@@ -56,6 +56,8 @@ def content(value: Any) -> object:
         return list(value.queue)
     if issubclass(kind, BuiltinFunctionType):  # of kinds that Python 3.9 and later have besides it
         return [value.__name__, value.__self__]
+    if "sqlite3" in sys.modules and isinstance(value, sys.modules["sqlite3"].Connection):
+        return _database(value)
     if kind is re.Match:
         return [value.re, value.string, value.pos, value.endpos, value.span()]
     if _is_hash(kind):
@@ -69,6 +71,16 @@ def content(value: Any) -> object:
     if hasattr(kind, "__next__") or kind.__name__ == "_tee_dataobject":
         return _coming(value)
     return value
+
+
+def _database(connection: Any) -> object:
+    """What a database holds that is in memory only; of one in a file no more is known than of any file."""
+    try:
+        if any(file for _, _, file in connection.execute("pragma database_list").fetchall()):
+            return connection
+        return list(connection.iterdump())
+    except Exception:  # noqa: BLE001 - closed, another thread's, or with a row factory of the user's
+        return connection
 
 
 def gives_what_nobody_sees(kind: type) -> bool:

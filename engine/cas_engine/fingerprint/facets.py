@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from types import FunctionType
 
 from cas_engine.fingerprint.annotations import annotations_of
@@ -15,7 +16,8 @@ from cas_store.digest import digest_of
 
 _TOLD = frozenset({"code", "class"})
 _OF_HANDED = frozenset({"labels", "parameters"})  # of functions that others are given
-_FOLLOWED = frozenset({"wrapped", "namespaces", "programs", "variables"})  # what these lead to is reached
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_FOLLOWED = frozenset({"wrapped", "namespaces", "subclasses", "programs", "variables"})  # what these lead to is reached
 
 
 def facets_of(nodes: list[Node]) -> list[bytes]:
@@ -53,7 +55,8 @@ def _facets(node: Node, read: frozenset[str]) -> tuple[object, ...]:
         count = code.co_argcount + code.co_kwonlyargcount
         found += [code.co_varnames[:count], len(thing.__defaults__ or ()), tuple(sorted(thing.__kwdefaults__ or ()))]
     if read & {"signatures", "annotations"}:
-        found += [f"{name}: {inspect.formatannotation(each)}" for name, each in annotations_of(thing).items()]
+        told = [f"{name}: {inspect.formatannotation(each)}" for name, each in annotations_of(thing).items()]
+        found += [_ADDRESS.sub("", text) for text in told]
     if "generics" in read and isinstance(thing, type):
         found += [inspect.formatannotation(each) for each in vars(thing).get("__orig_bases__", ())]
     if "sources" in read:

@@ -244,7 +244,7 @@ class _Reader:
         if isinstance(obj, logging.Logger) and rest == ("name",):
             return (*rest, obj.name)  # which otherwise changes no result
         what = REFLECTIVE.get(rest[0]) if rest else None
-        if what is None:
+        if what is None or (what == "subclasses" and isinstance(obj, type)):  # whose subclasses are followed
             return rest
         named = what in {"names", "qualnames", "modules", "docs"} and rest[0].startswith("__")
         if named and isinstance(obj, (FunctionType, type)):

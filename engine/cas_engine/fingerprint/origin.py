@@ -132,6 +132,27 @@ def _not_yet_loaded(name: str) -> ModuleType | None:
         return None
 
 
+_last_look: tuple[int, str] = (0, "")
+_modules: dict[str, tuple[object, bool]] = {}  # those loaded, each with whether it is the user's
+
+
+def modules_loaded() -> tuple[int, str]:
+    """How many modules are loaded, and the last of them: another answer after every import."""
+    return len(sys.modules), next(reversed(sys.modules), "")
+
+
+def namespaces_of_users() -> list[dict[str, object]]:
+    """The globals of the user's modules that are loaded."""
+    global _last_look  # noqa: PLW0603 - asked for each function, and hardly ever is there another module
+    look = modules_loaded()
+    if look != _last_look:
+        _last_look = look
+        for name, module in list(sys.modules.items()):
+            if _modules.get(name, (None, False))[0] is not module:
+                _modules[name] = module, isinstance(module, ModuleType) and owner_of_namespace(vars(module)).is_user
+    return [vars(module) for module, is_users in _modules.values() if is_users and isinstance(module, ModuleType)]
+
+
 def is_importable(thing: object, module: ModuleType | None, qualname: str) -> bool:
     """Whether this very object is what its module has under its name."""
     found: object = module

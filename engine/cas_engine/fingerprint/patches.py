@@ -16,7 +16,14 @@ from typing import Any, NamedTuple
 from cas_engine.fingerprint import opcodes as O  # noqa: N812
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.instructions import Instructions, decode
-from cas_engine.fingerprint.origin import Kind, Owner, owner_of_class, owner_of_namespace
+from cas_engine.fingerprint.origin import (
+    Kind,
+    Owner,
+    modules_loaded,
+    namespaces_of_users,
+    owner_of_class,
+    owner_of_namespace,
+)
 from cas_engine.fingerprint.reach import Reach, says
 from cas_engine.fingerprint.resolve import MISSING, folder_of, is_users_code, shown_module
 
@@ -93,9 +100,9 @@ class Patches:
         return known[1]
 
     def _by_all(self) -> list[tuple[str, Node]]:
-        look = _look()
+        look = modules_loaded()
         if self._all is None or self._all[0] != look:
-            found = [each for namespace in _namespaces_of_users() for each in self._from(namespace)]
+            found = [each for namespace in namespaces_of_users() for each in self._from(namespace)]
             self._all = look, found
         return self._all[1]
 
@@ -142,26 +149,6 @@ def _owner_of(holder: object) -> tuple[Owner, str]:
         return owner_of_namespace(vars(holder)), holder.__name__
     kind = holder if isinstance(holder, type) else type(holder)
     return owner_of_class(kind), f"{kind.__module__}.{kind.__qualname__}"
-
-
-_last_look: tuple[int, str] = (0, "")  # how many modules there were, and the last of them
-_modules: dict[str, tuple[object, bool]] = {}  # each with whether it is the user's
-
-
-def _look() -> tuple[int, str]:
-    return len(sys.modules), next(reversed(sys.modules), "")
-
-
-def _namespaces_of_users() -> list[dict[str, object]]:
-    """The globals of the user's modules that are loaded."""
-    global _last_look  # noqa: PLW0603 - asked for each function, and hardly ever is there another module
-    look = _look()
-    if look != _last_look:
-        _last_look = look
-        for name, module in list(sys.modules.items()):
-            if _modules.get(name, (None, False))[0] is not module:
-                _modules[name] = module, isinstance(module, ModuleType) and owner_of_namespace(vars(module)).is_user
-    return [vars(module) for module, is_users in _modules.values() if is_users and isinstance(module, ModuleType)]
 
 
 _known: dict[int, tuple[ModuleType, tuple[Target, ...]]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 from cas_engine.fingerprint.constants import dumped
@@ -36,6 +36,8 @@ class Reach:
         self._held: list[object] = []
         self._digest_of: DigestOf | None = None
         self._met: list[Node] = []
+        self._met_in: dict[int, list[Node]] = {}  # by the id of a value: the code in it, as it is met
+        self._coming: Iterator[Node] = iter(())
         self._values = Digester(self._code_in_value, ordered_dicts=True)
 
     def settled(self, node: Node) -> Node:
@@ -75,6 +77,8 @@ class Reach:
         try:
             with files_as_code():
                 digest, inside = self._values.digest(value), list({id(node): node for node in self._met}.values())
+            if inside:
+                self._met_in[id(value)] = self._met
         finally:
             self._digest_of, self._met = before
         if self._tables is not None and content is not None and not inside:
@@ -83,17 +87,21 @@ class Reach:
 
     def mix_value(self, value: object, digest_of_node: DigestOf) -> bytes:
         """The digest of the value with that of the code in it."""
-        before, self._digest_of = self._digest_of, digest_of_node
+        before = self._digest_of, self._coming
+        self._digest_of, self._coming = digest_of_node, iter(self._met_in.get(id(value), ()))
         try:
             with files_as_code():
                 return self._values.digest(value)
         finally:
-            self._digest_of = before
+            self._digest_of, self._coming = before
 
     def _code_in_value(self, thing: object, where: str) -> bytes:
-        node = self.node(thing, None, where)
         if self._digest_of is not None:
-            return self._digest_of(node)
+            # What a value makes anew whenever it is asked is known by its turn: a closure in __getstate__.
+            turn = next(self._coming, None)
+            known = self._nodes.get(id(thing))
+            return self._digest_of(known if known is not None and known.obj is thing else turn or self.node(thing))
+        node = self.node(thing, None, where)
         self._met.append(node)
         return _UNKNOWN
 

@@ -17,6 +17,7 @@ REFLECTIVE = {
     **dict.fromkeys(("co_varnames", "co_argcount", "co_names", "co_code"), "signatures"),
     **dict.fromkeys(("__orig_bases__", "get_original_bases"), "generics"),
     **dict.fromkeys(("__wrapped__", "unwrap"), "wrapped"),
+    **dict.fromkeys(("__subclasses__",), "subclasses"),
     **dict.fromkeys(("__globals__", "f_globals", "getmodule"), "namespaces"),
     **dict.fromkeys(("getsource", "getsourcelines", "findsource", "co_firstlineno"), "sources"),
     # Of packages: what pandas aggregates by is named after the functions, what SciPy fits has as many parameters as its
@@ -26,7 +27,7 @@ REFLECTIVE = {
     **dict.fromkeys(("model_json_schema", "json_schema", "model_fields"), "docs"),
 }
 # Those that lead to more: code, values, scripts that are run, variables of the environment.
-WIDENING = frozenset({"wrapped", "namespaces", "signatures", "annotations", "programs", "variables"})
+WIDENING = frozenset({"wrapped", "namespaces", "signatures", "annotations", "subclasses", "programs", "variables"})
 # Of a class: its name always counts.
 OF_CLASSES = {"__qualname__": "class qualnames", "__module__": "modules", "__doc__": "docs"}
 

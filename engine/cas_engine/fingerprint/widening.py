@@ -10,7 +10,7 @@ from types import CodeType, FunctionType, ModuleType
 
 from cas_engine.fingerprint.annotations import Annotated
 from cas_engine.fingerprint.bytecode import canonical
-from cas_engine.fingerprint.functions import CompiledFile, read_as_if_in
+from cas_engine.fingerprint.functions import CompiledFile, all_subclasses, read_as_if_in
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.named import modules_named, programs_named, texts_in
 from cas_engine.fingerprint.origin import owner_of_namespace
@@ -66,6 +66,9 @@ class Widening:
             yield from self._defaults(functions)
         if "namespaces" in reads:
             yield from map(self._module, functions)
+        if "subclasses" in reads:
+            classes = [node.obj for node in nodes if node.kind == "class"]
+            yield from (self._reach.node(each) for cls in classes for each in all_subclasses(cls))
         asked = {name for node in nodes for name in node.asked}
         if "annotations" in reads or ("signatures" in reads and "annotation" in asked):
             yield from (self._annotations(node) for node in nodes if node.kind in {"code", "class"})

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import io
+import pickle
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from cas_engine.values import instances
 from cas_engine.values.columns import MISSING, joined_texts
 from cas_engine.values.pieces import Branch, Order, Refusal, Rule, Unfolded, listed
 
 _NUMBERS = frozenset(["Float32", "Float64", *(f"{sign}{size}" for sign in ("Int", "UInt") for size in (8, 16, 32, 64))])
+
+_PICKLED = b"\x80\x05\x95"  # how a pickle of the fifth protocol begins
+_LENGTH = re.compile(rb"(?:\xfc.{4}|\xfb..|.)(?=PLPYFN)", re.DOTALL)  # of a pickle, which differs with the file's path
 
 
 def rule_for(kind: type) -> Rule | None:
@@ -23,7 +31,34 @@ def rule_for(kind: type) -> Rule | None:
         return _refuse_lazy
     if issubclass(kind, (pl.DataType, type(pl.DataType))):
         return lambda value: listed("polars dtype", _dtype(value))
+    if issubclass(kind, pl.Expr):
+        plain = instances.rule_for(kind)
+        return lambda value: _expression(value) or plain(value)
     return None
+
+
+def _expression(value: Any) -> Branch | None:
+    """An expression with Python functions in it: polars keeps those as pickles, which would name the user's only."""
+    state = value.__getstate__()
+    opened = _opened(state) if isinstance(state, bytes) and _PICKLED in state else ()
+    return listed("polars expression", *opened) if opened else None
+
+
+@functools.lru_cache(64)
+def _opened(state: bytes) -> tuple[object, ...]:
+    """The state of an expression, with what is pickled in it as objects, always the same; nothing if that fails."""
+    found: list[object] = []
+    rest = io.BytesIO(state)
+    end = 0
+    while (start := state.find(_PICKLED, end)) >= 0:
+        rest.seek(start)
+        try:
+            held = pickle.load(rest)
+        except Exception:  # noqa: BLE001 - no pickle, or one of what can't be loaded: told by its bytes
+            return ()
+        found += [_LENGTH.sub(b"", state[end:start]), held]
+        end = rest.tell()
+    return (*found, state[end:])
 
 
 def _frame(value: Any) -> Branch:
