@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from cas_engine import keys, ledger, outcome, records
 from cas_engine.accepted import PREFIX
 from cas_engine.answers import load_manifest
-from cas_engine.errors import UnknownDispatch
+from cas_engine.errors import BadOption, UnknownDispatch
 from cas_engine.fingerprint.environment import effective_with
 from cas_engine.kept import outcomes_of
 from cas_engine.ledger import Entry, Status
@@ -67,7 +67,7 @@ class Recorded:
 
 
 def export_dispatches(
-    dispatch_ids: Sequence[str],
+    dispatch_ids: Sequence[str] | str,
     file: str | os.PathLike[str] | Writable,
     *,
     store: StoreChoice = None,
@@ -79,7 +79,10 @@ def export_dispatches(
     one that runs and for a file that cannot be written; BlobMissing, BlobDamaged.
     """
     opened = open_store(store, create=False)
-    asked = sorted({ledger.resolve(opened, text) for text in dispatch_ids})
+    several = [dispatch_ids] if isinstance(dispatch_ids, str) else dispatch_ids
+    asked = sorted({ledger.resolve(opened, text) for text in several})
+    if not asked:
+        raise BadOption("there is nothing to export\n  -> give the ids of dispatches")
     found = gathered(opened, asked)
     if isinstance(file, (str, os.PathLike)):
         with _replacing(Path(file)) as stream:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from cas_engine.errors import UnknownDispatch
+from cas_engine.errors import BadOption, UnknownDispatch
 from cas_engine.status import Status as Status  # noqa: PLC0414 - asked of the ledger, and told without a store
 from cas_store.store import Store
 from cas_store.tables import Table
@@ -114,6 +114,8 @@ def every(store: Store) -> Iterator[Entry]:
 
 def resolve(store: Store, text: str) -> str:
     """The full id that a shortened one, `@last` or `@last~2` means. Raises UnknownDispatch with the nearest ids."""
+    if not isinstance(text, str):
+        raise BadOption(_no_id(text))
     last = re.fullmatch(r"@last(?:~(\d+))?", text)
     if last:
         back = int(last[1] or 0)
@@ -133,6 +135,16 @@ def resolve(store: Store, text: str) -> str:
         if found:
             raise UnknownDispatch(text, found[:5], ambiguous=True)
     raise UnknownDispatch(text, _nearest(prefix, ids))
+
+
+def _no_id(given: object) -> str:
+    """What to do about something that is no id, and shows what was forgotten."""
+    advice = "give the id that ct.dispatch(...)(...) gave"
+    if callable(given):
+        advice = "ct.dispatch(lattice) takes the inputs next, and then gives the id: ct.dispatch(lattice)(1, 2)"
+    elif hasattr(given, "dispatch_id"):
+        advice = "give its `dispatch_id`"
+    return f"the id of a dispatch is a text, and this is of type {type(given).__name__}\n  -> {advice}"
 
 
 def _nearest(prefix: str, ids: list[str]) -> list[str]:

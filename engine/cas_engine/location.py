@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from cas_engine.errors import BadOption
 from cas_engine.settings import choice, setting
 from cas_store.stamps import Verify
 from cas_store.store import Store
@@ -31,6 +32,8 @@ def path_of(given: StoreChoice = None) -> Path:
     """The folder that :func:`open_store` would open."""
     if isinstance(given, Store):
         return given.path
+    if not isinstance(given, (str, os.PathLike, type(None))):
+        raise BadOption(f"store= is of type {type(given).__name__}\n  -> give the path of a folder, or a store")
     return Path(given or setting("store") or default_path()).expanduser()
 
 

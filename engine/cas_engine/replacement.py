@@ -57,7 +57,7 @@ def replacements(
             continue
         if not callable(fn):
             raise BadOption(
-                f"replace_electrons: what is given for `{name}` is a {type(fn).__name__}\n  -> give a function"
+                f"replace_electrons: what is given for `{name}` is of type {type(fn).__name__}\n  -> give a function"
             )
         from cas_engine.electron import Electron, as_electron
 

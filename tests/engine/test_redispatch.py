@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -412,6 +413,19 @@ def test_an_unknown_id_is_refused_with_the_nearest_ones(svm: Any) -> None:
             ask("nonsense")
         with pytest.raises(CasRunError, match="there is no dispatch"):
             ask("")
+
+
+def test_what_is_no_id_is_refused_with_what_was_forgotten(svm: Any, tmp_path: Path) -> None:
+    with pytest.raises(ct.UsageError, match=r"takes the inputs next"):
+        ct.get_result(ct.dispatch(svm), wait=True)  # type: ignore[call-overload]
+    result = ct.dispatch_sync(svm)(C=1.0)
+    with pytest.raises(ct.UsageError, match="give its `dispatch_id`"):
+        ct.redispatch(result)  # type: ignore[arg-type]
+    with pytest.raises(ct.UsageError, match="store= is of type int"):
+        ct.get_result(result.dispatch_id, store=3)  # type: ignore[call-overload]
+    assert ct.export_dispatches(result.dispatch_id, tmp_path / "one").dispatches == (result.dispatch_id,)
+    with pytest.raises(ct.UsageError, match="nothing to export"):
+        ct.export_dispatches([], tmp_path / "none")
 
 
 def test_ids_may_be_shortened_to_what_is_unique(svm: Any) -> None:
