@@ -8,7 +8,7 @@ line numbers, leave no trace. Inner functions are written in place.
 from __future__ import annotations
 
 from types import CodeType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cas_engine.fingerprint import opcodes as O  # noqa: N812
 from cas_engine.fingerprint.constants import SIMPLE, dumped, plain
@@ -99,6 +99,7 @@ class Canonical(NamedTuple):
     hidden: tuple[str, ...]  # parameters of its lambdas: they count where something passes arguments by these names
     reads_locals: bool  # it may look at its own variables by name
     queries: bool  # it asks a package to look up what a text names that is made elsewhere
+    calls: dict[object, Any]  # ways to call it, by which parameters have defaults; filled as they are met
 
 
 _memo: dict[int, tuple[CodeType, Canonical]] = {}
@@ -188,6 +189,7 @@ class _Writer:
             hidden=tuple(self.hidden),
             reads_locals=self.reads_locals,
             queries="" in self.queries,
+            calls={},
         )
 
     def _body(self, code: CodeType, outer: _Scope | None) -> _Scope:

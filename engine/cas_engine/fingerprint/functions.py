@@ -6,8 +6,8 @@ import importlib
 import logging
 import os
 import sys
-from types import FunctionType
-from typing import Any
+from types import FunctionType, ModuleType
+from typing import Any, NamedTuple
 
 from cas_engine.fingerprint.annotations import annotated
 from cas_engine.fingerprint.bytecode import Canonical, Parameter, canonical
@@ -22,13 +22,9 @@ from cas_engine.fingerprint.resolve import (
     Foreign,
     Found,
     Missing,
-    folder_of,
     look_up,
     module_of,
-    name_of_function,
     registered_with,
-    resolve,
-    shown_module,
 )
 from cas_engine.fingerprint.variables import READERS
 from cas_engine.fingerprint.versions import installed_version
@@ -39,6 +35,7 @@ _VALUES = frozenset({int, float, complex, bool, str, bytes, type(None), list, tu
 _METADATA = frozenset({"importlib.metadata", "importlib_metadata", "pkg_resources"})
 _OF_PLACE = frozenset({"__name__", "__file__"})
 _EVALUATING = frozenset({"eval", "exec"})
+_LEADING_ON = MODULE_READERS | _EVALUATING | {"__subclasses__"}
 _REFLECTING = frozenset(REFLECTIVE)
 _POSITIONAL = frozenset({"p", "a"})
 
@@ -46,31 +43,22 @@ _POSITIONAL = frozenset({"p", "a"})
 def describe_function(node: Node, reach: Reach) -> None:
     """A function of the user's by its body and all that it reads; another's by name and by what it was made with."""
     fn: FunctionType = node.obj
-    owner = owner_of_function(fn)
-    if not owner.is_user:
+    home = reach.home(fn.__globals__)
+    if not home.owner.is_user:
         _describe_foreign(node, reach)
         return
-    node.kind, node.name = "code", name_of_function(fn)
-    node.modules |= {_module_of(fn)}
+    node.kind, node.name = "code", f"{home.shown}.{fn.__qualname__}"
+    node.modules |= {home.module}
     reader = _Reader(node, fn, reach)
     form = reader.form
     for ref in form.refs:
         reader.read(ref)
     _read_defaults(node, fn, form, reader)
     _read_attributes(node, fn, form, reader)
-    if not MODULE_READERS.isdisjoint(form.names) and (
-        any(ref.source == GLOBAL and ref.name in MODULE_READERS for ref in form.refs)
-    ):
-        reader.whole_module()
-    if form.computed_imports or reader.imports_by_name:
-        reader.computed_imports(sure=not form.names.isdisjoint(IMPORTERS))
-        if "__module__" in form.names:
-            node.reflects = node.reflects | {"namespaces"}
-    if "__subclasses__" in form.names:
-        reader.subclasses()
-    if not _EVALUATING.isdisjoint(form.names):
-        node.evaluates = any(ref.source == GLOBAL and ref.name in _EVALUATING for ref in form.refs)
-    node.evaluates = node.evaluates or form.queries
+    if not _LEADING_ON.isdisjoint(form.names) or form.computed_imports or reader.imports_by_name:
+        _lead_on(node, form, reader)
+    if form.queries:
+        node.evaluates = True
     if form.reflects:
         node.reflects |= form.reflects
     if form.asked:
@@ -84,30 +72,18 @@ def describe_function(node: Node, reach: Reach) -> None:
     says(node, "function", form.digest, tuple(reader.said))
 
 
-def kept_parameters(fn: FunctionType, form: Canonical) -> tuple[Parameter, ...]:
-    """The parameters that count: all but those with a default that nothing reads and whose absence moves no other.
-
-    So a new optional argument that the body doesn't use leaves the fingerprint as it was.
-    """
-    parameters = form.parameters
-    optional = len(fn.__defaults__ or ())
-    by_name = fn.__kwdefaults__ or {}
-    if not (optional or by_name) or form.reads_locals:
-        return parameters
-    if min([p.slot for p in parameters], default=0) >= 0:
-        return parameters
-    kinds = {p.kind for p in parameters}
-    if "**" in kinds:  # a new name would be taken from **kwargs
-        return parameters
-    kept = parameters
-    if by_name:
-        kept = tuple(p for p in parameters if not (p.kind == "k" and p.slot < 0 and p.name in by_name))
-    positional = sum(p.kind in _POSITIONAL for p in kept)  # they come first
-    while optional and positional and "*" not in kinds and kept[positional - 1].slot < 0:
-        positional -= 1
-        kept = kept[:positional] + kept[positional + 1 :]
-        optional -= 1
-    return kept
+def _lead_on(node: Node, form: Canonical, reader: _Reader) -> None:
+    """Follow what is only found by running it, as far as it can be told."""
+    read = {ref.name for ref in form.refs if ref.source == GLOBAL}
+    if not MODULE_READERS.isdisjoint(read):
+        reader.whole_module()
+    if form.computed_imports or reader.imports_by_name:
+        reader.computed_imports(sure=not form.names.isdisjoint(IMPORTERS))
+        if "__module__" in form.names:
+            node.reflects = node.reflects | {"namespaces"}
+    if "__subclasses__" in form.names:
+        reader.subclasses()
+    node.evaluates = not _EVALUATING.isdisjoint(read)
 
 
 def read_as_if_in(node: Node, fn: FunctionType, form: Canonical, reach: Reach) -> tuple[object, ...]:
@@ -129,15 +105,16 @@ class _Reader:
         self.form = canonical(fn.__code__)
         self.said: list[object] = []
         self.imports_by_name = False
-        self.base = folder_of(fn.__globals__)
         self.hidden: list[str] = []
-        self.shown = shown_module(fn.__globals__)
+        home = reach.home(fn.__globals__)
+        self.base, self.shown = home.folder, home.shown
 
     def read(self, ref: Ref) -> None:
         source, name, attrs, _, _ = ref
         if source == COUNTER:
             self.said.append("counter")
             return
+        module: Any = None
         if source == GLOBAL:
             base = look_up(self.fn.__globals__, name)
             kind = type(base)
@@ -148,7 +125,8 @@ class _Reader:
                 self.said.append(("found",))  # as below, without a detour
                 self.child(base, (id(self.fn.__globals__), name), f"{self.shown}.{name}")
                 return
-        resolution = resolve(ref, self.fn)
+            module = base if kind is ModuleType else None
+        resolution = self.reach.resolved(ref, self.fn, module)
         if isinstance(resolution, Found):
             self._found(ref, resolution)
         elif isinstance(resolution, Foreign):
@@ -269,7 +247,7 @@ class _Reader:
         modules = modules_named(texts, self.fn.__globals__)
         for module in modules:
             self.child(module, None, module.__name__)
-        for file in files_named(texts, folder_of(self.fn.__globals__)):
+        for file in files_named(texts, self.base):
             self.node.packages |= {FILE + file}
         self.said.append("computed import")
         if sure and not modules:
@@ -311,19 +289,71 @@ class CompiledFile:
 
 
 def _read_defaults(node: Node, fn: FunctionType, form: Canonical, reader: _Reader) -> None:
-    kept = kept_parameters(fn, form)
-    defaults = fn.__defaults__ or ()
+    said, hidden, defaults = _call_of(fn, form)
+    reader.said += said
+    reader.hidden += hidden
+    for at, name, where in defaults:
+        value = fn.__kwdefaults__[where] if isinstance(where, str) else fn.__defaults__[where]  # type: ignore[index]
+        reader.child(value, ("default", id(fn), at), f"{node.name}({name}=)")
+
+
+class _Call(NamedTuple):
+    """What counts of a function's parameters, when certain ones have defaults."""
+
+    said: tuple[tuple[object, ...], ...]
+    hidden: tuple[str, ...]
+    defaults: tuple[tuple[int, str, int | str], ...]  # (number of the parameter, its name, where its default is)
+
+
+def _call_of(fn: FunctionType, form: Canonical) -> _Call:
+    """As above; worked out once for a code object, for as many defaults and those names."""
+    by_name = fn.__kwdefaults__
+    key = len(fn.__defaults__ or ()), frozenset(by_name) if by_name else None
+    known: _Call | None = form.calls.get(key)
+    if known is None:
+        known = form.calls[key] = _new_call(fn, form)
+    return known
+
+
+def _new_call(fn: FunctionType, form: Canonical) -> _Call:
     by_name = fn.__kwdefaults__ or {}
-    first = fn.__code__.co_argcount - len(defaults)
+    first = fn.__code__.co_argcount - len(fn.__defaults__ or ())
     hides = fn.__code__.co_name == "<lambda>"  # hardly ever called by these names
+    kept = _kept_parameters(fn, form)
+    said: list[tuple[object, ...]] = []
+    defaults: list[tuple[int, str, int | str]] = []
     for at, (kind, name, slot) in enumerate(kept):
         has_default = at >= first if kind in _POSITIONAL else kind == "k" and name in by_name
-        if hides:
-            reader.hidden.append(name)
-        reader.said.append((kind, "" if hides else name, slot, has_default))
+        said.append((kind, "" if hides else name, slot, has_default))
         if has_default:
-            value = by_name[name] if kind == "k" else defaults[at - first]
-            reader.child(value, ("default", id(fn), at), f"{node.name}({name}=)")
+            defaults.append((at, name, name if kind == "k" else at - first))
+    return _Call(tuple(said), tuple(name for _, name, _ in kept) if hides else (), tuple(defaults))
+
+
+def _kept_parameters(fn: FunctionType, form: Canonical) -> tuple[Parameter, ...]:
+    """The parameters that count: all but those with a default that nothing reads and whose absence moves no other.
+
+    So a new optional argument that the body doesn't use leaves the fingerprint as it was.
+    """
+    parameters = form.parameters
+    optional = len(fn.__defaults__ or ())
+    by_name = fn.__kwdefaults__ or {}
+    if not (optional or by_name) or form.reads_locals:
+        return parameters
+    if min([p.slot for p in parameters], default=0) >= 0:
+        return parameters
+    kinds = {p.kind for p in parameters}
+    if "**" in kinds:  # a new name would be taken from **kwargs
+        return parameters
+    kept = parameters
+    if by_name:
+        kept = tuple(p for p in parameters if not (p.kind == "k" and p.slot < 0 and p.name in by_name))
+    positional = sum(p.kind in _POSITIONAL for p in kept)  # they come first
+    while optional and positional and "*" not in kinds and kept[positional - 1].slot < 0:
+        positional -= 1
+        kept = kept[:positional] + kept[positional + 1 :]
+        optional -= 1
+    return kept
 
 
 def _read_attributes(node: Node, fn: FunctionType, form: Canonical, reader: _Reader) -> None:
@@ -378,8 +408,3 @@ def _describe_dispatch(node: Node, reach: Reach) -> None:
         return digest_of(node.local, *sorted(digest_of_node(cls) + digest_of_node(fn) for cls, fn in pairs))
 
     node.recipe = recipe
-
-
-def _module_of(fn: FunctionType) -> str:
-    name = fn.__globals__.get("__name__")
-    return name if isinstance(name, str) else ""

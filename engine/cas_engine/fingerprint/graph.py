@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cas_engine.fingerprint.model import ComponentKind
-from cas_store.digest import digest_of
+from cas_store.digest import digest_of, digest_of_one
 
 DigestOf = Callable[["Node"], bytes]
 
@@ -54,7 +54,14 @@ class Node:
         """The digest of this piece with its children's."""
         if self.recipe is not None:
             return self.recipe(digest_of_child)
-        return digest_of(self.local + b"".join([digest_of_child(child) for child in self.children]))
+        return digest_of_one(self.local + b"".join([digest_of_child(child) for child in self.children]))
+
+    def close(self) -> None:
+        """Give it its digest: all its children have theirs."""
+        if self.recipe is None:
+            self.digest = digest_of_one(self.local + b"".join([child.digest for child in self.children]))
+        else:
+            self.digest = self.recipe(_settled)
 
 
 def settle(root: Node, describe: Callable[[Node], None]) -> None:
@@ -74,7 +81,7 @@ def settle(root: Node, describe: Callable[[Node], None]) -> None:
             stack.append(node)
             work.append((node, iter(node.children)))
         else:
-            node.digest = node.mix(_settled)
+            node.close()
 
     try:
         enter(root)
@@ -114,7 +121,7 @@ def _close(node: Node, stack: list[Node]) -> None:
     members = stack[at:]
     del stack[at:]
     if len(members) == 1 and node not in node.children:
-        node.digest = node.mix(_settled)
+        node.close()
     else:
         _refine(members)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from cas_engine.fingerprint.constants import dumped
 from cas_engine.fingerprint.graph import DigestOf, Node, settle
 from cas_engine.fingerprint.origin import Kind, Owner
+from cas_engine.fingerprint.references import Ref
+from cas_engine.fingerprint.resolve import Foreign, Home, Resolution, home_of, resolve
 from cas_engine.fingerprint.tables import KnownTables
 from cas_engine.values import Digester, files_as_code
-from cas_store.digest import digest_of
+from cas_store.digest import digest_of, digest_of_one
 
 Describer = Callable[[Node, "Reach"], None]
 _PACKAGE, _PYTHON = Kind.PACKAGE, Kind.PYTHON  # by names of their own: members of an enumeration are slow to come by
@@ -34,6 +37,8 @@ class Reach:
         self._nodes: dict[object, Node] = {}
         self._code_types: dict[type, bool] = {}
         self._held: list[object] = []
+        self._homes: dict[int, Home] = {}
+        self._foreign: dict[tuple[int, tuple[str, ...]], tuple[int, Foreign]] = {}
         self._digest_of: DigestOf | None = None
         self._met: list[Node] = []
         self._met_in: dict[int, list[Node]] = {}  # by the id of a value: the code in it, as it is met
@@ -55,6 +60,32 @@ class Reach:
             known = self._nodes[key] = Node(obj, name)
             self._held.append(obj)  # a temporary object's id must not be given to another
         return known
+
+    def home(self, namespace: dict[str, object]) -> Home:
+        """Where code with these globals is from; asked for each function of a module, and looked up once."""
+        known = self._homes.get(id(namespace))
+        if known is None:
+            known = self._homes[id(namespace)] = home_of(namespace)
+            self._held.append(namespace)
+        return known
+
+    def resolved(self, ref: Ref, fn: FunctionType, module: ModuleType | None) -> Resolution:
+        """What `ref` in the body of `fn` stands for; where it begins with a module, that is given.
+
+        What is found in a module of others is looked up once: `np.exp` is read by many functions. It is forgotten when
+        something is imported, which is when the user's code puts things into packages.
+        """
+        if module is None:
+            return resolve(ref, fn)
+        key = id(module), ref.attrs
+        known = self._foreign.get(key)
+        if known is not None and known[0] == len(sys.modules):
+            return known[1]
+        found = resolve(ref, fn)
+        if isinstance(found, Foreign):
+            self._foreign[key] = len(sys.modules), found
+            self._held.append(module)
+        return found
 
     def is_code(self, obj: object) -> bool:
         """Whether it counts as code: by what it does, not by its state."""
@@ -123,7 +154,7 @@ class Reach:
 
 def says(node: Node, *what: object) -> None:
     """Fix what a node says of itself. Only plain types: text, numbers, bytes, None and tuples of them."""
-    node.local = digest_of(dumped(what))
+    node.local = digest_of_one(dumped(what))
 
 
 def belongs(node: Node, owner: Owner) -> None:

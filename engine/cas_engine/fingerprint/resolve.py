@@ -36,6 +36,15 @@ _CACHED = type(functools.cache(len))
 MISSING = object()  # no such name, now
 
 
+class Home(NamedTuple):
+    """What the globals of code say of where it is from."""
+
+    owner: Owner
+    shown: str  # the module's name for people
+    folder: str  # of its project
+    module: str  # its name as it is
+
+
 class Found(NamedTuple):
     """An object, and the attributes that are read from it and were not followed."""
 
@@ -80,6 +89,17 @@ def shown_module(namespace: dict[str, object]) -> str:
     if isinstance(file, str):
         return file.replace("\\", "/").rpartition("/")[2].partition(".")[0] or "__main__"
     return "__main__"
+
+
+def home_of(namespace: dict[str, object]) -> Home:
+    """Where code with these globals is from."""
+    name = namespace.get("__name__")
+    return Home(
+        owner_of_namespace(namespace),
+        shown_module(namespace),
+        folder_of(namespace),
+        name if isinstance(name, str) else "",
+    )
 
 
 def module_of(fn: FunctionType) -> ModuleType:

@@ -139,7 +139,7 @@ class Fingerprinter:
                     declared = [*declared, node]
                     found.gather(node)
         code = root.digest
-        facets = facets_of(found.nodes)
+        facets = facets_of(found.nodes) if found.reflects else []
         if facets or declared:
             # The order of what is declared doesn't count, nor that of unordered things that are reached.
             parts = [*sorted(node.digest for node in declared), b"facets", *sorted(facets)]
@@ -186,6 +186,7 @@ class _Findings:
         self.modules: set[str] = set()
         self.namespaces: dict[int, dict[str, object]] = {}  # of the user's functions
         self.widens = False  # whether something looks up more than is seen by following it
+        self.reflects = False  # whether something reads what usually doesn't count, or may
 
     @property
     def reaches_packages(self) -> bool:
@@ -197,29 +198,33 @@ class _Findings:
         return {name for node in self.nodes for name in node.asked}
 
     def gather(self, start: Node) -> None:
+        """All that is reached from here, the nearest first."""
         seen = self.seen
-        top = self.components[0].name if self.components else ""
-        told: dict[int, str] = {}  # the name under which a node, or the nearest one above it that is told, is known
-        for node, via in reachable(start):
-            key, kind = id(node), node.kind
-            above = told.get(id(via), top)
-            is_told = kind is not None or not self.nodes
-            told[key] = node.name if is_told else above
-            if key in seen:
-                continue
-            seen.add(key)
-            if is_told:
-                self.components.append(Component(kind or "code", node.name, node.local, node.detail, above))
+        if id(start) in seen:
+            return  # and with it all that it reaches
+        seen.add(id(start))
+        row = [(start, self.components[0].name if self.components else "")]
+        for node, above in row:
+            kind, name = node.kind, above  # under which it is known, or the nearest one above it that is told
+            if kind is not None or not self.nodes:
+                name = node.name
+                self.components.append(Component(kind or "code", name, node.local, node.detail, above))
             self.nodes.append(node)
             if kind != "value" or node.reflects:
                 self._note_code(node)
             if node.packages:
                 for package in node.packages:
-                    self.via.setdefault(package, told[key])
+                    self.via.setdefault(package, name)
                 self.packages |= node.packages
-            for name in node.unresolved:
-                self.unresolved.append(name)
-                self.lost.append(Component("unresolved", name, digest_of(name.encode()), "", told[key]))
+            if node.reflects or node.hidden:
+                self.reflects = True
+            for lost in node.unresolved:
+                self.unresolved.append(lost)
+                self.lost.append(Component("unresolved", lost, digest_of(lost.encode()), "", name))
+            for child in node.children:
+                if id(child) not in seen:
+                    seen.add(id(child))
+                    row.append((child, name))
 
     def _note_code(self, node: Node) -> None:
         """What only code has."""
