@@ -39,7 +39,7 @@ from cas_engine.installed import (
     is_users_module,
 )
 from cas_engine.live import Name, Session
-from cas_engine.program import Importlib, program_of, stood_for
+from cas_engine.program import Facade, program_of, stood_for
 
 PROTOCOL = 5
 _FUNCTION_ATTRIBUTES = (
@@ -253,7 +253,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         return Image.space, (shown if _is_module(namespace, shown) else None, facts, shown)
 
     def _module(self, module: types.ModuleType) -> Any:
-        if isinstance(module, Importlib) or not is_users_module(module):
+        if isinstance(module, Facade) or not is_users_module(module):
             return Image.module, (module.__name__,)
         space = self._space(vars(module))
         found = _Reached()

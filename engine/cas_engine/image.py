@@ -20,11 +20,11 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cas_engine import classes
+from cas_engine import classes, facades
 from cas_engine.errors import CapsuleError
 from cas_engine.importing import Unpickler, imported
 from cas_engine.live import ClassKey, Name, Session, agree_on, find_class, key_of
-from cas_engine.program import MODULES, STANDS_FOR, Importlib, RecordedModule, absolute_name
+from cas_engine.program import MODULES, RecordedModule, absolute_name
 
 
 class Image:
@@ -35,11 +35,11 @@ class Image:
         self.session = session
         self._builtins = {
             **vars(builtins),
-            "__import__": _passing_for(builtins.__import__, self._import),
+            "__import__": facades.passing_for(builtins.__import__, self._import),
+            "__build_class__": facades.passing_for(builtins.__build_class__, facades.build_class),
             MODULES: self.modules,
         }
-        self._importlib = Importlib("importlib")
-        self._importlib.__dict__["import_module"] = _passing_for(importlib.import_module, self.find_module)
+        self._facades = facades.Facades(self.modules, self.find_module)
         self._made: dict[int, tuple[ClassKey, type, classes.Shape]] = {}
 
     # --- the vocabulary of streams
@@ -58,7 +58,7 @@ class Image:
 
     def module(self, name: str) -> types.ModuleType:
         """An installed module."""
-        return self._importlib if name == "importlib" else imported(name)
+        return self._facades.get(name) or imported(name)
 
     @staticmethod
     def code(marshalled: bytes) -> types.CodeType:
@@ -161,9 +161,10 @@ class Image:
                 if child not in vars(module) and f"{absolute}.{child}" in self.modules:
                     setattr(module, child, self.modules[f"{absolute}.{child}"])
             return module if fromlist else self.modules[top]
-        if top == "importlib":
+        facade = self._facades.get(top)
+        if facade is not None:
             found = importlib.import_module(absolute)
-            return found if fromlist and absolute != top else self._importlib
+            return found if fromlist and absolute != top else facade
         if not fromlist and absolute != top and top in self.modules:
             # `import package.other` where only another part of the package was recorded: this part is the live one.
             self._hang(absolute, importlib.import_module(absolute))
@@ -206,17 +207,6 @@ _FRESH: dict[str, Callable[[], object]] = {
 }
 
 
-def _passing_for(original: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` in the place of `original`, which fingerprints and capsules take it for."""
-
-    @functools.wraps(original)
-    def stand_in(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
-
-    stand_in.__dict__[STANDS_FOR] = original
-    return stand_in
-
-
 class ImageUnpickler(Unpickler):
     """Loads a stream of recorded code into an Image of its own."""
 
@@ -227,8 +217,8 @@ class ImageUnpickler(Unpickler):
     def find_class(self, module: str, name: str, /) -> Any:
         if module == __name__ and name.startswith("Image."):
             return getattr(self._image, name.removeprefix("Image."))
-        if module == "importlib" and name == "import_module":
-            return self._image.module("importlib").import_module
+        if module in facades.OWN and name == facades.OWN[module]:
+            return getattr(self._image.module(module), name)
         return super().find_class(module, name)
 
 

@@ -27,11 +27,11 @@ class RecordedModule(types.ModuleType):
         )
 
 
-class Importlib(types.ModuleType):
-    """`importlib` as recorded code sees it: its `import_module` finds recorded modules first."""
+class Facade(types.ModuleType):
+    """A module of Python as recorded code sees it: some of its functions find recorded modules first."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(importlib, name)
+        return getattr(importlib.import_module(self.__name__), name)
 
 
 # On a function that takes the place of another in recorded code: that other.

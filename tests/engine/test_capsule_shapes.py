@@ -99,6 +99,90 @@ PROGRAM = {
         class Plain:
             p: Point
         def hinted(p: Point, q: "Pair") -> helpers.Base: return p
+        def names(hints): return sorted((name, getattr(hint, "__name__", str(hint))) for name, hint in hints.items())
+        """,
+    "reading.py": """
+        from __future__ import annotations
+        import dataclasses, inspect, typing
+        from dataclasses import KW_ONLY, dataclass, field
+        from typing import ClassVar, NamedTuple, Optional, TypedDict, get_type_hints
+        from pydantic import BaseModel
+        from helpers import Point
+        from texts import Pair, names
+        class Unit:
+            pass
+        @dataclass
+        class Data:
+            p: Point
+            unit: Unit
+            next: Optional[Data] = None
+            count: ClassVar[int] = 0
+        @dataclass
+        class Derived(Data):
+            more: dict[str, Pair] = field(default_factory=dict)
+        class Record(TypedDict):
+            u: Unit
+        class Holder:
+            u: Unit
+            def method(self, d: Data) -> Unit: pass
+        def hints_of_dataclasses(n):
+            found = typing.get_type_hints(Derived)
+            return names(found), found["unit"] is Unit, get_type_hints(type(Data(1, n)))["p"] is Point
+        def hints_of_others(n): return [names(get_type_hints(each)) for each in (Pair, Record, Holder, Holder.method)]
+        def hints_with_names(n):
+            theirs = {"Point": int, "Unit": str, "Data": list, **vars(typing)}
+            return names(get_type_hints(Data, theirs))
+        def hints_with_extras(n):
+            from typing import get_type_hints as hints
+            return names(hints(Derived, include_extras=True))
+        def annotations(n): return names(inspect.get_annotations(Data, eval_str=True)), inspect.get_annotations(Data)
+        def fields(n): return [(each.name, each.type) for each in dataclasses.fields(Derived)]
+        def dataclass_made(n):
+            @dataclass
+            class Made:
+                a: int
+                b: Unit
+                c: ClassVar[int] = 3
+                d: typing.ClassVar[int] = 4
+                e: dataclasses.InitVar[int] = 5
+                _: KW_ONLY
+                k: int = 6
+            made = Made(n, 2, k=3)
+            fields = [each.name for each in dataclasses.fields(Made)]
+            return (made.a, made.k), fields, Made.__module__, sorted(get_type_hints(Made))
+        def slots_made(n):
+            @dataclasses.dataclass(slots=True, frozen=True)
+            class Made:
+                a: int
+                c: ClassVar[int] = 3
+            return Made(n).a, Made.__module__, hasattr(Made(n), "__dict__")
+        def tuple_made(n):
+            class Made(NamedTuple):
+                a: Unit
+                b: int = 2
+            return Made(n), names(get_type_hints(Made))
+        def dict_made(n):
+            class Made(TypedDict, total=False):
+                a: Unit
+            return Made(a=n), names(get_type_hints(Made))
+        def class_made(n):
+            class Made:
+                a: Unit
+            return names(get_type_hints(Made)), Made.__module__
+        def model_made(n):
+            class Local(BaseModel):
+                x: int
+            class Made(BaseModel):
+                a: int
+                b: Optional[float] = None
+                c: list[Local] = []
+                next: Optional[Made] = None
+            return Made(a="3", c=[{"x": n}], next={"a": n}).model_dump()
+        def model_with_method(n):
+            class Made(BaseModel):
+                a: Optional[int] = None
+                def twice(self): return __class__.__name__, super().model_dump(), self.a * 2
+            return Made(a=n).twice()
         """,
     "small.py": """
         SECRET = 9
@@ -282,6 +366,20 @@ PROGRAM = {
         def hints_of_function(n): return sorted(hint.__name__ for hint in typing.get_type_hints(texts.hinted).values())
         @root
         def hints_of_class(n): return texts.Plain.__annotations__
+        import reading
+        named("hints_of_dataclasses", reading.hints_of_dataclasses)
+        named("hints_of_others", reading.hints_of_others)
+        named("hints_with_names", reading.hints_with_names)
+        named("hints_with_extras", reading.hints_with_extras)
+        named("annotations", reading.annotations)
+        named("fields", reading.fields)
+        named("dataclass_made", reading.dataclass_made)
+        named("slots_made", reading.slots_made)
+        named("tuple_made", reading.tuple_made)
+        named("dict_made", reading.dict_made)
+        named("class_made", reading.class_made)
+        named("model_made", reading.model_made)
+        named("model_with_method", reading.model_with_method)
         chain = {"__name__": "chained"}
         lines = "".join(f"def f{i}(n): return f{i - 1}(n)\\n" for i in range(1, 600))
         exec("def f0(n): return n\\n" + lines + "def long_chain(n): return callable(f599) and f99(n)", chain)
@@ -556,6 +654,8 @@ LOAD = """
     # Another project's, of the same name: it has no say.
     sys.modules["texts"] = types.ModuleType("texts")
     vars(sys.modules["texts"]).update(Point=int, helpers=json, Pair=float, np=json, typing=json)
+    sys.modules["reading"] = types.ModuleType("reading")
+    vars(sys.modules["reading"]).update(Point=int, Unit=json, ClassVar=json, Optional=list, Data=str)
 
     loaded = {}
     for name, blob in json.load(open(sys.argv[1])).items():

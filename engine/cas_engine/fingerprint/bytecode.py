@@ -26,7 +26,14 @@ from cas_engine.fingerprint.idioms import (
     ways,
 )
 from cas_engine.fingerprint.instructions import CO_OPTIMIZED, Instructions, decode
-from cas_engine.fingerprint.lookups import queried, queries_of, read_from_variable, read_of, reads_locals
+from cas_engine.fingerprint.lookups import (
+    queried,
+    queries_of,
+    read_from_variable,
+    read_of,
+    reads_locals,
+    texts_of_annotations,
+)
 
 # By names of their own where they are asked for at every instruction: that is measurably quicker.
 from cas_engine.fingerprint.opcodes import (
@@ -201,6 +208,9 @@ class _Writer:
         self.reads_locals = self.reads_locals or reads_locals(code, found)
         self.queries |= queries_of(code, found)
         self.out.append(code.co_flags & _FLAGS)
+        if found.makes or "__annotations__" in code.co_names:
+            for text in texts_of_annotations(code, found):
+                self._annotation(text)
         handled: dict[tuple[int, int], int] = {}
         seen: dict[int, int] = {}
         self._walk(found, 0, scope, seen, handled)
@@ -211,6 +221,15 @@ class _Writer:
             self._walk(found, where, scope, seen, handled)
             done += 1
         return scope
+
+    def _annotation(self, text: str) -> None:
+        """What the text of an annotation names may be asked for: by `dataclass`, by pydantic, by `get_type_hints`."""
+        try:
+            code = compile(text, "<annotation>", "eval", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return
+        for ref in _Writer().write(code).refs:
+            self.out.append(self._slot(ref._replace(source=OPTIONAL)))
 
     def _walk(
         self,

@@ -6,9 +6,10 @@ import re
 from types import CodeType
 
 from cas_engine.fingerprint import opcodes as O  # noqa: N812
-from cas_engine.fingerprint.instructions import Instructions
+from cas_engine.fingerprint.instructions import CO_OPTIMIZED, Instructions
 from cas_engine.fingerprint.readings import BARE_QUERIES, FRAMES, LOCALS_READERS, QUERIES, WITHOUT_ARGUMENT
 from cas_engine.fingerprint.references import GLOBAL, LITERAL, OPTIONAL, Ref
+from cas_engine.fingerprint.rewrites import annotations_at
 
 _READ_LOCALS = LOCALS_READERS | FRAMES
 _QUERIED = QUERIES | BARE_QUERIES
@@ -127,3 +128,27 @@ def read_from_variable(code: CodeType, found: Instructions, at: int) -> list[tup
             return []
         paths[path] = None
     return list(paths)
+
+
+def texts_of_annotations(code: CodeType, found: Instructions) -> list[str]:
+    """The texts in the annotations of a class body, and of functions that are made and not only stored.
+
+    What makes the class, decorates the function, or looks at either, may ask what they name.
+    """
+    texts: list[object] = []
+    if found.makes:
+        for at in [at for at, kind in enumerate(found.kinds) if kind == O.MAKE]:
+            annotations = annotations_at(found, at)
+            if annotations is not None and type(found.args[annotations]) is tuple:
+                texts += found.args[annotations][1::2]  # type: ignore[index]
+    if "__annotations__" in code.co_names and not code.co_flags & CO_OPTIMIZED:
+        start = 0  # of the annotation
+        for at, op in enumerate(found.ops):
+            if op in _ENDS_OF_STATEMENTS:
+                start = at + 1
+            elif op == O.LOAD_NAME and found.args[at] == "__annotations__":
+                texts += [found.args[i] for i in range(start, at) if found.kinds[i] == O.CONST]
+    return [text for text in texts if isinstance(text, str)]
+
+
+_ENDS_OF_STATEMENTS = frozenset({O.STORE_NAME, O.number("STORE_SUBSCR"), O.POP_TOP})

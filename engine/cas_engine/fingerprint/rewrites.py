@@ -66,15 +66,11 @@ def _leave_out_annotations(found: Instructions, at: int) -> None:
     A decorator may read them, and so may whatever a function is passed to while it is made: those are kept.
     """
     ops, args = found.ops, found.args
-    after = at + 1
-    setters = []
-    while after < len(ops) and ops[after] == O.SET_FUNCTION_ATTRIBUTE:
-        setters.append(after)
-        after += 1
-    flags = sum(int(str(args[each])) for each in setters) if O.V313 else int(str(args[at]))
-    if not flags & _ANNOTATIONS or after >= len(ops) or ops[after] not in _STORES:
+    setters = _setters(found, at)
+    after = at + 1 + len(setters)
+    last = annotations_at(found, at)
+    if last is None or after >= len(ops) or ops[after] not in _STORES:
         return
-    last = at - 2 - bool(flags & _CLOSURE)
     first = _start_of_value(found, last)
     if first is None:
         return
@@ -83,7 +79,21 @@ def _leave_out_annotations(found: Instructions, at: int) -> None:
     if O.V313:
         _remove(found, next(each for each in setters if args[each] == _ANNOTATIONS))
     else:
-        args[at] = flags - _ANNOTATIONS
+        args[at] = int(str(args[at])) - _ANNOTATIONS
+
+
+def annotations_at(found: Instructions, at: int) -> int | None:
+    """The instruction that leaves the annotations of the function made at `at`; None if it has none."""
+    made_with = _setters(found, at) if O.V313 else [at]
+    flags = sum(int(str(found.args[each])) for each in made_with)
+    return at - 2 - bool(flags & _CLOSURE) if flags & _ANNOTATIONS else None
+
+
+def _setters(found: Instructions, at: int) -> list[int]:
+    after = at + 1
+    while after < len(found.ops) and found.ops[after] == O.SET_FUNCTION_ATTRIBUTE:
+        after += 1
+    return list(range(at + 1, after))
 
 
 def _start_of_value(found: Instructions, last: int) -> int | None:
