@@ -15,7 +15,8 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from cas_engine.program import HOME, STANDS_FOR, Facade
@@ -23,10 +24,10 @@ from cas_engine.program import HOME, STANDS_FOR, Facade
 Modules = Mapping[str, types.ModuleType]
 # The modules, and what each has of its own.
 OWN = {
-    "importlib": "import_module",
-    "typing": "get_type_hints",
-    "inspect": "get_annotations",
-    "dataclasses": "dataclass",
+    "importlib": ("import_module",),
+    "typing": ("get_type_hints",),
+    "inspect": ("get_annotations",),
+    "dataclasses": ("dataclass", "make_dataclass"),
 }
 _BUILD = "__cas_build_class__"
 _CALL = compile(f"{_BUILD}()", __file__, "eval")
@@ -37,10 +38,11 @@ class Facades:
 
     def __init__(self, modules: Modules, find_module: Callable[..., types.ModuleType]) -> None:
         self._functions: dict[str, Callable[..., Any]] = {
-            "importlib": find_module,
-            "typing": functools.partial(_type_hints, modules),
-            "inspect": functools.partial(_annotations, modules),
-            "dataclasses": functools.partial(_dataclass, modules),
+            "import_module": find_module,
+            "get_type_hints": functools.partial(_type_hints, modules),
+            "get_annotations": functools.partial(_annotations, modules),
+            "dataclass": functools.partial(_dataclass, modules),
+            "make_dataclass": functools.partial(_make_dataclass, modules),
         }
         self._made: dict[str, Facade] = {}
 
@@ -48,10 +50,11 @@ class Facades:
         """What stands for the module of that name, if anything does."""
         found = self._made.get(name)
         if found is None and name in OWN:
-            original, own = importlib.import_module(name), OWN[name]
+            original = importlib.import_module(name)
             found = self._made[name] = Facade(name)
             vars(found).update(vars(original))
-            vars(found)[own] = passing_for(getattr(original, own), self._functions[name])
+            for own in OWN[name]:
+                vars(found)[own] = passing_for(getattr(original, own), self._functions[own])
         return found
 
 
@@ -117,20 +120,42 @@ def _dataclass(modules: Modules, cls: Any = None, /, **options: Any) -> Any:
     name = cls.__module__
     if not isinstance(cls, type) or name not in modules or _is_live(cls):
         return dataclasses.dataclass(cls, **options)
-    # For as long as it is looked at it is of a module that is there, under a name that nothing else can have.
-    home = types.ModuleType(name)
-    vars(home).update({key: original_of(value) for key, value in vars(modules[name]).items()})
-    alias = f"{name}@{id(home):x}"
     made = cls
-    sys.modules[alias] = home
     try:
-        type.__setattr__(cls, "__module__", alias)
-        made = dataclasses.dataclass(cls, **options)
+        with _there(modules[name]) as alias:
+            type.__setattr__(cls, "__module__", alias)
+            made = dataclasses.dataclass(cls, **options)
     finally:
-        del sys.modules[alias]
         for each in (cls, made):
             type.__setattr__(each, "__module__", name)
     return made
+
+
+def _make_dataclass(modules: Modules, name: str, /, *args: Any, **options: Any) -> Any:
+    make: Any = dataclasses.make_dataclass
+    if sys.version_info < (3, 12):
+        return make(name, *args, **options)
+    # From then on it is of the module that the call stands in.
+    module = options.pop("module", None) or sys._getframe(2).f_globals.get("__name__", "__main__")  # noqa: SLF001
+    if module not in modules:
+        return make(name, *args, module=module, **options)
+    with _there(modules[module]) as alias:
+        made = make(name, *args, module=alias, **options)
+    type.__setattr__(made, "__module__", module)
+    return made
+
+
+@contextmanager
+def _there(module: types.ModuleType) -> Iterator[str]:
+    """The name under which a recorded module is in `sys.modules` meanwhile; one that nothing else can have."""
+    home = types.ModuleType(module.__name__)
+    vars(home).update({key: original_of(value) for key, value in vars(module).items()})
+    alias = f"{module.__name__}@{id(home):x}"
+    sys.modules[alias] = home
+    try:
+        yield alias
+    finally:
+        del sys.modules[alias]
 
 
 def original_of(thing: Any) -> Any:

@@ -217,7 +217,7 @@ class ImageUnpickler(Unpickler):
     def find_class(self, module: str, name: str, /) -> Any:
         if module == __name__ and name.startswith("Image."):
             return getattr(self._image, name.removeprefix("Image."))
-        if module in facades.OWN and name == facades.OWN[module]:
+        if name in facades.OWN.get(module, ()):
             return getattr(self._image.module(module), name)
         return super().find_class(module, name)
 

@@ -149,13 +149,16 @@ PROGRAM = {
                 k: int = 6
             made = Made(n, 2, k=3)
             fields = [each.name for each in dataclasses.fields(Made)]
-            return (made.a, made.k), fields, Made.__module__, sorted(get_type_hints(Made))
+            return (made.a, made.k), fields, Made.__module__, sorted(Made.__annotations__)
         def slots_made(n):
             @dataclasses.dataclass(slots=True, frozen=True)
             class Made:
                 a: int
                 c: ClassVar[int] = 3
             return Made(n).a, Made.__module__, hasattr(Made(n), "__dict__")
+        def dataclass_by_call(n):
+            made = dataclasses.make_dataclass("Made", [("a", "int"), ("b", int, 3)])
+            return made(n), made.__module__
         def tuple_made(n):
             class Made(NamedTuple):
                 a: Unit
@@ -375,6 +378,7 @@ PROGRAM = {
         named("fields", reading.fields)
         named("dataclass_made", reading.dataclass_made)
         named("slots_made", reading.slots_made)
+        named("dataclass_by_call", reading.dataclass_by_call)
         named("tuple_made", reading.tuple_made)
         named("dict_made", reading.dict_made)
         named("class_made", reading.class_made)
