@@ -227,7 +227,12 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _define(self, thing: Any) -> Any:
         if self._session is None:
             self._session = Fingerprinter()
-        self.definitions.append(define(thing, self._session))
+        section = define(thing, self._session)
+        if isinstance(thing, types.FunctionType) and "<" in thing.__qualname__:  # <locals>, <lambda>: no name leads there
+            fault = Definition.from_bytes(section).fault
+            if fault:
+                raise oddities.Refused(fault)
+        self.definitions.append(section)
         return ValueUnpickler.recall, (len(self.definitions) - 1,)
 
     def _maybe_named(self, obj: Any, kind: type) -> Any:

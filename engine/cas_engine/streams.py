@@ -66,5 +66,7 @@ def _place_of_fault(pickler: CodePickler) -> str:
             if isinstance(value, (types.FunctionType, types.ModuleType, type)):
                 continue  # what is in it is told by its own name
             if not CodePickler(io.BytesIO(), pickler.session).can_write(value):
-                return f"the global `{name}` of `{fn.__module__}`, read by `{fn.__qualname__}`"
+                if name in cells:
+                    return f"`{name}`, which `{fn.__qualname__}` has from the function around it,"
+                return f"the global `{name}` of `{fn.__module__}`, read by `{fn.__qualname__}`,"
     return ""
