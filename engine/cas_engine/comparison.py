@@ -10,7 +10,7 @@ from cas_engine.bindings import Binding, Const, Fields, Items, Ref, Step
 from cas_engine.capsule import CapsuleHeader
 from cas_engine.explain import shown
 from cas_engine.explained import Argument, Change
-from cas_engine.fingerprint.environment import FILE, VARIABLE
+from cas_engine.fingerprint.environment import FILE, VARIABLE, earlier_name
 from cas_engine.graph import Row
 from cas_engine.result import NodeResult, Result
 from cas_store.errors import CasRunError
@@ -77,12 +77,13 @@ def _code_changes(was: CapsuleHeader, now: CapsuleHeader) -> list[Change]:
 def _package_changes(old: Row, new: Row, now: CapsuleHeader, versions: tuple[Versions, Versions]) -> list[Change]:
     changes = []
     for package in new.packages:
-        was, here = (one.get(package, "") for one in versions)
+        before = earlier_name(package, old.packages)
+        was, here = versions[0].get(before, ""), versions[1].get(package, "")
         if was == here:
             continue
         name = package.removeprefix(FILE).removeprefix(VARIABLE)
         kind = "file" if package.startswith(FILE) else "variable" if package.startswith(VARIABLE) else "package"
-        if package not in old.packages or not was:
+        if before not in old.packages or not was:
             what = "reached now"
         else:
             what = "changed" if kind != "package" or here.startswith("content:") else f"{was} → {here}"

@@ -228,7 +228,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         if self._session is None:
             self._session = Fingerprinter()
         section = define(thing, self._session)
-        if isinstance(thing, types.FunctionType) and "<" in thing.__qualname__:  # <locals>, <lambda>: no name leads there
+        if isinstance(thing, types.FunctionType) and "<" in thing.__qualname__:  # <locals>: no name leads there
             fault = Definition.from_bytes(section).fault
             if fault:
                 raise oddities.Refused(fault)

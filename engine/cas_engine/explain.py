@@ -9,7 +9,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from cas_engine.bindings import Binding, Const, Ref
-from cas_engine.fingerprint.environment import FILE, VARIABLE, version_of
+from cas_engine.fingerprint.environment import FILE, VARIABLE, earlier_name, version_of
 from cas_engine.graph import Graph, Row, counted
 from cas_engine.manifest import Manifest
 from cas_engine.outcome import NodeOutcome
@@ -120,22 +120,24 @@ class Reasons:
 
     def _code_change(self, old: Row, new: Row) -> str | None:
         if old == new:
-            return self._package_change(new)
+            return self._package_change(old, new)
         if old.name != new.name:
             return f"replaced by {new.name}"
         if old.version != new.version:
             return f"version {_version(old)} → {_version(new)}"
         if old.code != new.code:
-            return changed_component(self._store, old, new, self._packed) or f"{new.name} changed"
+            piece = changed_component(self._store, old, new, self._packed)
+            return piece or self._package_change(old, new) or f"{new.name} changed"
         if old.stochastic != new.stochastic:
             return "stochastic now" if new.stochastic else "no longer stochastic"
-        return self._package_change(new)
+        return self._package_change(old, new)
 
-    def _package_change(self, row: Row) -> str | None:
+    def _package_change(self, old: Row, new: Row) -> str | None:
         assert self._baseline is not None  # noqa: S101 - asked only with one
         versions = dict(self._baseline.manifest.environment)
-        for package in row.packages:
-            was, here = versions.get(package), self._environment.get(package) or version_of(package)
+        for package in new.packages:
+            was = versions.get(earlier_name(package, old.packages))
+            here = self._environment.get(package) or version_of(package)
             if was is None or was == here:
                 continue
             if package.startswith(FILE):

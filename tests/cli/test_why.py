@@ -196,6 +196,35 @@ def test_what_is_declared_with_depends_on_is_explained_like_what_is_reached(spac
     assert "table.csv" not in told  # which had changed before
 
 
+def test_a_file_that_a_global_names_is_explained_as_a_file_from_another_folder_too(space: Space) -> None:
+    for place, content in (("", "one"), ("moved", "one"), ("", "two"), ("moved", "three")):
+        folder = space.folder / place
+        folder.mkdir(exist_ok=True)
+        (folder / "data.txt").write_text(content)
+        (folder / "reads.py").write_text("""
+import cas_run as ct
+from pathlib import Path
+
+DATA = ct.File(Path(__file__).parent / "data.txt")
+
+@ct.electron
+def read():
+    return open(DATA).read()
+
+@ct.lattice
+def reads():
+    return read()
+""")
+        planned = space.run("plan", str(folder / "reads.py")).out
+        assert space.run("run", str(folder / "reads.py"), "-q").status == 0
+        told = space.run("explain", "@last").out
+        if (place, content) == ("moved", "one"):
+            assert "1 hit" in planned
+        elif content != "one":
+            assert f"the file {folder / 'data.txt'} changed" in planned
+            assert f"file {folder / 'data.txt'}: changed" in told
+
+
 def test_inputs_are_shown_as_they_were_without_loading_their_classes(space: Space) -> None:
     space.write(
         "seen.py",

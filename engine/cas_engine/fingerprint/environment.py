@@ -1,6 +1,6 @@
 """The versions of packages here, and the fingerprint with them: what a node's key takes from the machine it runs on."""
 
-# ruff: noqa: PTH112, PTH118, PTH123 - as texts
+# ruff: noqa: PTH112, PTH119, PTH118, PTH123 - as texts
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ MISSING = "missing"
 FILE = "file:"  # begins the name of a file that code depends on: like a package, it counts as found where a node runs
 VARIABLE = "env:"  # begins that of an environment variable
 UNSET = "unset"
+
+
+def earlier_name(package: str, known: Sequence[str]) -> str:
+    """What `known` calls a package: a file that isn't among them is the only one of its name in another folder."""
+    if package in known or not package.startswith(FILE):
+        return package
+    name = os.path.basename(package)
+    alike = [each for each in known if each.startswith(FILE) and os.path.basename(each) == name]
+    return alike[0] if len(alike) == 1 else package
 
 
 def version_of(package: str) -> str:
