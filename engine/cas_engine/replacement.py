@@ -86,7 +86,9 @@ def restored(
     found = set()
     for row, electron in new:
         recorded = {r.code for r in before.lattice.reaches if r.name == row.slot}
-        if recorded == {recorder.session.of(electron).code} and row.name == row.slot:
+        # As it is where something reaches it: what it only looks up while it runs is in the code of the row.
+        given = {code for name, code, _ in recorder.session.of(electron).electrons if name == row.slot}
+        if recorded == given and row.name == row.slot:
             original = _original(recorder.store, parent, before, row.slot)
             # Run in another way, as with retries, it is still a replacement.
             if original is not None and replace(row, capsule=original.capsule) == original:
