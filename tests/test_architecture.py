@@ -49,7 +49,8 @@ READING_ORDER = {
             plain records keys policy decisions plan planned explained compared outcome manifest settling board status
             settings location ledger accepted previews journal kept explain recorder
             answers known references inputs replacement preparation limits pins survey collection usage budget
-            seeding ownership worker runnable executors printed events setting excerpt telling calls evaluation
+            seeding ownership worker runnable executors printed events setting excerpt telling calls claiming
+            failing cutoff regaining recording evaluation
             sublattice result verification owed underway runners ending running dispatch planning amounts history
             difference comparison
             explanation acceptance statistics
