@@ -20,7 +20,7 @@ _OF_DAMAGE = (
     lmdb.CursorFullError,
     lmdb.BadTxnError,
 )
-_NO_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}  # of a path that leads nowhere
+_NO_PLACE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EEXIST}  # of a path that leads nowhere
 _SPARE = 1 << 20  # bytes; with less, a failed write means a full disk, whatever it is called
 _PROBE = 1 << 16  # bytes; a quota shows only to who writes
 

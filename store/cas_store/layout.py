@@ -84,7 +84,7 @@ def identity_text(store_id: bytes) -> bytes:
 
 def parse_identity(content: bytes, path: Path) -> bytes:
     """The store's id. Raises StoreTooNew or StoreDamaged."""
-    advice = "\n  -> restore the file from a backup; it holds the store's format and id"
+    advice = "\n  -> `cas-run doctor --repair` takes it from the rows, which have it too; or restore a backup"
     try:
         entries = json.loads(content)
         found_format, store_id = entries["format"], entries["id"]
