@@ -46,7 +46,8 @@ READING_ORDER = {
             changeable live installed reached
             classes facades image arrays oddities by_value streams frames unstorable deep definitions codec capsule
             lending unchanged
-            plain records keys policy decisions plan planned explained compared outcome manifest settling board status
+            plain records keys policy decisions plan planned explained compared outcome outcomes written manifest
+            settling board status
             settings location ledger accepted previews journal kept explain recorder
             answers known references inputs replacement preparation limits pins survey collection usage budget
             seeding ownership worker runnable executors printed events setting excerpt telling calls claiming

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import cas_run as ct
-from cas_engine import ledger, outcome, records
+from cas_engine import ledger, outcomes, records, written
 from cas_engine.codec import encode
 from cas_engine.outcome import NodeOutcome, NodeStatus
 from cas_engine.records import NO_PARTS, Record
@@ -55,7 +55,7 @@ def fill(folder: Path, count: int) -> None:
     for start in range(0, len(nodes), EACH):
         some = nodes[start : start + EACH]
         ended = [settled(key, records.loads(row)) for key, row, _ in some]
-        blob = store.prepare(*outcome.dumps(ended))
+        blob = store.prepare(*written.dumps(ended))
         entry = replace(
             real,
             id=os.urandom(16).hex(),
@@ -64,7 +64,7 @@ def fill(folder: Path, count: int) -> None:
             finished=real.started - start,
             outcome=blob.digest.hex(),
             outputs=[ended[-1].blob.hex()],
-            totals=outcome.totals(ended),
+            totals=outcomes.totals(ended),
         )
         store.submit([PutBlob(blob), *ledger.put(entry)])
     store.close()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TypeVar
 
-from cas_engine import ledger, outcome, records, templates
+from cas_engine import ledger, records, templates, written
 from cas_engine import manifest as manifests
 from cas_engine.acceptance import Acceptance
 from cas_engine.bundling import ABOUT, ACCEPTED, CONTENT, DISPATCH, NODE, RECORD, Recorded, Told
@@ -73,7 +73,7 @@ def _take_row(read: Rows, kind: int, key: bytes, value: bytes) -> None:
         read.entries[entry.id] = entry
     elif kind == NODE:
         require(len(key) == 20, "the row of a node has a key of another length")
-        read.nodes.setdefault(key[:16].hex(), {})[int.from_bytes(key[16:], "big")] = outcome.row_loads(value)
+        read.nodes.setdefault(key[:16].hex(), {})[int.from_bytes(key[16:], "big")] = written.row_loads(value)
     elif kind == RECORD:
         require(len(key) == DIGEST_SIZE, "a record has a key of another length")
         read.records[key] = record = records.loads(value)
@@ -120,7 +120,7 @@ def load_dispatch(rows: Rows, entry: Entry) -> Recorded:
         manifest = manifests.loads(_pieces(rows, entry.manifest))
         _check_graph(manifest.graph)
         if entry.outcome:
-            nodes: Sequence[NodeOutcome] = outcome.loads(_pieces(rows, entry.outcome))
+            nodes: Sequence[NodeOutcome] = written.loads(_pieces(rows, entry.outcome))
         else:
             nodes = [NOT_YET] * len(manifest.graph)
             for i, node in rows.nodes.get(entry.id, {}).items():

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cas_engine import keys, ledger, outcome, records
+from cas_engine import keys, ledger, outcome, records, written
 from cas_engine.accepted import PREFIX
 from cas_engine.answers import load_manifest
 from cas_engine.errors import BadOption, UnknownDispatch
@@ -173,7 +173,7 @@ def _write_rows(writer: BundleWriter, found: Sequence[Recorded]) -> None:
     for one in found:
         for i, node in enumerate(one.nodes if not one.entry.outcome else ()):
             if node is not outcome.NOT_YET:
-                writer.row(NODE, bytes.fromhex(one.entry.id) + i.to_bytes(4, "big"), outcome.row_dumps(node))
+                writer.row(NODE, bytes.fromhex(one.entry.id) + i.to_bytes(4, "big"), written.row_dumps(node))
 
 
 def _write_blobs(store: Store, writer: BundleWriter, blobs: set[Digest], told: Told | None) -> int:

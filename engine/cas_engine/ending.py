@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cas_engine import files, ledger, outcome
+from cas_engine import files, ledger, outcomes, written
 from cas_engine.answers import epoch, latest_key
 from cas_engine.bindings import Const, follow, refs_in
 from cas_engine.graph import Graph
@@ -24,9 +24,9 @@ from cas_store.writes import Delete, Need, Put, PutBlob, Write
 
 def verdict(nodes: Sequence[NodeOutcome], graph: Graph, *, cancelled: bool) -> tuple[Status, str]:
     """How a dispatch ended, with what came of its nodes, and why if not well."""
-    if outcome.having(nodes, NodeStatus.CANCELLED) or (cancelled and not nodes):
+    if outcomes.having(nodes, NodeStatus.CANCELLED) or (cancelled and not nodes):
         return Status.CANCELLED, "it was cancelled"
-    failed = outcome.having(nodes, NodeStatus.FAILED)
+    failed = outcomes.having(nodes, NodeStatus.FAILED)
     if not failed:
         return Status.COMPLETED, ""
     labels = graph.labels()
@@ -68,7 +68,7 @@ def finish(running: Running, prepared: Prepared, status: Status, error: str, nod
         status=status,
         finished=time.time(),
         error=error,
-        totals=outcome.totals(nodes),
+        totals=outcomes.totals(nodes),
         outputs=outputs,
         made=files.to_json(running.evaluation.files if running.evaluation is not None else ()),
     )
@@ -96,7 +96,7 @@ def _write_down(running: Running, prepared: Prepared, nodes: Sequence[NodeOutcom
     outputs, status = entry.outputs, entry.status
     writes: list[Write] = []
     if nodes:
-        blob = store.prepare(*outcome.dumps(nodes))
+        blob = store.prepare(*written.dumps(nodes))
         entry = replace(entry, outcome=blob.digest.hex())
         writes.append(PutBlob(blob))
     if status is Status.COMPLETED and not prepared.manifest.names_files:

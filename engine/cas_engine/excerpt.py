@@ -12,7 +12,8 @@ from cas_engine.errors import UnknownDispatch
 from cas_engine.explain import Baseline, Reasons
 from cas_engine.graph import Graph, Row
 from cas_engine.journal import NOBODY, Journal
-from cas_engine.outcome import NodeOutcome, having_samples, merged, unchanged
+from cas_engine.outcome import NodeOutcome
+from cas_engine.outcomes import having_samples, merged, unchanged
 from cas_engine.preparation import Prepared
 from cas_engine.records import Record
 from cas_engine.setting import Setting

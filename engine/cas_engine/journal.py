@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from cas_engine import outcome, records
+from cas_engine import records, written
 from cas_engine.files import are_unchanged
 from cas_engine.outcome import NodeOutcome
 from cas_engine.previews import PREFIX
@@ -207,7 +207,7 @@ class Journal:
 
     def _node_row(self, node: int, one: NodeOutcome) -> Append:
         node = node if self._numbers is None else self._numbers[node]
-        return Append(Table.NODES, self._holder, outcome.item_dumps(node, one))
+        return Append(Table.NODES, self._holder, written.item_dumps(node, one))
 
     # Holding ------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cas_engine import ledger, outcome
+from cas_engine import ledger, outcomes, written
 from cas_engine.errors import CapsuleError, EnvironmentMismatch, UnknownDispatch
 from cas_engine.fingerprint.environment import MISSING, version_of
 from cas_engine.frames import FrameError
@@ -32,16 +32,16 @@ _NODE_KEY = 20  # bytes of the key of a row with one node, as they were written 
 def outcomes_of(store: Store, entry: Entry) -> Sequence[NodeOutcome]:
     """What came of a dispatch's nodes, so far if it is not over."""
     if entry.outcome:
-        return outcome.loads(*in_pieces(store, entry.outcome))
+        return written.loads(*in_pieces(store, entry.outcome))
     graph = loads(*in_pieces(store, entry.manifest)).graph
     nodes = [NOT_YET] * len(graph)
     with store.snapshot() as snapshot:
         for key, row in snapshot.scan(Table.NODES, bytes.fromhex(entry.id)):
             if len(key) == _NODE_KEY:
-                nodes[int.from_bytes(key[16:], "big")] = outcome.row_loads(row)
+                nodes[int.from_bytes(key[16:], "big")] = written.row_loads(row)
                 continue
             for item in items_in(row):
-                number, one = outcome.item_loads(item)
+                number, one = written.item_loads(item)
                 nodes[number] = one
     return nodes
 
@@ -65,7 +65,7 @@ def kept_samples(store: Store, entry: Entry) -> dict[Digest, Record]:
             kept = kept_samples(store, ledger.get(store, entry.parent))
     unsure = bool(store.get(Table.META, EPOCH))
     nodes = outcomes_of(store, entry)
-    for node in nodes if unsure or outcome.having_samples(nodes) else ():
+    for node in nodes if unsure or outcomes.having_samples(nodes) else ():
         if node.status in (NodeStatus.HIT, NodeStatus.RAN) and (node.is_sample or unsure):
             kept[node.key] = record_from(node, entry.id)
     missing = store.find_missing([record.blob for record in kept.values()])

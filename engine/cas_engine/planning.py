@@ -16,7 +16,7 @@ from cas_engine.explain import Reasons
 from cas_engine.graph import Graph, Labels
 from cas_engine.journal import BLOB_GONE, EVICTED, NOBODY, Journal
 from cas_engine.location import StoreChoice, open_store
-from cas_engine.outcome import unchanged
+from cas_engine.outcomes import unchanged
 from cas_engine.plan import Planner, collecting_later
 from cas_engine.planned import Plan, PlannedNode, PlannedNodes
 from cas_engine.policy import checked_policy

@@ -14,7 +14,8 @@ from cas_engine.kept import outcomes_of
 from cas_engine.known import Known
 from cas_engine.ledger import Entry
 from cas_engine.manifest import Manifest
-from cas_engine.outcome import NodeOutcome, having_extras
+from cas_engine.outcome import NodeOutcome
+from cas_engine.outcomes import having_extras
 from cas_engine.policy import names_of, nearest
 from cas_engine.recorder import Recorder
 from cas_engine.substitution import DefaultOf, substitute

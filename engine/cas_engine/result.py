@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cas_engine import ledger, outcome
+from cas_engine import ledger, outcome, outcomes
 from cas_engine.errors import ResultEvicted, UnknownNode
 from cas_engine.ledger import Entry, Status
 from cas_engine.outcome import NodeOutcome, NodeStatus
@@ -204,7 +204,7 @@ class Result:
         from cas_engine.kept import outcomes_of
 
         nodes = outcomes_of(self._store, self._entry) or [outcome.NOT_YET] * len(self.manifest.graph)
-        return outcome.all_hits(nodes, "the whole workflow is unchanged") if self._entry.whole_hit else nodes
+        return outcomes.all_hits(nodes, "the whole workflow is unchanged") if self._entry.whole_hit else nodes
 
     @property
     def accepted(self) -> dict[str, str]:

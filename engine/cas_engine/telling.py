@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cas_engine.events import NodeFinished, NodeStarted, Observer, Planned
 from cas_engine.graph import Graph
-from cas_engine.outcome import NodeOutcome, NodeStatus, having
+from cas_engine.outcome import NodeOutcome, NodeStatus
+from cas_engine.outcomes import having
 from cas_engine.setting import Rest, Setting
 
 

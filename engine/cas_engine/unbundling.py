@@ -28,9 +28,10 @@ from cas_engine.fingerprint.environment import version_of
 from cas_engine.journal import EPOCH
 from cas_engine.ledger import Entry, Status
 from cas_engine.location import StoreChoice, open_store
-from cas_engine.outcome import NodeStatus, item_dumps
+from cas_engine.outcome import NodeStatus
 from cas_engine.records import Record
 from cas_engine.references import named_in
+from cas_engine.written import item_dumps
 from cas_store.bundle import BundleReader
 from cas_store.digest import Digest
 from cas_store.errors import BlobMissing, BundleError, StoreMissing

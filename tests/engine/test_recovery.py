@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import cas_run as ct
-from cas_engine import ledger, outcome
+from cas_engine import ledger, outcome, written
 from cas_engine.kept import outcomes_of
 from cas_engine.location import open_store
 from cas_engine.options import Options
@@ -313,11 +313,11 @@ def test_nodes_of_a_dispatch_that_did_not_end_are_read_as_they_are_written_and_a
     load, clean, _ = outcomes_of(store, entry)
     holder = bytes.fromhex(entry.id)
     failed = clean._replace(status=outcome.NodeStatus.FAILED, reason="for once", extra={"error": "out of order"})
-    written: list[Write] = [
-        Put(Table.NODES, holder + bytes(4), outcome.row_dumps(load)),
-        Append(Table.NODES, holder, outcome.item_dumps(1, clean)),
+    rows: list[Write] = [
+        Put(Table.NODES, holder + bytes(4), written.row_dumps(load)),
+        Append(Table.NODES, holder, written.item_dumps(1, clean)),
     ]
-    store.commit(written)
+    store.commit(rows)
     assert outcomes_of(store, replace(entry, outcome="")) == [load, clean, outcome.NOT_YET]
-    store.commit([Append(Table.NODES, holder, outcome.item_dumps(1, failed))])
+    store.commit([Append(Table.NODES, holder, written.item_dumps(1, failed))])
     assert outcomes_of(store, replace(entry, outcome="")) == [load, failed, outcome.NOT_YET]

@@ -110,7 +110,9 @@ def test_an_unchanged_redispatch_imports_nothing_that_runs_or_looks_at_code(home
     found = modules(home, AGAIN, "@last")
     assert found & HEAVY <= {"logging"}  # with concurrent.futures, whose Executor is one of ours too
     assert {"cas_engine.evaluation", "cas_engine.worker", "cas_engine.fingerprint.session"} & found == set()
-    assert len(ours(found, "cas_engine")) <= 61  # one more since `underway` is a room of its own
+    assert (
+        len(ours(found, "cas_engine")) <= 63
+    )  # small ones: `underway`, `outcomes` and `written` are rooms of their own
 
 
 def test_a_run_imports_no_more_than_runs(home: Path) -> None:
