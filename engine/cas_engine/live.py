@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol
 
-from cas_engine.fingerprint.origin import namespaces_of_users
-
 
 class Coded(Protocol):
     """As much of a Fingerprint as is needed here."""
@@ -110,6 +108,8 @@ def find(name: Name, code: bytes, session: Session, fits: Callable[[Any], bool] 
 
 def _elsewhere(name: Name) -> Iterator[types.ModuleType]:
     """Other modules of the user's that have a thing of this name: it may have moved there."""
+    from cas_engine.fingerprint.origin import namespaces_of_users  # late: mostly nothing has moved
+
     first = name.qualname.partition(".")[0]
     for namespace in namespaces_of_users():
         module = sys.modules.get(str(namespace.get("__name__"))) if first in namespace else None
