@@ -1,4 +1,4 @@
-"""Durations, ages and counts as people say them. Pure."""
+"""Durations, ages, counts and states as people say them. Pure."""
 
 from __future__ import annotations
 
@@ -61,3 +61,18 @@ def size(number: float) -> str:
         if number < 999.95:
             return f"{number:.1f} {unit}"
     return f"{number / 1000:.1f} TB"
+
+
+def become_of(status: str) -> str:
+    """What has become of a dispatch or a node, behind its name: `has failed`."""
+    return _BECOME.get(status.lower(), f"is {status.lower()}")
+
+
+_BECOME = {
+    "running": "still runs",
+    "failed": "has failed",
+    "skipped": "was skipped",
+    "cancelled": "was cancelled",
+    "interrupted": "was interrupted",
+    "pending": "has not begun",
+}

@@ -9,6 +9,7 @@ import click
 from cas_run import choices, completing
 from cas_run.command import command
 from cas_run.exits import Exit
+from cas_run.phrases import become_of
 
 if TYPE_CHECKING:
     from cas_run.session import Session
@@ -62,5 +63,5 @@ def result(session: Session, dispatch_id: str, node: str | None) -> int:
 
 def _why_not(found: Dispatch, node: str | None, status: str, error: str | None) -> str:
     what = f"node {node} of {found.dispatch_id[:12]}" if node else f"dispatch {found.dispatch_id[:12]}"
-    told = f"{what} is {status.lower()}, so it has no result"
+    told = f"{what} {become_of(status)}, so it has no result"
     return f"{told}\n{error.rstrip()}" if error else f"{told}\n  -> see `cas-run show {found.dispatch_id[:12]}`"

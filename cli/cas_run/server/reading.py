@@ -19,6 +19,7 @@ from cas_engine.previews import told_of
 from cas_engine.printed import logs
 from cas_engine.result import NodeResult, Result
 from cas_engine.signatures import Signature
+from cas_run.phrases import become_of
 from cas_run.server import limits, schema
 from cas_run.server.problems import Field, Problem
 from cas_store.digest import Digest
@@ -206,7 +207,7 @@ def printed(store: Store, entry: Entry, node: str | None, since: float) -> dict[
 
 
 def _none(what: str, status: str, error: str | None) -> Problem:
-    message = f"{what} is {status.lower()}, so it has no result"
+    message = f"{what} {become_of(status)}, so it has no result"
     if error:
         message += f"\n{error.rstrip()}"
     problem = Problem(409, "NoResult", message)
