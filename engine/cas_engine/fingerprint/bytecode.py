@@ -45,6 +45,7 @@ from cas_engine.fingerprint.opcodes import (
     FORK,
     JUMP,
     LOAD_CONST,
+    LOAD_GLOBAL,
     LOADS_OF_VARIABLES,
     OR_POP,
     PLAIN,
@@ -62,6 +63,7 @@ from cas_engine.fingerprint.references import (
     COUNTER,
     FREE,
     GLOBAL,
+    IMPORT,
     LITERAL,
     NO_IMPORTS,
     OPTIONAL,
@@ -69,7 +71,7 @@ from cas_engine.fingerprint.references import (
     Ref,
     imports_of,
 )
-from cas_engine.fingerprint.rewrites import rewrite
+from cas_engine.fingerprint.rewrites import leave_out_imports, rewrite
 from cas_store.digest import digest_of
 
 __all__ = ["MODULE_READERS", "Canonical", "Parameter", "canonical"]
@@ -202,7 +204,10 @@ class _Writer:
     def _body(self, code: CodeType, outer: _Scope | None) -> _Scope:
         found = decode(code)
         rewrite(code, found)
-        scope = _Scope(code, outer, imports_of(code, found) if found.has_import else NO_IMPORTS)
+        imports = imports_of(code, found) if found.has_import else NO_IMPORTS
+        if imports.told and code.co_flags & CO_OPTIMIZED:
+            leave_out_imports(found, imports.told)
+        scope = _Scope(code, outer, imports)
         self.scopes.append(scope)
         self.names.update(code.co_names)
         self.reads_locals = self.reads_locals or reads_locals(code, found)
@@ -380,13 +385,14 @@ class _Writer:
             seen[end] = self.written
             end += 1
         ref = base if attrs is base.attrs else Ref(base.source, base.name, attrs, base.level, base.top)
+        read = LOAD_GLOBAL if base.source == IMPORT else op & 255  # wherever it was imported
         # `f` or `helpers.f`: what the attributes lead to is told
         if asked is None and (
             before == "vars" or base.name == "globals" or kinds[end] == CONST or found.ops[end] == STORE_FAST
         ):
-            self.out += (op & 255, *map(self._slot, read_of(scope.code, found, at, end, ref)))
+            self.out += (read, *map(self._slot, read_of(scope.code, found, at, end, ref)))
         else:
-            self.out += (op & 255, self.slots.setdefault(ref, len(self.slots)))
+            self.out += (read, self.slots.setdefault(ref, len(self.slots)))
         last = attrs[-1] if attrs else base.name
         if last in IMPORTERS:
             return self._literal_import(found, end, last, scope, seen)

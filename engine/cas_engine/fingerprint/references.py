@@ -33,6 +33,7 @@ class Imports:
 
     aliases: dict[str, Ref]  # a variable that is that import and nothing else, wherever it is read
     bare: dict[int, tuple[Ref, ...]]  # by instruction: what was imported and can't be followed through a variable
+    told: tuple[tuple[int, int], ...] = ()  # (first, last) instruction of those that bind nothing but such variables
 
 
 NO_IMPORTS = Imports({}, {})
@@ -65,7 +66,16 @@ def imports_of(code: CodeType, found: Instructions) -> Imports:
             aliases[variable] = ref
         else:
             bare[index] = (*bare.get(index, ()), ref)
-    return Imports(aliases, bare)
+    ends = {index: _end(found, index) for index, _, _ in bindings if index not in bare}
+    return Imports(aliases, bare, tuple((index - 2, end) for index, end in ends.items()))
+
+
+def _end(found: Instructions, index: int) -> int:
+    """The last instruction of the import statement at `index`, all of whose variables are known."""
+    at = index + 1
+    while found.ops[at] == O.IMPORT_FROM or found.ops[at] in O.STORES_OF_VARIABLES:
+        at += 1
+    return at if found.args[index - 1] else at - 1  # `from` ends with dropping the module
 
 
 def _bindings(found: Instructions, index: int) -> list[tuple[int, str | None, Ref]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import CodeType
 
 from cas_engine.fingerprint import opcodes as O  # noqa: N812
 from cas_engine.fingerprint.instructions import CO_OPTIMIZED, Instructions
 
 _ANNOTATIONS, _CLOSURE = 4, 8  # flags of MAKE_FUNCTION
+_WAYS = frozenset({O.JUMP, O.BRANCH, O.OR_POP, O.FORK, O.END})
 _STORES = frozenset({O.STORE_FAST, O.STORE_DEREF})
 
 
@@ -19,6 +21,20 @@ def rewrite(code: CodeType, found: Instructions) -> None:
         for at, kind in enumerate(found.kinds):
             if kind == O.MAKE:
                 _leave_out_annotations(found, at)
+
+
+def leave_out_imports(found: Instructions, told: Iterable[tuple[int, int]]) -> None:
+    """Those at the top of a body that only bind variables: what is read of them is told, as of an import outside.
+
+    One that may be skipped, or whose failure may be caught, is more than that.
+    """
+    straight = next((at for at, kind in enumerate(found.kinds) if kind in _WAYS), len(found.kinds))
+    straight = min([straight, *found.landings])
+    for first, last in told:
+        handled = found.handlers and any(found.handlers[first : last + 1])
+        if last < straight and not handled and first >= 0:
+            for at in range(first, last + 1):
+                _remove(found, at)
 
 
 def _remove(found: Instructions, at: int) -> None:
