@@ -56,6 +56,10 @@ def content(value: Any) -> object:
         return list(value.queue)
     if issubclass(kind, BuiltinFunctionType):  # of kinds that Python 3.9 and later have besides it
         return [value.__name__, value.__self__]
+    if kind.__module__ == "concurrent.futures._base" and kind.__name__ == "Future":
+        return [value.result()] if value.done() and not value.cancelled() and not value.exception() else value
+    if kind.__name__ == "LazyFrame" and kind.__module__.startswith("polars."):
+        return [value.__getstate__()]  # as an argument it is refused: what it comes to may lie in a file
     if "sqlite3" in sys.modules and isinstance(value, sys.modules["sqlite3"].Connection):
         return _database(value)
     if kind is re.Match:

@@ -24,6 +24,9 @@ def rule_for(kind: type) -> Rule | None:
         (pa.DataType, lambda value: listed("pyarrow.DataType", _type(value))),
         (pa.Buffer, lambda value: listed("pyarrow.Buffer", Digested(digest_of(memoryview(value))))),
     )
+    compute = sys.modules.get("pyarrow._compute")
+    if compute is not None and issubclass(kind, compute.FunctionOptions):
+        return lambda value: listed("pyarrow options", kind.__name__, value.serialize().to_pybytes())
     return next((rule for base, rule in known if issubclass(kind, base)), None)
 
 
