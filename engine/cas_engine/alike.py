@@ -21,6 +21,7 @@ from cas_engine.bindings import (
     spelling_text,
     whole_text,
 )
+from cas_engine.signatures import Way
 from cas_store.digest import DIGEST_SIZE, Digest, digest_of_one
 
 Small = bytes  # a constant without files, not a blob: its digest, then its encoding
@@ -30,9 +31,8 @@ SMALL_TYPES = frozenset([int, str, bool, type(None), bytes, float])
 class Alike:
     """Such calls of one electron, written in one way.
 
-    `params` are the parameters in signature order, each with its place among what a call is given: the positional
-    arguments, then the others; `kinds` are the types of these, of which `result` stands for results. No key counts
-    the parameters in `ignored`, nor one that is given its own default: `usual` has the digests of these.
+    `kinds` are the types of what they are given, of which `result` stands for results. No key counts the parameters in
+    `ignored`, nor one that is given its own default: `usual` has the digests of these.
 
     `results` are the places of results, in the order of their slots; `constants` those of constants, in that of the
     parameters. `known` are the templates that there are, by the constants: see `constants_in`.
@@ -54,23 +54,19 @@ class Alike:
 
     def __init__(
         self,
-        params: Sequence[tuple[str, int]],
+        way: Way,
         kinds: Sequence[type],
         result: type,
-        positional: int,
-        named: Sequence[str],
         ignored: Collection[str],
         usual: Mapping[str, Digest],
     ) -> None:
+        params, self.args, self.kwargs = way.params, way.args, way.kwargs
         counted = [place for name, place in params if name not in ignored]
         others = [place for name, place in params if name in ignored]
         self.results = tuple(place for place in (*counted, *others) if kinds[place] is result)
         self.constants = tuple(place for _, place in params if kinds[place] is not result)
         self.known: dict[object, int] = {}
         self._pick = _picking(self.constants, [kinds[place] for place in self.constants])
-        index = {place: i for i, (_, place) in enumerate(params)}
-        self.args = tuple(index[i] for i in range(positional))
-        self.kwargs = tuple((name, index[positional + i]) for i, name in enumerate(named))
         self._usual = tuple(usual.get(name) for name, place in params if kinds[place] is not result)
         self._params: list[tuple[str, Ref | None]] | None = None
         if not others:

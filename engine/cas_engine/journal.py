@@ -80,6 +80,8 @@ class Journal:
         """As `lookup` of each, in one look; keys in order cost the store least."""
         assert self._snapshot is not None  # noqa: S101 - asked within `one_look`
         rows = self._snapshot.get_many(Table.RECORDS, keys)
+        if rows.count(None) == len(rows):
+            return [None] * len(rows)
         found = records.loads_many(rows)
         blobs = sorted({record.blob for record in found if record is not None})
         elsewhere = self._snapshot.lacking(Table.BLOBS, blobs)

@@ -6,6 +6,7 @@ import ast
 import copy
 import re
 from collections.abc import Callable, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 Step = tuple[str, Any]  # ("item", key) or ("attr", name)
@@ -37,6 +38,7 @@ def parsed(text: str) -> tuple[str, tuple[Step, ...]] | None:
     return head[0], tuple(steps)
 
 
+@lru_cache(maxsize=1024)  # asked for each argument of each call
 def omitted(ignore: tuple[str, ...], parameter: str) -> tuple[tuple[Step, ...], ...]:
     """The paths within one parameter that do not count; a parameter that is left out as a whole has none."""
     found = [one for text in ignore if (one := parsed(text)) is not None]

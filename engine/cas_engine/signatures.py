@@ -182,6 +182,31 @@ def pick(bound: Bound, args: Sequence[T], kwargs: Mapping[str, T]) -> list[tuple
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How calls are bound that are written alike: with so many positional arguments, and with these names.
+
+    `params` are the parameters in signature order, each with its place among what a call is given: the positional
+    arguments, then those by name. `args` and `kwargs` say how it is written, as indices into `params`.
+    """
+
+    params: tuple[tuple[str, int], ...]
+    args: tuple[int, ...]
+    kwargs: tuple[tuple[str, int], ...]
+
+
+def way_of(signature: Signature, positional: int, named: Sequence[str], who: str) -> Way:
+    """How such calls are bound. Raises BindError naming the argument that does not fit."""
+    bound = bind(signature, positional, named, who)
+    params = tuple(pick(bound, range(positional), {name: positional + i for i, name in enumerate(named)}))
+    index = {place: i for i, (_, place) in enumerate(params)}
+    return Way(
+        params=params,
+        args=tuple(index[i] for i in range(positional)),
+        kwargs=tuple((name, index[positional + i]) for i, name in enumerate(named)),
+    )
+
+
 def to_json(signature: Signature) -> dict[str, Any]:
     """A signature as a JSON value."""
     return {

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
 
 from cas_engine.bindings import (
     Binding,
@@ -21,20 +20,11 @@ from cas_engine.bindings import (
 from cas_engine.columns import copied, patched
 from cas_engine.graph import Graph, Row, standing
 from cas_engine.omission import parsed
-from cas_engine.signatures import Signature, bind, pick
+from cas_engine.signatures import Signature, Way, way_of
 from cas_engine.templates import MoreTemplates, is_usual_in, some
 from cas_store.digest import Digest, digest_of
 
 DefaultOf = Callable[[Row, str], "Digest | None"]
-
-
-class Way(NamedTuple):
-    """How calls that were written alike are bound by another electron."""
-
-    params: tuple[tuple[str, int], ...]  # each of the new ones with its place among those that were recorded
-    args: tuple[int, ...]
-    kwargs: tuple[tuple[str, int], ...]
-    ignored: frozenset[str]
 
 
 class Rebinding:
@@ -44,7 +34,7 @@ class Rebinding:
         self._row = row
         self._ignore = before.ignore
         self._default_of = lru_cache(maxsize=None)(lambda name: default_of(row, name))
-        self._ways: dict[tuple[object, ...], Way] = {}
+        self._ways: dict[tuple[object, ...], tuple[Way, frozenset[str]]] = {}
         self._is_alike = row.ignore == before.ignore and _takes_as(row.signature, before.signature)
         defaults: list[Digest | None] = []
         if self._is_alike:
@@ -64,10 +54,11 @@ class Rebinding:
 
         Raises BindError naming the argument.
         """
-        params, row, way = template.params, self._row, self._way(template)
-        pairs = [(name, params[place][1]) for name, place in way.params]
-        counted = [ref.slot for name, binding in pairs if name not in way.ignored for ref in refs_in(binding)]
-        rest = [ref.slot for name, binding in pairs if name in way.ignored for ref in refs_in(binding)]
+        params, row, (way, ignored) = template.params, self._row, self._way(template)
+        given = [*template.args, *(i for _, i in template.kwargs)]
+        pairs = [(name, params[given[place]][1]) for name, place in way.params]
+        counted = [ref.slot for name, binding in pairs if name not in ignored for ref in refs_in(binding)]
+        rest = [ref.slot for name, binding in pairs if name in ignored for ref in refs_in(binding)]
         order = [*counted, *rest]
         if order != sorted(order):
             number = {old: new for new, old in enumerate(order)}
@@ -84,25 +75,21 @@ class Rebinding:
             kwargs=way.kwargs,
             slots=template.slots,
             key_slots=len(counted),
-            digest=template_digest(pairs, leave_out=way.ignored | defaults),
+            digest=template_digest(pairs, leave_out=ignored | defaults),
             usual=defaults,
         )
         return made, order
 
-    def _way(self, template: Template) -> Way:
-        found = self._ways.get((template.args, template.kwargs))
+    def _way(self, template: Template) -> tuple[Way, frozenset[str]]:
+        """How calls that were written so are bound now, and which of their parameters no key counts."""
+        written = (len(template.args), *(name for name, _ in template.kwargs))
+        found = self._ways.get(written)
         if found is None:
-            row, named = self._row, dict(template.kwargs)
+            row = self._row
             who = f"replacement `{row.name}` for electron `{row.slot}`: "
-            bound = bind(row.signature, len(template.args), list(named), who)
-            index = {where: i for i, (_, where) in enumerate(bound.order)}
-            params = tuple(pick(bound, template.args, named))
-            found = self._ways[template.args, template.kwargs] = Way(
-                params=params,
-                args=tuple(index["arg", i] for i in range(len(template.args))),
-                kwargs=tuple((name, index["kw", name]) for name in named),
-                ignored=frozenset(name for name, _ in params if name.lstrip("*") in row.ignore),
-            )
+            way = way_of(row.signature, len(template.args), [name for name, _ in template.kwargs], who)
+            ignored = frozenset(name for name, _ in way.params if name.lstrip("*") in row.ignore)
+            found = self._ways[written] = way, ignored
         return found
 
 

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cas_engine.alike import SMALL_TYPES, Alike, Small
 from cas_engine.arguments import Arguments, Surroundings, holds_handle
@@ -15,7 +15,7 @@ from cas_engine.bindings import Binding, Const, Template, template_digest
 from cas_engine.errors import AmbiguousElectron, TracingError
 from cas_engine.graph import Graph, Row, standing
 from cas_engine.handles import Handle, place
-from cas_engine.signatures import Bound, Signature, bind, pick
+from cas_engine.signatures import Signature, Way, way_of
 from cas_engine.templates import Growing
 
 if TYPE_CHECKING:
@@ -44,9 +44,13 @@ class Trace:
         self._electrons: list[Electron[..., Any]] = []
         self._replaced_one: dict[str, Electron[..., Any]] = {}
         self._operators: dict[object, Electron[..., Any]] = {}
-        self._bound: dict[tuple[object, ...], Bound] = {}
-        self._alike: list[dict[object, Alike]] = []  # the calls of each row, by the types of what they are given
-        self._alike_by: dict[tuple[str, ...], dict[object, Alike]] = {}  # the same, of rows with equal parameters
+        self._ways: dict[tuple[object, ...], Written] = {}
+        self._spellings: dict[Way, int] = {}
+        # The calls of each row, by the types of what they are given; None where they are to be looked at one by one.
+        self._alike: list[dict[object, Alike | None]] = []
+        self._alike_by: dict[
+            tuple[str, ...], dict[object, Alike | None]
+        ] = {}  # the same, of rows with equal parameters
         self._templates = Growing()
         self._template_at: dict[tuple[object, ...], int] = {}
         self._electron_of: array[int] = array("I")
@@ -80,13 +84,14 @@ class Trace:
         """
         values = (*args, *kwargs.values()) if kwargs else args
         kinds = tuple(map(type, values))
-        alike = self._alike[at].get((kinds, *kwargs) if kwargs else kinds)
+        shape = (kinds, *kwargs) if kwargs else kinds
+        alike = self._alike[at].get(shape)
         if alike is None:
-            if not SMALL_TYPES.issuperset(kind for kind in kinds if kind is not Handle):
+            if shape not in self._alike[at]:
+                self._alike[at][shape] = self._alike_of(at, kinds, len(args), kwargs)
+            alike = self._alike[at][shape]
+            if alike is None:
                 return None
-            alike = self._alike[at][(kinds, *kwargs) if kwargs else kinds] = self._alike_of(
-                at, kinds, len(args), kwargs
-            )
         parents: list[int] = []
         for where in alike.results:
             handle: Handle = values[where]  # type: ignore[assignment]
@@ -112,17 +117,15 @@ class Trace:
             alike.known[constants] = template
         return self._append(at, template, parents)
 
-    def _alike_of(self, at: int, kinds: tuple[type, ...], positional: int, named: Mapping[str, object]) -> Alike:
-        row, bound = self._rows[at], self._bind(at, positional, named)
-        params = [(name, place_among(where, positional, named)) for name, where in bound.order]
-        ignored = [name for name, _ in params if name.lstrip("*") in row.ignore]
-        usual = {}
-        if row.slot not in self._replaced:
-            defaults = (
-                (name, self._world.default(self._electrons[at], name)) for name in _having_defaults(row.signature)
-            )
-            usual = {name: digest for name, digest in defaults if digest is not None}
-        return Alike(params, kinds, Handle, positional, tuple(named), ignored, usual)
+    def _alike_of(self, at: int, kinds: tuple[type, ...], positional: int, named: Mapping[str, object]) -> Alike | None:
+        """What calls have in common that are given values of these types; None where they are to be looked at."""
+        if any(kind not in SMALL_TYPES and kind is not Handle for kind in kinds):
+            return None
+        written = self._written(at, positional, named)
+        default, electron = self._world.default, self._electrons[written.at]
+        defaults = ((name, default(electron, name)) for name in written.with_default)
+        usual = {name: digest for name, digest in defaults if digest is not None}
+        return Alike(written.way, kinds, Handle, written.ignored, usual)
 
     def operator(self, function: Callable[..., Any], args: tuple[object, ...], kwargs: Mapping[str, object]) -> Handle:
         """Record an operator on a handle as a node of its own."""
@@ -188,58 +191,53 @@ class Trace:
         if first is not electron and self._world.row(first).code != self._world.row(electron).code:
             raise AmbiguousElectron(electron.name, [f"{place()} calls the other one"])
 
-    def _bind(self, at: int, positional: int, named: Mapping[str, object]) -> Bound:
+    def _written(self, at: int, positional: int, named: Mapping[str, object]) -> Written:
+        """How calls are bound that are written so. Raises BindError."""
         written = (at, positional, *named)
-        found = self._bound.get(written)
+        found = self._ways.get(written)
         if found is None:
             row = self._rows[at]
-            found = bind(row.signature, positional, list(named), f"{place()}: electron `{row.slot}`")
-            self._bound[written] = found
+            way = way_of(row.signature, positional, list(named), f"{place()}: electron `{row.slot}`")
+            ignored = frozenset(name for name, _ in way.params if name.lstrip("*") in row.ignore)
+            # A default spelled out means the same as one left out, and that one is in the code's fingerprint.
+            with_default = frozenset() if row.slot in self._replaced else _having_defaults(row.signature)
+            spelling = self._spellings.setdefault(way, len(self._spellings))
+            found = self._ways[written] = Written(at, way, spelling, ignored, with_default)
         return found
 
-    def _template(self, at: int, args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[int, tuple[int, ...]]:
-        row, bound, param = self._rows[at], self._bind(at, len(args), kwargs), self._arguments.param
-        pairs = pick(bound, args, kwargs)
-        index = {where: i for i, (_, where) in enumerate(bound.order)}
-        spelled_args = tuple(index["arg", i] for i in range(len(args)))
-        spelled_kwargs = tuple((name, index["kw", name]) for name in kwargs)
+    def _template(self, at: int, args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[int, Sequence[int]]:
+        """The call as a template, and the nodes in its slots."""
+        row, written, param = self._rows[at], self._written(at, len(args), kwargs), self._arguments.param
+        values, way, ignored = (*args, *kwargs.values()), written.way, written.ignored
         parents: list[int] = []
         # Slots that count come first: those of ignored parameters must not reach the key.
-        ignored = frozenset(name for name, _ in pairs if name.lstrip("*") in row.ignore)
-        by_name = {name: param(row, name, value, parents) for name, value in pairs if name not in ignored}
+        params = [(name, param(row, name, values[place], parents)) for name, place in way.params if name not in ignored]
         key_slots = len(parents)
-        by_name.update(
-            (name, param(row, name, value, parents, is_ignored=True)) for name, value in pairs if name in ignored
-        )
-        params = [(name, by_name[name]) for name, _ in pairs]
-        usual = self._spelled_defaults(at, params)
+        if ignored:
+            by_name = dict(params)
+            for name, place in way.params:
+                if name in ignored:
+                    by_name[name] = param(row, name, values[place], parents, is_ignored=True)
+            params = [(name, by_name[name]) for name, _ in way.params]
+        usual = self._spelled_defaults(written, params) if written.with_default else _NO_NAMES
         leave_out = ignored | usual
         digest = template_digest(params, leave_out=leave_out)
-        same: tuple[object, ...] = (digest, spelled_args, spelled_kwargs, tuple(name for name, _ in params))
+        same: tuple[object, ...] = (digest, written.spelling)
         if leave_out:
-            same = (*same, usual, tuple(binding for name, binding in params if name in leave_out))
+            same = (*same, usual, tuple([binding for name, binding in params if name in leave_out]))
         found = self._template_at.get(same)
         if found is None:
             found = self._template_at[same] = len(self._templates)
             slots = len(parents)
-            self._templates.append(
-                Template(tuple(params), spelled_args, spelled_kwargs, slots, key_slots, digest, usual)
-            )
-        return found, tuple(parents)
+            self._templates.append(Template(tuple(params), way.args, way.kwargs, slots, key_slots, digest, usual))
+        return found, parents
 
-    def _spelled_defaults(self, at: int, params: Sequence[tuple[str, Binding]]) -> frozenset[str]:
-        # A default spelled out means the same as one left out, and that one is in the code's fingerprint.
-        row = self._rows[at]
-        with_default = _having_defaults(row.signature)
-        if not with_default or row.slot in self._replaced:
-            return _NO_NAMES
-        default = self._world.default
+    def _spelled_defaults(self, written: Written, params: Sequence[tuple[str, Binding]]) -> frozenset[str]:
+        default, electron = self._world.default, self._electrons[written.at]
         return frozenset(
             name
             for name, binding in params
-            if name in with_default
-            and isinstance(binding, Const)
-            and binding.digest == default(self._electrons[at], name)
+            if name in written.with_default and isinstance(binding, Const) and binding.digest == default(electron, name)
         )
 
     def _mine(self, handle: Handle) -> int:
@@ -273,7 +271,8 @@ class Trace:
         output = self._arguments.returned(returned, output_parents)
         for alike in self._alike:
             for one in alike.values():
-                one.known.clear()  # the graph lives on, and needs none of it
+                if one is not None:
+                    one.known.clear()  # the graph lives on, and needs none of it
         order = self._order()
         position = {node: i for i, node in enumerate(order)} if order is not None else None
         first, parents = self._first_parent, self._parents
@@ -358,10 +357,14 @@ def wait(child: Any, parents: Any) -> Any:
     return child
 
 
-def place_among(where: tuple[str, int | str], positional: int, named: Mapping[str, object]) -> int:
-    """The place of an argument where those by name follow the positional ones."""
-    kind, which = where
-    return which if kind == "arg" else positional + list(named).index(str(which))  # type: ignore[return-value]
+class Written(NamedTuple):
+    """Calls of an electron that are written alike, by the number of what they are given and its names."""
+
+    at: int
+    way: Way
+    spelling: int  # one for all that are written so, whatever they call
+    ignored: frozenset[str]  # parameters that no key counts
+    with_default: frozenset[str]  # those that it does not count where they are given their own default
 
 
 def _having_defaults(signature: Signature) -> frozenset[str]:
