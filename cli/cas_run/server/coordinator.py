@@ -76,7 +76,7 @@ class Coordinator:
             self._outbox.put({"n": number, "error": _told(error)})
 
     def _redispatch(
-        self, parent: str, body: Mapping[str, Any], uploads: Mapping[str, Any], note: Mapping[str, Any] | None
+        self, parent: str, body: Mapping[str, Any], uploads: Mapping[str, Any], note: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         from cas_engine import underway
         from cas_run.server.remembered import Note
