@@ -138,7 +138,8 @@ distrust_young()  # now: what the user's program imports next may be what its el
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        value: object = import_module("cas_engine.fingerprint.versions").installed_version("cas-run") or "unknown"
+        found = import_module("cas_engine.fingerprint.versions").installed_version("cas-run") or "unknown"
+        value: object = found.partition("+")[0]  # without the digest of what was installed from a folder
     elif name in _HOME_OF:
         if name in _WORK:
             import_module("cas_engine.dispatch")
