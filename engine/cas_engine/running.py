@@ -172,7 +172,7 @@ def carry_out(
         nodes = running.evaluation.outcomes if running.evaluation is not None else []
         nodes = part.merged(nodes) if part is not None and nodes else nodes
     except BaseException as problem:  # noqa: BLE001 - a mistake of ours must not leave it RUNNING for ever
-        running.problem = CasRunError(f"the evaluation broke: {type(problem).__name__}: {problem}\n  -> report it")
+        running.problem = CasRunError(_broken(problem))
         running.problem.__cause__ = problem
         error = str(running.problem)
     ending.finish(running, prepared, status, error, nodes)
@@ -181,6 +181,15 @@ def carry_out(
 
         observer(Finished(entry.id, status.value))
     return nodes
+
+
+def _broken(problem: BaseException) -> str:
+    told = f"{type(problem).__name__}: {problem}"
+    # Python has no class of its own for the last of these.
+    if isinstance(problem, (MemoryError, OSError)) or "start new thread" in told:
+        advice = "raise the limits of this process (ulimit -a): files, memory, threads"
+        return f"the evaluation can't go on, as the system gives no more: {told}\n  -> {advice}"
+    return f"the evaluation broke: {told}\n  -> report it"
 
 
 def _setting(

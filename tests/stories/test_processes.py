@@ -255,3 +255,30 @@ def test_without_room_at_the_end_a_dispatch_is_written_down_as_soon_as_there_is_
     )
     full = ["StoreFull", "StoreFull", "RUNNING"]
     assert user.run(script).shown == [*full, ["FAILED", True, 1], *full, ["FAILED", True, 1]]
+
+
+def test_a_system_that_gives_no_more_is_told_as_that(user: Any) -> None:
+    script = user.script(
+        """
+        import resource
+
+        @ct.electron
+        def one():
+            return 1
+
+        @ct.lattice
+        def flow():
+            return one()
+
+        ct.dispatch_sync(flow)()
+        files = len(os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        try:
+            show(ct.dispatch_sync(flow, executor="process", reuse_previous_results=False)().error)
+        except ct.CasRunError as error:
+            show(str(error))
+        """.replace("\n        ", "\n")
+    )
+    said = user.run(script).last
+    assert "Too many open files" in said
+    assert "report it" not in said

@@ -28,7 +28,7 @@ _VERSION = re.compile(rb"^Version:[ \t]*([^\s:]+)\r?$", re.MULTILINE | re.IGNORE
 
 
 def installed_version(package: str) -> str | None:
-    """What `importlib.metadata.version` says, and the build where that counts; None if there is no such distribution."""
+    """What `importlib.metadata.version` says, with the build where that counts; None if it knows no such package."""
     found = _plainly(package)
     if found is not None:
         return found
