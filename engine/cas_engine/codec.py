@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from cas_engine.deep import InsideOut, is_too_deep
+from cas_engine.deep import InsideOut, Unlinked, is_too_deep
 from cas_engine.errors import Unstorable
 from cas_engine.frames import PREFIX_SIZE, Blob, Encoded, Frame, FrameError, Kind, build, prefix, take_apart
 from cas_engine.importing import Unpickler
@@ -110,8 +110,9 @@ def _pickled(value: object, session: Session | None) -> Encoded:
         raise
     except Exception as error:
         if is_too_deep(error):
-            with suppress(Exception):  # then the first error stands
-                return _written(InsideOut(value), session)
+            for way in (InsideOut, Unlinked):
+                with suppress(Exception):  # then the first error stands
+                    return _written(way(value), session)
         kind, why, where = place_of(value, error, lambda part: _try(part, session))
         raise Unstorable(kind, why, where) from error
 
@@ -130,7 +131,7 @@ def _written(value: object, session: Session | None) -> Encoded:
 
     out = io.BytesIO()
     out.write(_PLAIN)
-    pickler = ValuePickler(out, keep, session)
+    pickler = ValuePickler(out, keep, session, value.ids if isinstance(value, Unlinked) else frozenset())
     pickler.dump(value)
     if not buffers and not pickler.definitions:
         blob = out.getvalue()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copyreg
 import operator
 from collections.abc import Iterable
 from typing import Any
+
+from cas_engine.values.instances import has_hidden_state
 
 
 class InsideOut:
@@ -15,6 +18,55 @@ class InsideOut:
 
     def __reduce__(self) -> tuple[object, ...]:
         return operator.itemgetter(-1), (self._parts,)
+
+
+class Unlinked:
+    """The same for objects that lead to each other in rings, where none comes first: all, then what they hold."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+        self._linked = [part for part in _innermost_first(value) if _makes_itself_empty(type(part))]
+        self.ids = frozenset(map(id, self._linked))  # of what is to be written as `empty` gives it
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _linked_again, (self._linked, [_reduced(one)[2] for one in self._linked], self._value)
+
+
+def empty(thing: object) -> tuple[object, ...]:
+    """How an object is pickled that gets its attributes later."""
+    make, args, _ = _reduced(thing)
+    return make, args
+
+
+def _makes_itself_empty(kind: type) -> bool:
+    """Whether objects of this class are made of nothing, and then given their attributes: the usual ones."""
+    own: Any = kind
+    usual = own.__reduce_ex__ is object.__reduce_ex__ and own.__reduce__ is object.__reduce__
+    if not usual or has_hidden_state(kind) or kind in copyreg.dispatch_table:
+        return False
+    special = ("__getnewargs__", "__getnewargs_ex__", "__setstate__")
+    plain = getattr(kind, "__getstate__", None) is getattr(object, "__getstate__", None)
+    return plain and not any(hasattr(kind, name) for name in special)
+
+
+def _reduced(thing: object) -> Any:
+    return (*thing.__reduce_ex__(4), None)[:3]  # what makes it, of what, its state
+
+
+def _parted(state: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Attributes, and what is in slots."""
+    attributes, slots = state if type(state) is tuple else (state, None)
+    return attributes or {}, slots or {}
+
+
+def _linked_again(things: list[Any], states: list[Any], value: object) -> object:
+    for thing, state in zip(things, states):  # noqa: B905 - as many
+        attributes, slots = _parted(state)
+        if attributes:
+            vars(thing).update(attributes)
+        for name, held in slots.items():
+            object.__setattr__(thing, name, held)
+    return value
 
 
 def is_too_deep(error: BaseException) -> bool:
@@ -47,8 +99,7 @@ def _held(thing: Any) -> Iterable[object] | None:
         return [*thing.keys(), *thing.values()]
     if kind in (list, tuple, set, frozenset):
         return tuple(thing)
-    plain = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
-    if not plain or getattr(kind, "__getstate__", None) is not getattr(object, "__getstate__", None):
+    if not _makes_itself_empty(kind):
         return None
-    state = getattr(thing, "__dict__", None)
-    return list(state.values()) if type(state) is dict else None
+    attributes, slots = _parted(_reduced(thing)[2])
+    return [*attributes.values(), *slots.values()]

@@ -24,6 +24,7 @@ import cloudpickle
 
 from cas_engine import live, oddities
 from cas_engine.by_value import PROTOCOL, code_of_class
+from cas_engine.deep import empty
 from cas_engine.errors import CapsuleError, EnvironmentMismatch
 from cas_engine.fingerprint import Fingerprinter
 from cas_engine.image import load_code
@@ -191,9 +192,15 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles a value; what is the user's own code in it becomes a number, `definitions` says of what."""
 
     def __init__(
-        self, file: io.BytesIO, keep_buffer: Callable[[pickle.PickleBuffer], bool], session: Session | None
+        self,
+        file: io.BytesIO,
+        keep_buffer: Callable[[pickle.PickleBuffer], bool],
+        session: Session | None,
+        emptied: frozenset[int] = frozenset(),
     ) -> None:
+        """`emptied`: the ids of objects whose attributes are written elsewhere."""
         super().__init__(file, protocol=PROTOCOL, buffer_callback=keep_buffer)
+        self._emptied = emptied
         self.definitions: list[bytes] = []
         self._session = session
         # Instances of these say themselves how they are pickled. Asking them is three times faster than leaving it to
@@ -203,6 +210,8 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         """What pickle asks for each object that is not of the simplest types."""
         kind = type(obj)
+        if self._emptied and id(obj) in self._emptied:
+            return empty(obj)
         if kind in self._usual:
             return obj.__reduce_ex__(PROTOCOL)
         reduce = oddities.reducer_of(kind)

@@ -10,6 +10,7 @@ import decimal
 import enum
 import fractions
 import functools
+import itertools
 import math
 import mmap
 import pathlib
@@ -494,3 +495,26 @@ def test_a_lock_far_down_is_refused_all_the_same() -> None:
         value = [value]
     with pytest.raises(Unstorable):
         stored(value)
+
+
+class Linked:
+    def __init__(self):
+        self.next = self.previous = None
+
+
+class LinkedBySlots:
+    __slots__ = ("next", "previous")
+
+
+@pytest.mark.parametrize("kind", [Linked, LinkedBySlots])
+def test_objects_that_lead_to_each_other_come_back_however_many_there_are(kind):
+    row = [kind() for _ in range(5_000)]
+    for one, other in itertools.pairwise(row):
+        one.next, other.previous = {"to": [other]}, one
+    first = codec.decode(codec.encode({"first": row[0], "all": row}, SESSION).copied(), SESSION)
+    node, seen = first["first"], [first["first"]]
+    for _ in range(4_999):
+        assert node.next["to"][0].previous is node
+        node = node.next["to"][0]
+        seen.append(node)
+    assert all(one is other for one, other in zip(seen, first["all"], strict=True))
