@@ -136,9 +136,11 @@ def excerpt_of(store: Store, prepared: Prepared) -> Excerpt | None:
 
 def below(graph: Graph, nodes: Sequence[int], most: int) -> set[int] | None:
     """These nodes and all that hang on them; None if these are more than so many."""
-    cone, todo, children_of = set(nodes), list(nodes), graph.index.children_of
+    cone, todo = set(nodes), list(nodes)
+    first, children = graph.index.first_child, graph.index.children
     while todo and len(cone) <= most:
-        for child in children_of(todo.pop()):
+        node = todo.pop()
+        for child in children[first[node] : first[node + 1]]:
             if child not in cone:
                 cone.add(child)
                 todo.append(child)

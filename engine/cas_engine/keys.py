@@ -130,10 +130,15 @@ def keys_of(graph: Graph, rows: Rows, prefixes: Sequence[bytes]) -> list[Digest]
     for at, template, end in zip(graph.electron_of, graph.template_of, islice(graph.first_parent, 1, None)):  # noqa: B905
         start = where[template]
         digest = rows[start : start + 16]
-        if end - begin == 1:  # taken apart, it is a quarter of the time for such a node
-            keys.append(hash_of(b"".join((prefixes[at], digest, keys[parents[begin]]))))
+        count = end - begin
+        # One parent or two, as most nodes have, are looked up without a slice: in two thirds of the time.
+        if count == 1:
+            above = keys[parents[begin]]
+        elif count == 2:
+            above = keys[parents[begin]] + keys[parents[begin + 1]]
         else:
-            keys.append(hash_of(b"".join((prefixes[at], digest, *map(key_of, parents[begin:end])))))
+            above = b"".join(map(key_of, parents[begin:end]))
+        keys.append(hash_of(b"".join((prefixes[at], digest, above))))
         begin = end
     return keys
 

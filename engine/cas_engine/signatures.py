@@ -39,12 +39,6 @@ class Signature:
     parameters: tuple[Parameter, ...]
     known: bool = True
 
-    def simple_names(self) -> tuple[str, ...] | None:
-        """The names, if positional arguments fill them one by one; None if there is more to it."""
-        if self.known and all(p.kind in ("any", "positional") for p in self.parameters):
-            return tuple(p.name for p in self.parameters)
-        return None
-
     def __str__(self) -> str:
         parts: list[str] = []
         before = "positional"

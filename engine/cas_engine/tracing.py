@@ -48,9 +48,7 @@ class Trace:
         self._spellings: dict[Way, int] = {}
         # The calls of each row, by the types of what they are given; None where they are to be looked at one by one.
         self._alike: list[dict[object, Alike | None]] = []
-        self._alike_by: dict[
-            tuple[str, ...], dict[object, Alike | None]
-        ] = {}  # the same, of rows with equal parameters
+        self._alike_by: dict[object, dict[object, Alike | None]] = {}  # the same, of rows that are called alike
         self._templates = Growing()
         self._template_at: dict[tuple[object, ...], int] = {}
         self._electron_of: array[int] = array("I")
@@ -178,11 +176,11 @@ class Trace:
         self._kept.append(electron)
         self._rows.append(row)
         self._electrons.append(electron)
-        names = row.signature.simple_names()
-        if names is None or row.ignore or _having_defaults(row.signature):
+        if row.ignore or not row.signature.known or _having_defaults(row.signature):
             self._alike.append({})
         else:
-            self._alike.append(self._alike_by.setdefault(names, {}))
+            parameters = tuple((p.name, p.kind) for p in row.signature.parameters)
+            self._alike.append(self._alike_by.setdefault(parameters, {}))
         return at
 
     def _check_same(self, electron: Electron[..., Any]) -> None:

@@ -7,9 +7,12 @@ import math
 import random
 from typing import Any
 
+import pytest
+
 import cas_run as ct
 from cas_engine import bindings, codec, templates
 from cas_engine.bindings import Const, Items, Ref, call_arguments, template_digest, template_dumps
+from cas_engine.errors import BindError
 from cas_engine.graph import Graph
 from cas_engine.location import open_store
 from cas_engine.recorder import Recorder
@@ -112,3 +115,17 @@ def test_equal_draws_are_numbered_whatever_they_are_given() -> None:
     graph = trace(ct.lattice(flow), (), {}, Recorder(open_store(None)), {})
     assert list(graph.ordinal_of) == [0, 0, 0, 0, 1, 1, 1, 1]
     assert len(set(graph.template_of)) == 4
+
+
+def test_what_one_takes_by_name_another_need_not() -> None:
+    def positional(x: Any, y: Any, /) -> None: ...
+
+    by_position: Any = ct.electron(positional)
+
+    def flow() -> None:
+        ELECTRONS[0](x=1, y=2)
+        with pytest.raises(BindError):
+            by_position(x=1, y=2)
+
+    graph = trace(ct.lattice(flow), (), {}, Recorder(open_store(None)), {})
+    assert len(graph) == 1
