@@ -12,8 +12,8 @@ from cas_engine.journal import Journal
 from cas_engine.records import Record
 from cas_store.digest import Digest
 
-_BATCH = 64
-_QUICK_S = 0.001  # a call: those that take longer are claimed as they come
+_FEWEST, _MOST = 64, 256  # keys claimed at once, where some are claimed ahead
+_HELD_S = 0.064  # what their calls may take in all: whoever else wants one of them waits for so long
 
 
 class Claiming:
@@ -36,7 +36,7 @@ class Claiming:
         new = {key for key in keys if not journal.has_claimed(key)}
         if not new:
             return {}
-        new |= self._ahead(_BATCH - len(new), decisions, but)
+        new |= self._ahead(len(new), decisions, but)
         journal.claim(sorted(new))
         self._last = time.monotonic(), len(new)
         known = journal.lookup_now([key for key in new if journal.has_claimed(key)])
@@ -44,11 +44,13 @@ class Claiming:
             journal.unclaim(key)
         return known
 
-    def _ahead(self, count: int, decisions: Decisions, but: Container[int]) -> set[Digest]:
-        """Keys that are going to be computed: a chain of quick calls is claimed at once."""
+    def _ahead(self, asked: int, decisions: Decisions, but: Container[int]) -> set[Digest]:
+        """Keys that are going to be computed: of a chain of quick calls as many as the last time allows for."""
         when, how_many = self._last
-        if self._has_sublattices or time.monotonic() - when > _QUICK_S * how_many:
+        allowed = how_many * _HELD_S / (time.monotonic() - when + 1e-6)
+        if self._has_sublattices or allowed < _FEWEST:
             return set()
+        count = min(int(allowed), _MOST) - asked
         found: set[Digest] = set()
         kinds, keys, state = decisions.kinds, decisions.keys, self._board.state
         while len(found) < count:

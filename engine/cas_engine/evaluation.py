@@ -203,7 +203,7 @@ class Evaluation:
         for node in nodes:
             if board.state[node] != OPEN or node in self._calls:
                 continue
-            if not board.have_results(self._graph.parents_of(node)):
+            if self._regaining.is_under_way and not board.have_results(self._graph.parents_of(node)):
                 board.enqueue(node)  # a parent's result was found to be gone meanwhile
                 continue
             if decisions.kinds[node] == UNKNOWN:

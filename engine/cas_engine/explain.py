@@ -72,10 +72,13 @@ class Reasons:
         """The first cause in words: of the code, the inputs, what it hangs on; "never run" if nothing compares."""
         if self._baseline is None:
             return NEVER
+        cause = self._cause(node)
+        if cause is not None:
+            return cause
         above = self._graph.parents_of(node)
         # Where nothing compares as changed it was a sample, or a result that did not repeat itself.
         drawn = [parent for parent in above if self._graph.row_of(parent).stochastic] or above
-        return self._cause(node) or (f"upstream {self._label(drawn[0])}" if self._calls and drawn else NEVER)
+        return f"upstream {self._label(drawn[0])}" if self._calls and drawn else NEVER
 
     def _label(self, node: int) -> str:
         return self._graph.names_of([node])[0]
@@ -91,26 +94,28 @@ class Reasons:
         pending = [] if found[node] else [node]
         while pending:
             at = pending.pop()
-            unknown = [parent for parent in self._graph.parents_of(at) if not found[parent]]
+            before = self._before(at)
+            unknown = () if before is None else [one for one in self._graph.parents_of(at) if not found[one]]
             if unknown:
                 pending += [at, *unknown]
             elif not found[at]:
-                cause = self._find(at)
+                cause = NEVER if before is None else self._find(at, before)
                 number = self._number_of.setdefault(cause, len(self._causes))
                 if number == len(self._causes):
                     self._causes.append(cause)
                 found[at] = number
         return self._causes[found[node]]
 
-    def _find(self, node: int) -> str | None:
-        if self._baseline is None:
-            return NEVER
-        old_graph = self._baseline.manifest.graph
+    def _before(self, node: int) -> int | None:
+        """The node that it was in the earlier dispatch."""
         if self._calls is None or self._calls_before is None:
-            self._calls, self._calls_before = Numbered(self._graph), Numbered(old_graph)
-        before = self._calls_before.node(*self._calls.call(node))
-        if before is None:
-            return NEVER
+            assert self._baseline is not None  # noqa: S101 - asked only with one
+            self._calls, self._calls_before = Numbered(self._graph), Numbered(self._baseline.manifest.graph)
+        return self._calls_before.node(*self._calls.call(node))
+
+    def _find(self, node: int, before: int) -> str | None:
+        assert self._baseline is not None  # noqa: S101 - asked only with one
+        old_graph = self._baseline.manifest.graph
         old_row, row = old_graph.row_of(before), self._graph.row_of(node)
         rows = (old_graph.electron_of[before], self._graph.electron_of[node])
         if rows not in self._rows:

@@ -72,7 +72,8 @@ def content_key_of(
         part = parts_of(above[ref.slot]).at(ref.path[0][1]) if ref.path[0][0] == "item" else None
         return part_of(value_of(above[ref.slot]), ref) if part is None else part_of(part, Ref(ref.slot, ref.path[1:]))
 
-    leave_out = template.usual.union(graph.rows[electron].ignore)
+    usual, ignore = template.usual, graph.rows[electron].ignore
+    leave_out = usual.union(ignore) if usual or ignore else ()
     pieces = [b"content\0", prefix]
     for name, binding in template.params:
         if leave_out and name.lstrip("*") in leave_out:
