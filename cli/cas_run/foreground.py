@@ -50,6 +50,8 @@ def follow(session: Session, backend: Backend, start: Callable[[Observer], str])
                 view.tick()
     except KeyboardInterrupt:
         _stop(session, backend, tally, came.status)
+    finally:
+        came.let_go()
     result = waiting.result()
     if tally.audited is not None and (tally.audited.checked or tally.audited.different):
         err = session.terminal.err
@@ -59,13 +61,22 @@ def follow(session: Session, backend: Backend, start: Callable[[Observer], str])
 
 
 class _Signals:
-    """From now on these end the dispatch as Ctrl-C does; which of them came is in the status."""
+    """Until they are let go these end the dispatch as Ctrl-C does; which of them came is in the status."""
 
     def __init__(self) -> None:
         self.status = Exit.INTERRUPTED
-        for number, status in ((signal.SIGTERM, Exit.TERMINATED), (signal.SIGHUP, Exit.HUNG_UP)):
-            if signal.getsignal(number) is signal.SIG_DFL:  # nohup, for one, has it ignored
+        self._taken: list[int] = []
+        if threading.current_thread() is not threading.main_thread():
+            return  # nor does Ctrl-C come here
+        for name, status in (("SIGTERM", Exit.TERMINATED), ("SIGHUP", Exit.HUNG_UP)):
+            number = getattr(signal, name, None)  # Windows has not both
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup, for one, has it ignored
                 signal.signal(number, lambda *_, status=status: self._come(status))
+                self._taken.append(number)
+
+    def let_go(self) -> None:
+        for number in self._taken:
+            signal.signal(number, signal.SIG_DFL)
 
     def _come(self, status: Exit) -> NoReturn:
         self.status = status

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -103,7 +104,8 @@ def wait_at_exit() -> None:
     # stop taking work. There is no public name for it; without it the threads are joined all the same.
     register = getattr(threading, "_register_atexit", None)
     if register is not None:
-        register(_wait)
+        with suppress(RuntimeError):  # it has come to its end already, and a thread of the user's goes on
+            register(_wait)
 
 
 def _wait() -> None:

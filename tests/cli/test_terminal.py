@@ -179,6 +179,19 @@ def test_ctrl_c_while_the_file_is_imported(space: Space) -> None:
     assert "Traceback" not in err
 
 
+def test_the_command_can_be_called_in_a_thread(space: Space) -> None:
+    program = """
+        import threading
+        from cas_run.start import main
+        thread = threading.Thread(target=main)
+        thread.start()
+        thread.join()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), "run", "flow.py", "-q"]
+    done = subprocess.run(command, cwd=space.folder, env=space.environment(), capture_output=True, text=True)
+    assert (len(done.stdout.strip()), done.stderr) == (32, "")
+
+
 def test_ctrl_c_before_the_command_is_loaded_is_silent(space: Space) -> None:
     program = """
         import os, signal, sys

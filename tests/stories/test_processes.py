@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -282,3 +283,26 @@ def test_a_system_that_gives_no_more_is_told_as_that(user: Any) -> None:
     said = user.run(script).last
     assert "Too many open files" in said
     assert "report it" not in said
+
+
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="starts no thread once the main one has ended")
+def test_a_thread_that_outlives_the_main_one_may_dispatch(user: Any) -> None:
+    script = user.script(
+        """
+        @ct.electron
+        def one(x):
+            return x + 1
+
+        @ct.lattice
+        def flow(x):
+            return one(one(x))
+
+        def work():
+            threading.main_thread().join()
+            for executor in ("thread", "inline", "process"):
+                show(ct.dispatch_sync(flow, executor=executor, reuse_previous_results=False)(1).result)
+
+        threading.Thread(target=work).start()
+        """.replace("\n        ", "\n")
+    )
+    assert user.run(script).shown == [3, 3, 3]
