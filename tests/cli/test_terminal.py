@@ -189,7 +189,7 @@ def test_the_command_can_be_called_in_a_thread(space: Space) -> None:
     """
     command = [sys.executable, "-c", textwrap.dedent(program), "run", "flow.py", "-q"]
     done = subprocess.run(command, cwd=space.folder, env=space.environment(), capture_output=True, text=True)
-    assert (len(done.stdout.strip()), done.stderr) == (32, "")
+    assert (done.returncode, len(done.stdout.strip())) == (0, 32), done.stderr
 
 
 def test_ctrl_c_before_the_command_is_loaded_is_silent(space: Space) -> None:
