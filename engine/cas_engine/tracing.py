@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cas_engine.lattice import Lattice
 
 _current: ContextVar[Trace | None] = ContextVar("cas_trace", default=None)
+_MOST_ALIKE = 64  # arguments: calls with more are rare, and what they have in common takes room
 _NO_NAMES: frozenset[str] = frozenset()
 
 
@@ -80,6 +81,8 @@ class Trace:
 
         All that such calls have in common is looked at once: this takes a tenth of the time.
         """
+        if len(args) > _MOST_ALIKE:
+            return None
         values = (*args, *kwargs.values()) if kwargs else args
         kinds = tuple(map(type, values))
         shape = (kinds, *kwargs) if kwargs else kinds

@@ -49,7 +49,7 @@ def calls_of(chance: random.Random, results: list[Any]) -> tuple[Any, tuple[Any,
     if electron.fn is default:
         return electron, (value(),), {name: value() for name in chance.sample("yz", chance.randrange(3))}
     if electron.fn is stars:
-        given = tuple(value() for _ in range(chance.randrange(2, 4)))
+        given = tuple(value() for _ in range(80 if chance.random() < 0.1 else chance.randrange(2, 4)))
         return electron, given, {name: value() for name in chance.sample("ecd", chance.randrange(3))}
     return electron, (value(),), {"y": value()} if chance.random() < 0.3 else {}
 
