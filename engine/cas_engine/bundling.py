@@ -276,7 +276,12 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that is there as a whole, or not at all. Only a bundle is written over."""
     path = path.expanduser()
     try:
+        if _is_stream(path):
+            with path.open("wb") as stream:
+                yield stream
+            return
         _check_target(path)
+        path = Path(os.path.realpath(path))  # a link stays one
         temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}"[-255:])
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -294,6 +299,11 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         advice = "name a file in a folder that is there, where there is room and you may write"
         msg = f"{path} cannot be written: {error.strerror}\n  -> {advice}"
         raise BundleError(msg, path) from error
+
+
+def _is_stream(path: Path) -> bool:
+    """A pipe, a terminal, /dev/null: what is written goes there, and nothing takes its place."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _check_target(path: Path) -> None:

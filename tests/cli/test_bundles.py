@@ -52,6 +52,10 @@ def test_a_bundle_goes_to_a_pipe_and_never_beside_an_answer(space: Space) -> Non
         space.command("export", "@last", "-"), env=space.environment(), capture_output=True, check=True, timeout=60
     )
     space.run("export", "@last", "x")
+    named = subprocess.run(
+        space.command("export", "@last", "/dev/stdout"), env=space.environment(), capture_output=True, timeout=60
+    )
+    assert named.stdout == piped.stdout
     assert piped.stdout == (space.folder / "x").read_bytes()
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -423,3 +424,21 @@ def test_a_file_that_is_no_bundle_is_not_written_over(small: Any, tmp_path: Path
     ct.export_dispatches([done.dispatch_id], tmp_path / "a")
     ct.export_dispatches([done.dispatch_id], tmp_path / "a")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".", "a"))] == ["a"]
+
+
+def test_what_is_no_file_takes_a_bundle_and_stays_what_it_is(small: Any, tmp_path: Path) -> None:
+    done = ct.dispatch_sync(small)(1)
+    ct.export_dispatches(done.dispatch_id, tmp_path / "file")
+    whole = (tmp_path / "file").read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit((tmp_path / "pipe").read_bytes)
+        ct.export_dispatches(done.dispatch_id, tmp_path / "pipe")
+        assert read.result(20) == whole
+    assert (tmp_path / "pipe").is_fifo()
+    # And a link is followed, not taken away.
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "file").write_bytes(b"")
+    ct.export_dispatches(done.dispatch_id, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == whole

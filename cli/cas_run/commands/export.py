@@ -33,6 +33,8 @@ def export(session: Session, dispatch_ids: tuple[str, ...], file: str) -> None:
     not written over.
     """
     out = session.terminal.out
+    if file in ("/dev/stdout", "/dev/fd/1"):
+        file = "-"  # by then what they lead to is stderr
     if not dispatch_ids:
         raise click.UsageError(f"`{file}` is either an ID or a FILE, and it takes both\n  -> cas-run export ID FILE")
     if file == "-" and (session.as_json or out.tty):
