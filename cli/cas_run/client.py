@@ -842,13 +842,27 @@ class Client:
     def download(self, dispatch_id: str, node: str | None = None, to: IO[bytes] | str | None = None) -> bytes:
         """The bytes of a result as the store has them, which `cas_engine.codec` reads.
 
-        to  a file or path that they go to, piece by piece, instead of being returned
+        to  a file or path that they go to, piece by piece, instead of being returned; what is at a path stays until
+            all of them are there
         """
         path = self._path(dispatch_id, "result/bytes")
-        if isinstance(to, (str, os.PathLike)):
-            with Path(to).open("w+b") as file:
-                return self._server.send("GET", path, {"node": node}, into=file).content
-        return self._server.send("GET", path, {"node": node}, into=to).content
+        if not isinstance(to, (str, os.PathLike)):
+            return self._server.send("GET", path, {"node": node}, into=to).content
+        target = Path(os.path.realpath(to))
+        if target.exists() and not target.is_file():  # a pipe, or /dev/null: nothing is to take its place
+            with target.open("wb") as pipe:
+                pipe.write(self._server.send("GET", path, {"node": node}).content)
+            return b""
+        arriving = target.with_name(f".{target.name}.{os.urandom(6).hex()}"[-255:])
+        try:
+            with arriving.open("w+b") as file:
+                found = self._server.send("GET", path, {"node": node}, into=file).content
+            arriving.replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                arriving.unlink()
+            raise
+        return found
 
     def events(self, dispatch_id: str, *, last_event_id: str = "") -> Events:
         """What happens, node by node, from the beginning or after `last_event_id`, until it is over."""

@@ -18,6 +18,7 @@ from cas_run.client import (
     AsyncClient,
     Client,
     DispatchFailed,
+    NoResult,
     NotAllowed,
     NotFound,
     NotJson,
@@ -71,6 +72,13 @@ def test_all_that_can_be_asked_is_answered(served: Served, ids: Ids, tmp_path: P
     assert caught.value.type == "numpy.ndarray"
     client.download(ids["table"], to=str(tmp_path / "table"))
     assert codec.decode((tmp_path / "table").read_bytes()).tolist() == [[1.0, 1.0]] * 3
+    (tmp_path / "kept").write_text("kept")
+    with pytest.raises(NoResult):
+        client.download(ids["fails"], to=str(tmp_path / "kept"))
+    assert (tmp_path / "kept").read_text() == "kept"
+    assert {path.name for path in tmp_path.iterdir()} >= {"kept", "table"}
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    client.download(ids["flow"], "load", to="/dev/null")
 
 
 def test_what_can_not_be_done_is_said_before_anything_runs(served: Served, ids: Ids) -> None:
