@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cas_engine import keys, ledger
 from cas_engine.columns import Column
 from cas_engine.errors import UnknownDispatch
+from cas_engine.executors import Answer
 from cas_engine.explain import Baseline, Reasons
 from cas_engine.graph import Graph, Row
 from cas_engine.journal import NOBODY, Journal
+from cas_engine.kept import kept_among, record_from
 from cas_engine.outcome import NodeOutcome
-from cas_engine.outcomes import having_samples, merged, unchanged
+from cas_engine.outcomes import merged, unchanged
 from cas_engine.preparation import Prepared
 from cas_engine.records import Record
-from cas_engine.setting import Setting
+from cas_engine.setting import Nested, Setting
+from cas_engine.worker import Task
 from cas_store.digest import Digest
 from cas_store.store import Store
 
@@ -33,6 +36,7 @@ class Excerpt:
     before: Graph
     numbers: Sequence[int]
     given: Mapping[int, tuple[Digest, Record]]
+    kept: Mapping[Digest, Record]  # the samples that the parent had for the others, by key
     whole: Sequence[NodeOutcome]
     seconds: float  # what all of them took
     rows: Sequence[Row]  # the electrons of the whole graph, and of each of its nodes the place of its own
@@ -45,6 +49,8 @@ class Excerpt:
             graph=self.graph,
             why=self.reasons(whole.store, prepared).why,
             times=self.times,
+            kept=self.kept,
+            nested=_Numbered(whole.nested, self.numbers),
             numbers=self.numbers,
             given=self.given,
             rest=_Rest(prepared.manifest.graph, self),
@@ -74,6 +80,25 @@ class Excerpt:
         return merged(unchanged(self.whole), new, max(saved_s, 0.0))
 
 
+class _Numbered:
+    """Sublattices by their numbers in an excerpt, of which they know nothing."""
+
+    def __init__(self, nested: Nested, numbers: Sequence[int]) -> None:
+        self._nested = nested
+        self._numbers = numbers
+
+    def start(
+        self, node: int, row: Row, task: Task, report: Callable[[Answer], None], prints: Callable[[str], None]
+    ) -> None:
+        self._nested.start(self._numbers[node], row, task, report, prints)
+
+    def stop(self, node: int) -> None:
+        self._nested.stop(self._numbers[node])
+
+    def dispatch_of(self, node: int) -> str:
+        return self._nested.dispatch_of(self._numbers[node])
+
+
 _FEW = 64  # nodes: so many are taken out of a graph however small it is
 
 
@@ -97,22 +122,25 @@ class _Rest:
 def excerpt_of(store: Store, prepared: Prepared) -> Excerpt | None:
     """What of a redispatch has to be evaluated; None where that is not certain, and all of it has to be looked at.
 
-    It is certain where the parent is complete, nothing but some electrons was replaced, those that were not have the
-    same keys here and now, no result is a sample, and none was taken away that is needed.
+    It is certain where the parent is complete, nothing but some electrons was replaced or is to run all the same, those
+    that were not have the same keys here and now and none of those that were, and no result was taken away that is
+    needed. A sublattice is changed by what is replaced in it, and runs if something in it has to. The samples that the
+    parent had stay what they are; what is drawn anew is below a change.
     """
     baseline, graph = prepared.baseline, prepared.manifest.graph
-    if baseline is None or not prepared.only_replaced or not prepared.policy.forces_nothing:
+    if baseline is None or not prepared.only_replaced or prepared.policy.everything:
         return None
     before, nodes = baseline.manifest.graph, baseline.nodes
-    changed = {at for at, row in enumerate(before.rows) if row != graph.rows[at]}
-    rows = (*before.rows, *graph.rows)
-    if not changed or len(nodes) != len(graph) or any(row.is_lattice or row.stochastic for row in rows):
+    prefixes = prepared.prefixes()
+    changed = _changed(prepared, before, prefixes)
+    if not changed or len(nodes) != len(graph) or not _are_apart(prefixes, changed):
         return None
     cone = below(graph, graph.nodes_of(changed), max(_FEW, len(graph) // 4))
-    if cone is None or having_samples(nodes) or not _same_here(prepared, nodes, changed, cone):
+    if cone is None or not _same_here(prepared, nodes, changed, cone, prefixes):
         return None
     above = sorted({parent for node in cone for parent in graph.parents_of(node)} - cone)
-    given = _given(store, nodes, above, [node for node in graph.output_parents if node not in cone])
+    returned = [node for node in graph.output_parents if node not in cone]
+    given = _given(store, prepared.parent, nodes, above, returned)
     if given is None:
         return None
     try:
@@ -127,6 +155,7 @@ def excerpt_of(store: Store, prepared: Prepared) -> Excerpt | None:
         before=_part(before, numbers, cone, index, names),
         numbers=numbers,
         given={index[node]: found for node, found in given.items()},
+        kept=kept_among(store, [nodes[node] for node in sorted(cone)], prepared.parent),
         whole=nodes,
         seconds=totals["ran_s"] + totals["saved_s"],
         rows=graph.rows,
@@ -147,24 +176,46 @@ def below(graph: Graph, nodes: Sequence[int], most: int) -> set[int] | None:
     return cone if len(cone) <= most else None
 
 
-def _same_here(prepared: Prepared, nodes: Sequence[NodeOutcome], changed: set[int], cone: set[int]) -> bool:
+def _changed(prepared: Prepared, before: Graph, prefixes: Sequence[bytes]) -> set[int]:
+    """The electrons whose nodes have other keys than they had, or run whatever they have."""
+    assert prepared.baseline is not None  # noqa: S101 - there is no excerpt without
+    graph, was = prepared.manifest.graph, prepared.baseline.manifest.replaced
+    found = {at for at, row in enumerate(before.rows) if row != graph.rows[at]}
+    for at, row in enumerate(graph.rows):
+        is_other = row.is_lattice and not prefixes[at].startswith(keys.prefix_of(row, prepared.effective, was))
+        if is_other or prepared.policy.reason(row) is not None:
+            found.add(at)
+    return found
+
+
+def _are_apart(prefixes: Sequence[bytes], changed: set[int]) -> bool:
+    """Whether no other node can be the same call as one that is changed."""
+    others = {prefix for at, prefix in enumerate(prefixes) if at not in changed}
+    return others.isdisjoint(prefixes[at] for at in changed)
+
+
+def _same_here(
+    prepared: Prepared, nodes: Sequence[NodeOutcome], changed: set[int], cone: set[int], prefixes: Sequence[bytes]
+) -> bool:
     """Whether the electrons that were not replaced are what they were for the parent: packages, what is accepted.
 
     All nodes of an electron have its part of the key in common, so that one tells of all.
     """
-    graph, prefixes = prepared.manifest.graph, prepared.prefixes()
-    for at in range(len(graph.rows)):
+    graph = prepared.manifest.graph
+    for at, row in enumerate(graph.rows):
         node = None if at in changed else graph.first_of(at, cone)
         if node is None:
             continue
-        identities = [nodes[parent].key for parent in graph.key_parents_of(node)]
-        if keys.node_key(prefixes[at], graph.template(node).digest, None, identities) != nodes[node].key:
+        above = [nodes[parent] for parent in graph.key_parents_of(node)]
+        identities = [keys.sample_identity(one.key, one.value) if one.is_sample else one.key for one in above]
+        ordinal = graph.ordinal_of[node] if row.stochastic else None
+        if keys.node_key(prefixes[at], graph.template(node).digest, ordinal, identities) != nodes[node].key:
             return False
     return True
 
 
 def _given(
-    store: Store, nodes: Sequence[NodeOutcome], above: Sequence[int], returned: Sequence[int]
+    store: Store, parent: str, nodes: Sequence[NodeOutcome], above: Sequence[int], returned: Sequence[int]
 ) -> dict[int, tuple[Digest, Record]] | None:
     """The results that the cone hangs on; None if one of them, or of those that are returned, cannot be had."""
     journal = Journal(store, NOBODY)
@@ -173,6 +224,11 @@ def _given(
         records = journal.lookup_many([nodes[node].key for node in above])
         for node, record in zip(above, records, strict=True):
             one = nodes[node]
+            if one.is_sample:  # whatever others have drawn since
+                if not journal.is_readable(one.blob):
+                    return None
+                given[node] = one.key, record_from(one, parent)
+                continue
             if record is None or record.value != one.value or record.blob != one.blob or record.is_sample:
                 return None
             given[node] = one.key, record

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cas_engine import ledger, outcomes, written
@@ -52,22 +53,57 @@ def in_pieces(store: Store, hexed: str) -> tuple[tuple[memoryview, ...], tuple[D
     return store.get_pieces(digest), store.members_of(digest)
 
 
-def kept_samples(store: Store, entry: Entry) -> dict[Digest, Record]:
+class Kept(Mapping[Digest, Record]):
+    """As `kept_samples`, looked for when somebody asks: who looks at a part of the graph alone never does."""
+
+    def __init__(self, store: Store, entry: Entry, nodes: Sequence[NodeOutcome]) -> None:
+        self._of = store, entry, nodes
+
+    @cached_property
+    def _found(self) -> dict[Digest, Record]:
+        return kept_samples(*self._of)
+
+    def __getitem__(self, key: Digest) -> Record:
+        return self._found[key]
+
+    def __iter__(self) -> Iterator[Digest]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def kept_samples(store: Store, entry: Entry, nodes: Sequence[NodeOutcome] | None = None) -> dict[Digest, Record]:
     """The results of a dispatch that are not functions of their keys, by key: its children keep them.
 
     What did not repeat itself later, but had not done so by then, is among them, so that the children of an old
-    dispatch agree with it.
+    dispatch agree with it. `nodes`: what came of its nodes, if somebody knows already.
     """
     kept: dict[Digest, Record] = {}
     if not entry.outcome and entry.parent:
         # It ended before it wrote down what it had taken over.
         with contextlib.suppress(UnknownDispatch):  # removed since
             kept = kept_samples(store, ledger.get(store, entry.parent))
+    nodes = outcomes_of(store, entry) if nodes is None else nodes
+    return _there(store, {**kept, **_kept_of(store, nodes, entry.id)})
+
+
+def kept_among(store: Store, nodes: Sequence[NodeOutcome], dispatch_id: str) -> dict[Digest, Record]:
+    """The same of some nodes of a dispatch that wrote down what it has taken over."""
+    return _there(store, _kept_of(store, nodes, dispatch_id))
+
+
+def _kept_of(store: Store, nodes: Sequence[NodeOutcome], dispatch_id: str) -> dict[Digest, Record]:
     unsure = bool(store.get(Table.META, EPOCH))
-    nodes = outcomes_of(store, entry)
-    for node in nodes if unsure or outcomes.having_samples(nodes) else ():
-        if node.status in (NodeStatus.HIT, NodeStatus.RAN) and (node.is_sample or unsure):
-            kept[node.key] = record_from(node, entry.id)
+    return {
+        node.key: record_from(node, dispatch_id)
+        for node in (nodes if unsure or outcomes.having_samples(nodes) else ())
+        if node.status in (NodeStatus.HIT, NodeStatus.RAN) and (node.is_sample or unsure)
+    }
+
+
+def _there(store: Store, kept: Mapping[Digest, Record]) -> dict[Digest, Record]:
+    """Those whose blobs have not been lost."""
     missing = store.find_missing([record.blob for record in kept.values()])
     lost = {blob for blob in missing if not store.is_evicted(blob)}
     return {key: record for key, record in kept.items() if record.blob not in lost}

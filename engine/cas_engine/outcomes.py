@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cas_engine.outcome import NO_EXTRA, NODE, STATUS, NodeOutcome, NodeStatus, Packed, counted, flagged
+from cas_engine.records import KEPT, UNCHANGED
 from cas_store.digest import Digest
 
 _SHARE = 8  # where more than one node in so many is another, all are written
@@ -64,10 +65,10 @@ class Nodes(Sequence[NodeOutcome]):
 class Hits(Sequence[NodeOutcome]):
     """Nodes as they are where they answer another dispatch, made when they are looked at."""
 
-    def __init__(self, nodes: Sequence[NodeOutcome], reason: str, kept: str = "") -> None:
+    def __init__(self, nodes: Sequence[NodeOutcome], reason: str, *, as_child: bool = False) -> None:
         self._nodes = nodes
         self._reason = reason
-        self._kept = kept  # how reasons begin that stay
+        self._as_child = as_child  # whether each has the reason that it has for a child
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -82,7 +83,7 @@ class Hits(Sequence[NodeOutcome]):
     def base(self) -> Nodes | None:
         """The outcome that was read, if its parts can be shared by who has these hits."""
         nodes = self._nodes
-        return nodes if self._kept and isinstance(nodes, Nodes) and nodes.parts else None
+        return nodes if self._as_child and isinstance(nodes, Nodes) and nodes.parts else None
 
     def having_extras(self) -> list[int]:
         return [i for i in having_extras(self._nodes) if self[i].extra]
@@ -92,7 +93,9 @@ class Hits(Sequence[NodeOutcome]):
 
     def _hit(self, one: NodeOutcome) -> NodeOutcome:
         extra = {"dispatch": one.extra["dispatch"]} if "dispatch" in one.extra else NO_EXTRA
-        reason = one.reason if self._kept and one.reason.startswith(self._kept) else self._reason
+        reason = self._reason
+        if self._as_child:
+            reason = one.reason if one.reason.startswith(_STAYS) else KEPT if one.is_sample else reason
         return one._replace(status=NodeStatus.HIT, reason=reason, extra=extra)
 
 
@@ -159,12 +162,12 @@ def all_hits(nodes: Sequence[NodeOutcome], reason: str) -> Sequence[NodeOutcome]
 def unchanged(nodes: Sequence[NodeOutcome]) -> Sequence[NodeOutcome]:
     """The same results, as a child takes them that has nothing new for these nodes."""
     if isinstance(nodes, Read):
-        changed = Hits(list(nodes.new().values()), *_UNCHANGED)
+        changed = Hits(list(nodes.new().values()), UNCHANGED, as_child=True)
         return Merged(nodes.below(), dict(zip(nodes.new(), changed, strict=True)), 0.0)
-    return Hits(nodes, *_UNCHANGED)
+    return Hits(nodes, UNCHANGED, as_child=True)
 
 
-_UNCHANGED = "unchanged", "same call as "
+_STAYS = "same call as "  # how reasons begin that a child has, too
 
 
 def merged(nodes: Sequence[NodeOutcome], new: Mapping[int, NodeOutcome], saved_s: float) -> Sequence[NodeOutcome]:

@@ -28,13 +28,12 @@ from cas_engine.decisions import (
 from cas_engine.graph import Graph
 from cas_engine.keys import keys_of, node_key, sample_identity
 from cas_engine.policy import Policy
-from cas_engine.records import Record
+from cas_engine.records import KEPT, UNCHANGED, Record
 from cas_engine.templates import KEY_PART, ROW, Rows, all_slots_count
 from cas_store.digest import Digest, digest_of_one
 
 Lookup = Callable[[Digest], Record | None]
 LookupMany = Callable[[Sequence[Digest]], Sequence["Record | None"]]
-KEPT, UNCHANGED = "kept from the parent", "unchanged"
 _AT_ONCE = 1 << 15  # keys looked up together: what they give is in memory twice for as long
 
 
@@ -176,7 +175,7 @@ class Planner:
                 kept_one = kept.get(key) if kept else None
                 if kept_one is not None:
                     self.settle(node, key, kept_one)
-                    found[KEPT if stochastic else UNCHANGED].append((node, key, kept_one))
+                    found[KEPT if kept_one.is_sample else UNCHANGED].append((node, key, kept_one))
                     continue
                 if not entered[at]:
                     asked.append(key)
@@ -264,7 +263,7 @@ class Planner:
             record = kept or self.known(node, key)
             if record is not None:
                 self.settle(node, key, record)
-                return Hit(key, record, KEPT if kept and row.stochastic else UNCHANGED)
+                return Hit(key, record, KEPT if kept and kept.is_sample else UNCHANGED)
         # A stochastic node's identity needs its sample; a forced one's too, for it may not repeat itself.
         if not row.stochastic and forced is None:
             self.identities[node] = key
@@ -273,7 +272,7 @@ class Planner:
     def _take_given(self, node: int) -> Hit:
         key, record = self._given[node]
         self.settle(node, key, record)
-        return Hit(key, record, UNCHANGED)
+        return Hit(key, record, KEPT if record.is_sample else UNCHANGED)
 
     def known(self, node: int, key: Digest) -> Record | None:
         """What any dispatch has found for a key, if this one may use it."""

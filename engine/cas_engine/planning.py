@@ -83,7 +83,7 @@ def _planned(store: Store, prepared: Prepared) -> _Planned:
 
 def _planned_in(store: Store, prepared: Prepared, part: Excerpt) -> _PlannedInPart | None:
     """As the whole graph would be planned; None if it has to be, for something is gone that was counted on."""
-    decided = _Decided(store, prepared, part.graph, prepared.kept, part.given)
+    decided = _Decided(store, prepared, part.graph, part.kept, part.given)
     if decided.lost:
         return None
     labels = Labels(prepared.manifest.graph)

@@ -18,7 +18,7 @@ from cas_engine.fingerprint.environment import version_of
 from cas_engine.frames import Blob
 from cas_engine.graph import Graph, Row, counted
 from cas_engine.inputs import bind_inputs, merged_inputs
-from cas_engine.kept import kept_samples, outcomes_of, versions_of_absent
+from cas_engine.kept import Kept, outcomes_of, versions_of_absent
 from cas_engine.ledger import Entry, Status
 from cas_engine.manifest import Manifest
 from cas_engine.policy import REUSE, Policy, by_slot, check_names
@@ -61,7 +61,7 @@ class Prepared:
     effective: Accepted
     # Which of several equal calls this sublattice is, and those around it: each draws samples of its own.
     repetition: bytes = b""
-    # Whether it is a complete dispatch with nothing new but electrons that stand in for its own.
+    # Whether it is a complete dispatch with nothing new but electrons that stand in for its own, or run all the same.
     only_replaced: bool = False
 
     def prefixes(self) -> list[bytes]:
@@ -175,6 +175,7 @@ def prepare_again(
         given = {*before.files, *recorder.files}
         graph = _traced_again(store, recorder, before.lattice, inputs, replaced)
         names_files = names_files or not given.issuperset(recorder.files)
+    nodes = outcomes_of(store, parent)
     check_called(new, before, graph)
     check_names(policy, [*graph.rows, *replaced.values()])
     return Prepared(
@@ -190,8 +191,8 @@ def prepare_again(
             names_files=names_files,
         ),
         policy=policy,
-        kept=kept_samples(store, parent),
-        baseline=Baseline(recorded, outcomes_of(store, parent)),
+        kept=Kept(store, parent, nodes),
+        baseline=Baseline(recorded, nodes),
         recorder=recorder,
         parent=parent.id,
         executors=recorder.executors,

@@ -14,6 +14,9 @@ from cas_engine.files import to_json as files_to_json
 from cas_engine.values import FileContent
 from cas_store.digest import Digest
 
+# Why a dispatch with a parent has a result, where nothing is new: a sample is that of the parent.
+KEPT, UNCHANGED = "kept from the parent", "unchanged"
+
 _HEAD = struct.Struct("<16s16sddQB")
 _FIRST = b'{"electron":"'  # how the rest of a row begins
 

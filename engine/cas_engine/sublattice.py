@@ -21,6 +21,7 @@ from cas_engine.inputs import bind_inputs
 from cas_engine.kept import kept_samples, outcomes_of
 from cas_engine.manifest import Manifest
 from cas_engine.outcome import NodeOutcome, NodeStatus
+from cas_engine.outcomes import having_extras
 from cas_engine.preparation import Prepared, as_lattice, environment_of
 from cas_engine.recorder import Recorder
 from cas_engine.tracing import trace
@@ -174,10 +175,13 @@ class Sublattices:
             self._before = {}
             baseline = self._prepared.baseline
             if baseline is not None:
-                for label, one in zip(baseline.manifest.graph.labels(), baseline.nodes, strict=False):
+                some, nodes = having_extras(baseline.nodes), baseline.nodes
+                for label, one in zip(
+                    baseline.manifest.graph.names_of(some), map(nodes.__getitem__, some), strict=True
+                ):
                     if one.extra.get("dispatch") and one.status is not NodeStatus.SKIPPED:
                         self._before[label] = one.extra["dispatch"]
-        return self._before.get(self._prepared.manifest.graph.labels()[node], "")
+        return self._before.get(self._prepared.manifest.graph.names_of([node])[0], "")
 
     def _bytes(self, const: Const) -> Blob:
         if const.blob is not None:
