@@ -72,3 +72,58 @@ def test_an_unchanged_workflow_is_answered_and_its_result_read_at_the_same_cost_
 
     few, many = again(20), again(400)
     assert abs(many - few) < 100  # waiting for the disk is a loop; a node is many calls
+
+
+@ct.electron(stochastic=True)
+def draw(i: int) -> int:
+    return i
+
+
+@ct.electron
+@ct.lattice
+def inside(x: int) -> Any:
+    return leaf(x)
+
+
+@ct.electron
+def again_and_again(x: int) -> int:
+    return x
+
+
+@ct.lattice
+def mixed(n: int) -> Any:
+    """Samples and a sublattice far from what is replaced, and right above it."""
+    all_of_it = gather([*(leaf(i) for i in range(n)), *(draw(i) for i in range(n // 2)), inside(1)])
+    return polish(polish(draw(all_of_it))), inside(again_and_again(draw(2)))
+
+
+@pytest.mark.parametrize("change", ["replaced", "below a sublattice", "run again"])
+def test_what_is_far_from_a_change_costs_nothing_also_where_it_was_drawn_or_is_a_lattice(
+    tmp_path_factory: pytest.TempPathFactory, change: str
+) -> None:
+    number = iter(range(2, 100))
+
+    def other(name: str) -> dict[str, Any]:
+        space: dict[str, Any] = {}
+        exec(f"def {name}(x):\n    return x + {next(number)}\n", space)
+        return {name: space[name]}
+
+    def again(n: int) -> int:
+        folder = tmp_path_factory.mktemp(f"store{n}")
+        first = ct.dispatch_sync(mixed, store=folder, executor="inline")(n).dispatch_id
+
+        def work() -> None:
+            given: dict[str, Any] = {
+                "replaced": lambda: {"replace_electrons": other("polish")},
+                "below a sublattice": lambda: {"replace_electrons": other("again_and_again")},
+                "run again": lambda: {"recompute": ["polish"]},
+            }[change]()
+            started = ct.redispatch(first, store=folder, executor="inline", **given)()
+            result = ct.get_result(started, wait=True, store=folder)
+            assert (str(result.status), result.ran) == ("COMPLETED", 2)
+
+        return calls_of(work)
+
+    few, many = again(150), again(1500)
+    # The manifest of a large graph lies in more parts; a call for each of its nodes would be 2,000 more.
+    assert many < few + 1_500
