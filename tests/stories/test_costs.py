@@ -189,7 +189,7 @@ CEILINGS: dict[str, dict[str, int]] = {  # with N leaves; `python` are the calls
     "unchanged": {"reads": 15, "writes": 4, "digests": 20, "python": 1_600},
     "called again": {"reads": 17, "writes": 4, "digests": 48, "python": 2_700},
     "one more": {"reads": 500, "writes": 28, "digests": 1_220, "python": 29_500},
-    "recomputed": {"reads": 250, "writes": 13, "digests": 500, "python": 8_000},
+    "recomputed": {"reads": 45, "writes": 18, "digests": 80, "python": 10_000},
     "replaced": {"reads": 45, "writes": 18, "digests": 80, "python": 10_000},
 }
 CALLS = {
