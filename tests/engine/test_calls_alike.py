@@ -129,3 +129,23 @@ def test_what_one_takes_by_name_another_need_not() -> None:
 
     graph = trace(ct.lattice(flow), (), {}, Recorder(open_store(None)), {})
     assert len(graph) == 1
+
+
+def test_calls_in_a_loop_are_bound_once_and_make_no_object_each() -> None:
+    asked: list[object] = []
+
+    class Counted(Recorder):
+        def const(self, value: object) -> Const:
+            asked.append(value)
+            return super().const(value)
+
+    def flow() -> Any:
+        result = ELECTRONS[4](0)
+        for number in range(1000):
+            result = ELECTRONS[4](result, y=number + 2, z="t")
+        return result
+
+    graph = trace(ct.lattice(flow), (), {}, Counted(open_store(None)), {})
+    assert (len(graph), len(graph.templates), asked) == (1001, 1001, [])
+    assert isinstance(graph.templates, templates.Growing)
+    assert not graph.templates._made
