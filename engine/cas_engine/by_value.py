@@ -19,6 +19,7 @@ import sys
 import types
 import uuid
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,8 +97,17 @@ class _Reached:
 class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Writes code by value. What can't be written is noted in `faults`, and the stream goes on without it."""
 
-    def __init__(self, file: io.BytesIO, session: Session, *, annotated: bool = False) -> None:
+    def __init__(
+        self,
+        file: io.BytesIO,
+        session: Session,
+        *,
+        annotated: bool = False,
+        modules: Sequence[types.ModuleType] = (),
+    ) -> None:
+        """`modules`: those that functions may import which compute what they import."""
         super().__init__(file, protocol=PROTOCOL)
+        self._modules = modules
         self.session = session
         self._annotated = annotated  # whether something reads the annotations of functions and of any class
         self.faults: list[Fault] = []
@@ -140,6 +150,9 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._take_globals(fn, found)
         for module, paths in reached.modules_of(fn):
             self._take_paths(module, paths, found)
+        if self._modules and reached.computes_imports(fn.__code__):
+            for module in filter(is_users_module, self._modules):
+                self._take_paths(module, reached.WHOLE, found)
         if self._annotated:
             self._take_annotated(fn, found)
         state = {

@@ -33,6 +33,8 @@ class Session(Protocol):
 
     def of(self, fn: object, depends_on: Sequence[object] = ...) -> Coded: ...
 
+    def modules_of(self, fn: object) -> Sequence[types.ModuleType]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Name:

@@ -41,6 +41,11 @@ def reads_any_global(code: types.CodeType) -> bool:
     return known.queries or not MODULE_READERS.isdisjoint(known.names)
 
 
+def computes_imports(code: types.CodeType) -> bool:
+    """Whether it imports modules whose names are not in the code."""
+    return canonical(code).computed_imports
+
+
 def reads_annotations(code: types.CodeType) -> bool:
     """Whether it asks for annotations, its own or those of others."""
     return not _ANNOTATION_READERS.isdisjoint(canonical(code).names)

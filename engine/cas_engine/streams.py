@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,18 +25,24 @@ class Stream:
 def write_code(root: object, session: Session) -> Stream:
     """The root and all of the user's own that it reaches, as one stream."""
     try:
-        return _write([root], session)
+        modules = session.modules_of(root)
+    except Exception:  # noqa: BLE001 - whatever hinders a fingerprint, there is nothing more to be known
+        modules = ()
+    try:
+        return _write([root], session, modules)
     except RecursionError:
         # A chain of hundreds of functions: from its end, so that each finds the ones it calls already written.
         try:
-            return _write([*reached.innermost_first(root), root], session)
+            return _write([*reached.innermost_first(root), root], session, modules)
         except RecursionError:
             return Stream(b"", Fault(type(root).__name__, "it is nested too deeply"))
 
 
-def _write(roots: list[Any], session: Session, *, annotated: bool = False) -> Stream:
+def _write(
+    roots: list[Any], session: Session, modules: Sequence[types.ModuleType], *, annotated: bool = False
+) -> Stream:
     out = io.BytesIO()
-    pickler = CodePickler(out, session, annotated=annotated)
+    pickler = CodePickler(out, session, annotated=annotated, modules=modules)
     try:
         pickler.dump(len(roots))
         for root in roots:
@@ -47,7 +54,7 @@ def _write(roots: list[Any], session: Session, *, annotated: bool = False) -> St
             raise error.__cause__ from None
         pickler.faults.append(Fault(type(roots[-1]).__name__, first_line(error)))
     if not annotated and any(reached.reads_annotations(fn.__code__) for fn in pickler.functions):
-        return _write(roots, session, annotated=True)
+        return _write(roots, session, modules, annotated=True)
     if pickler.faults:
         return Stream(b"", pickler.faults[0], _place_of_fault(pickler))
     return Stream(out.getvalue())

@@ -50,8 +50,10 @@ def modules_named(texts: Iterable[str], namespace: dict[str, object]) -> list[Mo
         name = text.partition(":")[0].rstrip(".")
         while name and all(part.isidentifier() for part in name.lstrip(".").split(".")):
             resolution = resolve_import(Ref(LITERAL, name), namespace)
-            if isinstance(resolution, Found) and isinstance(resolution.obj, ModuleType):
-                found[resolution.obj.__name__] = resolution.obj
+            module = resolution.obj if isinstance(resolution, Found) else None
+            # Of a package above recorded modules nothing may have been recorded, not even its name.
+            if isinstance(module, ModuleType) and "__name__" in vars(module):
+                found[module.__name__] = module
                 break
             name = name.rpartition(".")[0]
     return [module for _, module in sorted(found.items())]

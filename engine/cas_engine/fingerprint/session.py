@@ -55,6 +55,7 @@ class Fingerprinter:
         """`tables`: what other sessions with the same one found out need not be found out again."""
         self._tables = tables
         self._known: dict[int, tuple[object, Fingerprint]] = {}
+        self._modules: dict[int, tuple[object, list[types.ModuleType]]] = {}
         self._lock = threading.RLock()
 
     @cached_property
@@ -108,6 +109,13 @@ class Fingerprinter:
             self._known.clear()
         return found
 
+    def modules_of(self, fn: object) -> Sequence[types.ModuleType]:
+        """The user's modules that count as a whole for a function, also those that it meets by texts only."""
+        self.of(fn)
+        with self._lock:
+            known = self._modules.get(id(fn))
+        return known[1] if known is not None and known[0] is fn else ()
+
     def _settled(self, fn: object) -> Node:
         return self._reach.settled(self._reach.node(fn, ("root", id(fn))))
 
@@ -127,6 +135,7 @@ class Fingerprinter:
             found.gather(start)
         if found.widens:
             declared = [*declared, *self._looked_up(found)]
+            self._modules[id(root.obj)] = root.obj, [node.obj for node in found.nodes if node.kind == "module"]
         has_patches = False
         if found.reaches_packages:
             for patch in list(self._patches.of(found.namespaces.values(), found.packages)):

@@ -53,8 +53,12 @@ class Widening:
         """Nodes that these lead to; those that are among them already, too."""
         reads: frozenset[str] = frozenset().union(*(node.reflects for node in nodes))
         functions = [node for node in nodes if node.kind == "code" and type(node.obj) is FunctionType]
-        if any(node.computes for node in nodes):
-            yield from map(self._reach.node, modules_named(_texts_of(nodes), {}))
+        computing = [node.obj for node in nodes if node.computes]
+        if computing:
+            texts = _texts_of(nodes)
+            spaces = {id(space): space for space in (getattr(each, "__globals__", {}) for each in computing)}
+            for space in spaces.values():  # recorded code imports what was recorded with it
+                yield from map(self._reach.node, modules_named(texts, space))
         if "programs" in reads:
             yield from self._programs(nodes)
         if "variables" in reads:
