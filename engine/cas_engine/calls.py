@@ -11,7 +11,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 
 from cas_engine.bindings import Binding, Const, Items, Ref, consts_in
-from cas_engine.executors import Answer, Inputs, Job, Runner
+from cas_engine.executors import Answer, Inline, Inputs, Job, Runner
 from cas_engine.graph import Graph, Row
 from cas_engine.setting import Setting
 from cas_engine.unchanged import LiveCode, RecordedCode
@@ -134,6 +134,12 @@ class Calls:
             call.over()
         self._under_way.clear()
         self._nested_queue.clear()
+
+    def close(self) -> None:
+        """There are no more of them."""
+        for runner, _ in self._runs.values():
+            if isinstance(runner, Inline):
+                runner.close()
 
     def are_idle(self) -> bool:
         """Whether nothing is under way and nothing has come in."""

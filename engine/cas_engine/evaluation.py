@@ -75,6 +75,7 @@ class Evaluation:
                 self._loop()
             self._journal.flush()
         finally:
+            self._calls.close()
             with suppress(StoreError):  # else when it lets go
                 self._journal.release_all()
         return self._board.so_far

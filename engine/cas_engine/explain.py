@@ -72,6 +72,8 @@ class Reasons:
         """The first cause in words: of the code, the inputs, what it hangs on; "never run" if nothing compares."""
         if self._baseline is None:
             return NEVER
+        if self._before(node) is None:
+            return NEVER
         cause = self._cause(node)
         if cause is not None:
             return cause

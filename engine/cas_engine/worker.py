@@ -6,12 +6,12 @@ another process or on another machine.
 
 from __future__ import annotations
 
-import inspect
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import CoroutineType
 from typing import Any, Literal
 
 import cas_engine
@@ -97,7 +97,7 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]]) -> Rep
     seed = seeding.begin(task.seed)
     try:
         value = function(*args, **kwargs)
-        if inspect.iscoroutine(value):
+        if isinstance(value, CoroutineType):
             import asyncio
 
             value = asyncio.run(value)

@@ -12,6 +12,7 @@ __all__ = [
     "Answer",
     "Died",
     "Done",
+    "Inline",
     "Inputs",
     "Job",
     "Report",

@@ -1,7 +1,7 @@
 """What calls print in this process: `sys.stdout` and `sys.stderr` pass a copy on to the call that prints.
 
-Only while calls run, and only what Python itself prints in their own threads: C code, processes that calls start and
-threads that they start write past it. In worker processes all of that is seen.
+Only while calls run, or one after the other are about to, and only what Python itself prints in their own threads: C
+code, processes that calls start and threads that they start write past it. In worker processes all of that is seen.
 """
 
 from __future__ import annotations
@@ -56,27 +56,37 @@ class captured:  # noqa: N801 - reads as the function that it might be, at a thi
         self._given = output
 
     def __enter__(self) -> None:
-        global _calls, _make_record  # noqa: PLW0603
-        with _lock:
-            _calls += 1
-            stdout, stderr = sys.stdout, sys.stderr
-            if stdout is not None and type(stdout) is not _Copying:
-                sys.stdout = _Copying("stdout", stdout)
-            if stderr is not None and type(stderr) is not _Copying:
-                sys.stderr = _Copying("stderr", stderr)
-            factory = logging.getLogRecordFactory()
-            if factory is not _noting:
-                _make_record = factory
-                logging.setLogRecordFactory(_noting)
+        listen()
         self._token: Token[Output | None] = _output.set(self._given)
 
     def __exit__(self, *_: object) -> None:
-        global _calls  # noqa: PLW0603
         _output.reset(self._token)
-        with _lock:
-            _calls -= 1
-            if not _calls:
-                _restore()
+        stop_listening()
+
+
+def listen() -> None:
+    """Have copies made until as many have stopped. Around many calls it spares each of them the most of it."""
+    global _calls, _make_record  # noqa: PLW0603
+    with _lock:
+        _calls += 1
+        stdout, stderr = sys.stdout, sys.stderr
+        if stdout is not None and type(stdout) is not _Copying:
+            sys.stdout = _Copying("stdout", stdout)
+        if stderr is not None and type(stderr) is not _Copying:
+            sys.stderr = _Copying("stderr", stderr)
+        factory = logging.getLogRecordFactory()
+        if factory is not _noting:
+            _make_record = factory
+            logging.setLogRecordFactory(_noting)
+
+
+def stop_listening() -> None:
+    """After `listen`."""
+    global _calls  # noqa: PLW0603
+    with _lock:
+        _calls -= 1
+        if not _calls:
+            _restore()
 
 
 def _restore() -> None:
