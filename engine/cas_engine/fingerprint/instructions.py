@@ -53,7 +53,7 @@ class Instructions:
         self.landings: set[int] = set()  # what is jumped to
         self.handlers: list[Handler | None] = []  # empty when nothing is handled
         self.has_import = False
-        self.makes = False  # functions
+        self.makes: list[int] = []  # the instructions that make functions
 
 
 def variables(code: CodeType) -> tuple[tuple[str, ...], tuple[str, ...], int]:
@@ -128,9 +128,11 @@ def decode(code: CodeType) -> Instructions:
             ops += (O.LOAD_CONST, O.RETURN_VALUE)
             args += (consts[arg], 0)
         else:
-            if kind == MAKE and not O.V311:
-                _forget_last(found)  # the qualified name of the function, a constant up to 3.10
-                starts[-1] = unit
+            if kind == MAKE:
+                if not O.V311:
+                    _forget_last(found)  # the qualified name of the function, a constant up to 3.10
+                    starts[-1] = unit
+                found.makes.append(len(ops))
             elif kind not in _COUNTED:
                 jumps.append((len(ops), _target(op, arg, unit + 1)))
             kinds.append(kind)
@@ -139,7 +141,6 @@ def decode(code: CodeType) -> Instructions:
     found.targets = {index: bisect_left(starts, unit) for index, unit in jumps}
     found.landings = set(found.targets.values())
     found.has_import = O.IMPORT in raw_kinds
-    found.makes = O.MAKE in raw_kinds
     if O.V311 and code.co_exceptiontable:
         _read_handlers(found, code.co_exceptiontable)
     return found

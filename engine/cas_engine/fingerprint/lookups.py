@@ -136,11 +136,10 @@ def texts_of_annotations(code: CodeType, found: Instructions) -> list[str]:
     What makes the class, decorates the function, or looks at either, may ask what they name.
     """
     texts: list[object] = []
-    if found.makes:
-        for at in [at for at, kind in enumerate(found.kinds) if kind == O.MAKE]:
-            annotations = annotations_at(found, at)
-            if annotations is not None and type(found.args[annotations]) is tuple:
-                texts += found.args[annotations][1::2]  # type: ignore[index]
+    for at in found.makes:
+        annotations = annotations_at(found, at)
+        if annotations is not None and type(found.args[annotations]) is tuple:
+            texts += found.args[annotations][1::2]  # type: ignore[index]
     if "__annotations__" in code.co_names and not code.co_flags & CO_OPTIMIZED:
         start = 0  # of the annotation
         for at, op in enumerate(found.ops):

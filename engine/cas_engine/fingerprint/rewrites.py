@@ -18,9 +18,8 @@ def rewrite(code: CodeType, found: Instructions) -> None:
     if O.SWAP in found.ops:
         _apply_swaps(found)
     if found.makes and code.co_flags & CO_OPTIMIZED:
-        for at, kind in enumerate(found.kinds):
-            if kind == O.MAKE:
-                _leave_out_annotations(found, at)
+        for at in found.makes:
+            _leave_out_annotations(found, at)
 
 
 def leave_out_imports(found: Instructions, told: Iterable[tuple[int, int]]) -> None:
@@ -81,11 +80,13 @@ def _leave_out_annotations(found: Instructions, at: int) -> None:
 
     A decorator may read them, and so may whatever a function is passed to while it is made: those are kept.
     """
+    last = annotations_at(found, at)
+    if last is None:
+        return
     ops, args = found.ops, found.args
     setters = _setters(found, at)
     after = at + 1 + len(setters)
-    last = annotations_at(found, at)
-    if last is None or after >= len(ops) or ops[after] not in _STORES:
+    if after >= len(ops) or ops[after] not in _STORES:
         return
     first = _start_of_value(found, last)
     if first is None:
@@ -100,8 +101,7 @@ def _leave_out_annotations(found: Instructions, at: int) -> None:
 
 def annotations_at(found: Instructions, at: int) -> int | None:
     """The instruction that leaves the annotations of the function made at `at`; None if it has none."""
-    made_with = _setters(found, at) if O.V313 else [at]
-    flags = sum(int(str(found.args[each])) for each in made_with)
+    flags = sum(int(str(found.args[each])) for each in _setters(found, at)) if O.V313 else int(str(found.args[at]))
     return at - 2 - bool(flags & _CLOSURE) if flags & _ANNOTATIONS else None
 
 
