@@ -41,7 +41,7 @@ def shape(text: str) -> list[str]:
     """A screen without what differs from run to run: ids, durations, ages, the random draw, widths of columns."""
     text = re.sub(r"\b[0-9a-f]{12,32}\b", "ID", text)
     text = re.sub(r"'spread': \d\.\d+", "DRAW", text)
-    text = re.sub(r"\b\d+\.\d{2,3}\b( s)?", "TIME", text)
+    text = re.sub(r"\b\d+\.\d{1,3}\b( s)?", "TIME", text)
     text = re.sub(r"\bjust now\b|\b\d+ (s|min) ago\b", "AGO", text)
     return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
 
