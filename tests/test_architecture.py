@@ -44,8 +44,8 @@ READING_ORDER = {
             errors freshness contexts signatures omission options values files bindings alike columns index templates
             graph handles arguments tracing electron lattice substitution importing program fingerprint reading
             changeable live installed reached
-            classes facades image arrays oddities by_value streams frames unstorable deep definitions codec capsule
-            lending unchanged
+            classes facades image arrays expressions oddities by_value streams frames unstorable deep definitions
+            codec capsule lending unchanged
             plain records keys policy decisions plan planned explained compared outcome outcomes written manifest
             settling board status
             settings location ledger accepted previews journal kept explain recorder

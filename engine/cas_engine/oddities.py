@@ -20,7 +20,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from cas_engine import arrays
+from cas_engine import arrays, expressions
 from cas_engine.fingerprint.origin import owner_of_class
 from cas_engine.values.numpy_ import MASKED_OWN
 
@@ -180,7 +180,8 @@ def cached(fn: Callable[..., Any], maxsize: int | None, typed: bool, own: dict[s
 
 def reducer_of(kind: type) -> Callable[[Any], Any] | None:
     """What says how values of exactly this type are written, if not they themselves."""
-    found = REDUCERS.get(kind) or arrays.REDUCERS.get(f"{kind.__module__}.{kind.__qualname__}")
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    found = REDUCERS.get(kind) or arrays.REDUCERS.get(name) or expressions.REDUCERS.get(name)
     if found is None and _keeps_other_arguments(kind):
         return _exception
     return _with_attributes if found is None and _forgets_attributes(kind) else found

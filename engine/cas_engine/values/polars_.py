@@ -17,6 +17,7 @@ from cas_engine.values.pieces import Branch, Order, Refusal, Rule, Unfolded, lis
 _NUMBERS = frozenset(["Float32", "Float64", *(f"{sign}{size}" for sign in ("Int", "UInt") for size in (8, 16, 32, 64))])
 
 _PICKLED = b"\x80\x05\x95"  # how a pickle of the fifth protocol begins
+FUNCTION = b"PLPYFN"  # what stands before it, in a state of polars
 _LENGTH = re.compile(rb"(?:\xfc.{4}|\xfb..|.)(?=PLPYFN)", re.DOTALL)  # of a pickle, which differs with the file's path
 
 
@@ -40,13 +41,15 @@ def rule_for(kind: type) -> Rule | None:
 def _expression(value: Any) -> Branch | None:
     """An expression with Python functions in it: polars keeps those as pickles, which would name the user's only."""
     state = value.__getstate__()
-    opened = _opened(state) if isinstance(state, bytes) and _PICKLED in state else ()
-    return listed("polars expression", *opened) if opened else None
+    parts = opened(state) if isinstance(state, bytes) else ()
+    return listed("polars expression", *parts) if parts else None
 
 
 @functools.lru_cache(64)
-def _opened(state: bytes) -> tuple[object, ...]:
+def opened(state: bytes) -> tuple[object, ...]:
     """The state of an expression, with what is pickled in it as objects, always the same; nothing if that fails."""
+    if _PICKLED not in state:
+        return ()
     found: list[object] = []
     rest = io.BytesIO(state)
     end = 0
