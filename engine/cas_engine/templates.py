@@ -133,7 +133,7 @@ class Growing(Sequence[Template]):
     """Templates as they are made: what calls that are alike have in common, and their constants, as columns.
 
     There is no object for each that Python would look through again and again, as it does with lists and tuples. Those
-    after so many are kept as lines, which take a third of the memory.
+    that are like no others are objects; after so many of them all are kept as lines, which take a third of the memory.
     """
 
     def __init__(self) -> None:
@@ -148,7 +148,7 @@ class Growing(Sequence[Template]):
     def append(self, template: Template) -> None:
         """Add one."""
         self._rows += ROW.pack(0, template.digest, template.slots, template.key_slots)
-        if len(self._alike) < OBJECTS:
+        if len(self._made) < OBJECTS and not self._lines:
             self._made[len(self._alike)] = template
             self._alike.append(None)
             self._first_constant.append(0)
@@ -159,7 +159,7 @@ class Growing(Sequence[Template]):
         """Add one by what it has in common with others, and its constants; its number."""
         number, slots = len(self._rows) // ROW.size, len(alike.results)
         self._rows += ROW.pack(0, digest, slots, slots)
-        if number < OBJECTS:
+        if not self._lines:
             self._alike.append(alike)
             self._first_constant.append(len(self._constants))
             self._constants += constants
