@@ -13,6 +13,7 @@ from cas_engine.fingerprint.references import Ref
 from cas_engine.fingerprint.resolve import Foreign, Home, Resolution, home_of, resolve
 from cas_engine.fingerprint.tables import KnownTables
 from cas_engine.values import Digester, files_as_code
+from cas_engine.values.instances import give_module
 from cas_store.digest import digest_of, digest_of_one
 
 Describer = Callable[[Node, "Reach"], None]
@@ -148,6 +149,9 @@ class Reach:
         except Exception as error:  # noqa: BLE001 - it ran code of the user's: a property, a __getattr__, a __repr__
             node.children.clear()
             node.recipe = None
+            if give_module(node.obj if issubclass(kind, type) else kind):
+                self._describe(node)
+                return
             node.unresolved += (f"{node.name}: looking at it raised {type(error).__name__}: {error}",)
             says(node, "not to be looked at", kind.__qualname__)
 

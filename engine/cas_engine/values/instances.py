@@ -26,7 +26,19 @@ PAYLOAD, _STATE, _NEW_ARGS = mark("payload"), mark("state"), mark("arguments of 
 _MAKER, _ARGS, _ITEMS, _PAIRS = mark("maker"), mark("arguments"), mark("items"), mark("pairs")
 # attrs keeps a hash here that differs with PYTHONHASHSEED; made again on demand.
 _NOT_STATE = frozenset(["_attrs_cached_hash", "__weakref__", "__dict__"])
+_HEAP_TYPE = 1 << 9  # https://docs.python.org/3/c-api/typeobj.html#c.Py_TPFLAGS_HEAPTYPE
 _ASSIGNED = functools.WRAPPER_ASSIGNMENTS
+
+
+def give_module(kind: type) -> bool:
+    """Let a class that says no module say the one that a class statement would have given it; whether there was one.
+
+    `type(...)` where there is no `__name__`, as in `exec(text, {})`, makes such classes, and ctypes its arrays there.
+    """
+    without = [cls for cls in kind.__mro__ if cls.__flags__ & _HEAP_TYPE and "__module__" not in vars(cls)]
+    for cls in without:
+        cls.__module__ = "builtins"
+    return bool(without)
 
 
 def rule_for(kind: type) -> Rule:

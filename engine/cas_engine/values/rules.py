@@ -68,6 +68,7 @@ def rule_of(kind: type) -> Rule:
 
 
 def _found(kind: type) -> Rule:
+    instances.give_module(kind)
     for cls in kind.__mro__:
         if cls in _registered:
             return _by_content(_registered[cls])
