@@ -28,6 +28,8 @@ _KNOWN = {
 def known_parts(value: object) -> list[tuple[str, object]] | None:
     """The parts that count of a callable that is known to hold more than what it does; None for all others."""
     kind = type(value)
+    if kind is type and getattr(value, "__module__", None) == "pint" and "_REGISTRY" in vars(value):
+        return [("_REGISTRY", vars(value)["_REGISTRY"])]  # pint makes such a class for each registry
     names = _KNOWN.get(f"{kind.__module__}.{kind.__qualname__}")
     return None if names is None else [(name, getattr(value, name, None)) for name in names]
 

@@ -14,7 +14,7 @@ from cas_store.digest import Digest, digest_of
 _CHUNK = 1 << 20
 # Codes of the dtypes whose text has three characters and whose bytes are all content: numbers of up to 8 bytes.
 _COMMON = frozenset("?bBhHiIlLqQefd")
-# Attributes of masked arrays in which NumPy keeps what `_masked` tells, and what it was asked for.
+# Attributes of masked arrays in which NumPy keeps what `masked_rule` tells, and what it was asked for.
 MASKED_OWN = frozenset(
     ["_mask", "_fill_value", "_hardmask", "_sharedmask", "_isfield", "_baseclass", "_optinfo", "_basedict"]
 )
@@ -26,7 +26,7 @@ def rule_for(kind: type) -> Rule | None:
     if issubclass(kind, np.ndarray):
         masked = sys.modules.get("numpy.ma")
         if masked is not None and issubclass(kind, masked.MaskedArray):
-            return _with_state(kind, masked.MaskedArray, _masked)
+            return _with_state(kind, masked.MaskedArray, masked_rule)
         # Where the array of a memmap lies is no part of what it holds.
         base = np.memmap if issubclass(kind, np.memmap) else np.ndarray
         return array_rule if kind is base else _with_state(kind, base, array_rule)
@@ -196,7 +196,7 @@ def _digests_of_chunks(array: Any, count: int) -> Any:
         yield digest_of(raw[: filled * array.itemsize])
 
 
-def _masked(value: Any) -> Branch:
+def masked_rule(value: Any) -> Branch:
     """Data under the mask is no content; the value that would fill it is."""
     np, masked = sys.modules["numpy"], sys.modules["numpy.ma"]
     plain = value.view(masked.MaskedArray)

@@ -127,7 +127,9 @@ def _extension_array(value: Any) -> Branch:
     if _is_numpy_extension(value):
         return listed("NumpyExtensionArray", value.to_numpy())
     # Another library's: element by element.
-    return listed("extension array", type(value), str(dtype), list(value))
+    reference = getattr(value, "crs", None)  # of a column of places, in which coordinates they are told
+    told = reference if reference is None else reference.to_wkt()
+    return listed("extension array", type(value), str(dtype), list(value), told)
 
 
 def _any_dtype(dtype: Any) -> object:

@@ -21,9 +21,11 @@ _T = TypeVar("_T")
 # of one of its types exists, so it is there. Its `rule_for(kind)` gives None for what it leaves to the
 # general rules.
 _ROOMS = {
+    "astropy": "quantities",
     "networkx": "science",
     "numpy": "numpy_",
     "pandas": "pandas_",
+    "pint": "quantities",
     "polars": "polars_",
     "pyarrow": "pyarrow_",
     "scipy": "science",
