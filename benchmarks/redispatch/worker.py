@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import cas_run as ct
-from cas_engine import ledger
+from cas_engine.bookkeeping import ledger
+from cas_engine.bookkeeping.location import open_store
 from cas_engine.dispatch import dispatch, get_result, redispatch
-from cas_engine.location import open_store
 from cas_store import Store, Table
 
 sys.path.append(str(Path(__file__).parents[2]))

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import cas_run as ct
-from cas_engine import ledger, outcomes, records, written
-from cas_engine.codec import encode
-from cas_engine.outcome import NodeOutcome, NodeStatus
-from cas_engine.records import NO_PARTS, Record
+from cas_engine.bookkeeping import ledger
+from cas_engine.capsules.codec import encode
+from cas_engine.plans import outcomes, records, written
+from cas_engine.plans.outcome import NodeOutcome, NodeStatus
+from cas_engine.plans.records import NO_PARTS, Record
 from cas_store import Put, PutBlob, Store, Table, Write, digest_of
 
 EACH = 1000  # nodes of a dispatch

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import lmdb
 
-from cas_engine.codec import encode
-from cas_engine.records import NO_PARTS, Record, dumps
+from cas_engine.capsules.codec import encode
+from cas_engine.plans.records import NO_PARTS, Record, dumps
 from cas_store import Put, PutBlob, Store, Table, Write, digest_of
 from cas_store.rows import Seal
 

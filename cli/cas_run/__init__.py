@@ -9,32 +9,32 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from cas_engine.freshness import distrust_young
+from cas_engine.modules.freshness import distrust_young
 
 if TYPE_CHECKING:
-    from cas_engine.acceptance import Acceptance, accept, acceptances, withdraw
-    from cas_engine.bundling import Exported, export_dispatches
-    from cas_engine.collection import Collected, gc
-    from cas_engine.compared import Diff
+    from cas_engine.bookkeeping.collection import Collected, gc
+    from cas_engine.bookkeeping.location import open_store
+    from cas_engine.bookkeeping.pins import pin, pinned, unpin
+    from cas_engine.bookkeeping.usage import Usage, usage
+    from cas_engine.bundles.bundling import Exported, export_dispatches
+    from cas_engine.bundles.unbundling import Bundle, TrustNeeded, import_bundle
     from cas_engine.dispatch import dispatch, dispatch_sync
-    from cas_engine.electron import Electron, electron
     from cas_engine.errors import DispatchFailed, NotFound, UsageError
-    from cas_engine.explained import Explanation
-    from cas_engine.history import remove, resolve_id
-    from cas_engine.lattice import Lattice, lattice
-    from cas_engine.location import open_store
-    from cas_engine.pins import pin, pinned, unpin
-    from cas_engine.planned import Plan, PlannedNode
-    from cas_engine.printed import Printed
-    from cas_engine.result import NodeResult, Result
-    from cas_engine.seeding import seed
-    from cas_engine.statistics import Statistics, statistics
-    from cas_engine.status import Status
-    from cas_engine.tracing import wait
-    from cas_engine.unbundling import Bundle, TrustNeeded, import_bundle
-    from cas_engine.usage import Usage, usage
+    from cas_engine.evaluating.result import NodeResult, Result
+    from cas_engine.evaluating.verification import Trust, Verification, trust, verify
+    from cas_engine.executors.printed import Printed
+    from cas_engine.executors.seeding import seed
+    from cas_engine.graphs.electron import Electron, electron
+    from cas_engine.graphs.lattice import Lattice, lattice
+    from cas_engine.graphs.tracing import wait
+    from cas_engine.inspecting.acceptance import Acceptance, accept, acceptances, withdraw
+    from cas_engine.inspecting.history import remove, resolve_id
+    from cas_engine.inspecting.statistics import Statistics, statistics
+    from cas_engine.plans.compared import Diff
+    from cas_engine.plans.explained import Explanation
+    from cas_engine.plans.planned import Plan, PlannedNode
+    from cas_engine.plans.status import Status
     from cas_engine.values import File, register_digest
-    from cas_engine.verification import Trust, Verification, trust, verify
     from cas_run.anywhere import cancel, diff, explain, get_result, list_dispatches, logs, plan, redispatch
     from cas_store.errors import CasRunError, StoreError
 
@@ -42,29 +42,29 @@ if TYPE_CHECKING:
 
 # Where each name is at home. Not asked of `cas_engine` itself: there `plan` and `electron` are modules as well.
 _HOMES = {
-    "cas_engine.acceptance": ("Acceptance", "accept", "acceptances", "withdraw"),
-    "cas_engine.bundling": ("Exported", "export_dispatches"),
-    "cas_engine.collection": ("Collected", "gc"),
-    "cas_engine.compared": ("Diff",),
+    "cas_engine.inspecting.acceptance": ("Acceptance", "accept", "acceptances", "withdraw"),
+    "cas_engine.bundles.bundling": ("Exported", "export_dispatches"),
+    "cas_engine.bookkeeping.collection": ("Collected", "gc"),
+    "cas_engine.plans.compared": ("Diff",),
     "cas_engine.dispatch": ("dispatch", "dispatch_sync"),
-    "cas_engine.electron": ("Electron", "electron"),
+    "cas_engine.graphs.electron": ("Electron", "electron"),
     "cas_engine.errors": ("DispatchFailed", "NotFound", "UsageError"),
-    "cas_engine.explained": ("Explanation",),
-    "cas_engine.history": ("remove", "resolve_id"),
-    "cas_engine.lattice": ("Lattice", "lattice"),
-    "cas_engine.location": ("open_store",),
-    "cas_engine.pins": ("pin", "pinned", "unpin"),
-    "cas_engine.planned": ("Plan", "PlannedNode"),
-    "cas_engine.printed": ("Printed",),
-    "cas_engine.result": ("NodeResult", "Result"),
-    "cas_engine.seeding": ("seed",),
-    "cas_engine.status": ("Status",),
-    "cas_engine.statistics": ("Statistics", "statistics"),
-    "cas_engine.tracing": ("wait",),
-    "cas_engine.unbundling": ("Bundle", "TrustNeeded", "import_bundle"),
-    "cas_engine.usage": ("Usage", "usage"),
+    "cas_engine.plans.explained": ("Explanation",),
+    "cas_engine.inspecting.history": ("remove", "resolve_id"),
+    "cas_engine.graphs.lattice": ("Lattice", "lattice"),
+    "cas_engine.bookkeeping.location": ("open_store",),
+    "cas_engine.bookkeeping.pins": ("pin", "pinned", "unpin"),
+    "cas_engine.plans.planned": ("Plan", "PlannedNode"),
+    "cas_engine.executors.printed": ("Printed",),
+    "cas_engine.evaluating.result": ("NodeResult", "Result"),
+    "cas_engine.executors.seeding": ("seed",),
+    "cas_engine.plans.status": ("Status",),
+    "cas_engine.inspecting.statistics": ("Statistics", "statistics"),
+    "cas_engine.graphs.tracing": ("wait",),
+    "cas_engine.bundles.unbundling": ("Bundle", "TrustNeeded", "import_bundle"),
+    "cas_engine.bookkeeping.usage": ("Usage", "usage"),
     "cas_engine.values": ("File", "register_digest"),
-    "cas_engine.verification": ("Trust", "Verification", "trust", "verify"),
+    "cas_engine.evaluating.verification": ("Trust", "Verification", "trust", "verify"),
     "cas_run.anywhere": ("cancel", "diff", "explain", "get_result", "list_dispatches", "logs", "plan", "redispatch"),
     "cas_store.errors": ("CasRunError", "StoreError"),
 }
@@ -143,8 +143,8 @@ def __getattr__(name: str) -> object:
     elif name in _HOME_OF:
         if name in _WORK:
             import_module("cas_engine.dispatch")
-            import_module("cas_engine.evaluation")
-            import_module("cas_engine.sublattice")
+            import_module("cas_engine.evaluating.evaluation")
+            import_module("cas_engine.evaluating.sublattice")
         value = getattr(import_module(_HOME_OF[name]), name)
     else:
         message = f"module {__name__!r} has no attribute {name!r}"

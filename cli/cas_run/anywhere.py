@@ -11,15 +11,15 @@ from cas_run.ids import is_full
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from cas_engine.compared import Diff
-    from cas_engine.events import Observer
-    from cas_engine.explained import Explanation
-    from cas_engine.lattice import Lattice
-    from cas_engine.location import StoreChoice
-    from cas_engine.options import ExecutorChoice
-    from cas_engine.planned import Plan
-    from cas_engine.printed import Printed
-    from cas_engine.result import Result
+    from cas_engine.bookkeeping.location import StoreChoice
+    from cas_engine.evaluating.events import Observer
+    from cas_engine.evaluating.result import Result
+    from cas_engine.executors.printed import Printed
+    from cas_engine.graphs.lattice import Lattice
+    from cas_engine.graphs.options import ExecutorChoice
+    from cas_engine.plans.compared import Diff
+    from cas_engine.plans.explained import Explanation
+    from cas_engine.plans.planned import Plan
     from cas_run.elsewhere import RemoteResult
     from cas_run.remote import Remote
 
@@ -179,7 +179,7 @@ def list_dispatches(
     """The dispatches, the newest first; those of sublattices are found through their nodes."""
     url = server_of(server, store)
     if url is None:
-        from cas_engine import history
+        from cas_engine.inspecting import history
 
         return history.list_dispatches(store, limit)
     return _remote(url, token).dispatches(limit)
@@ -199,7 +199,7 @@ def explain(
     """
     url = _server(server, store, dispatch_id, token)
     if url is None:
-        from cas_engine import explanation
+        from cas_engine.inspecting import explanation
 
         return explanation.explain(dispatch_id, node, store=store)
     return _remote(url, token).explain(dispatch_id, node)
@@ -212,7 +212,7 @@ def diff(a: str, b: str, store: StoreChoice = None, *, server: str | None = None
     """
     url = _server(server, store, a, token)
     if url is None:
-        from cas_engine import difference
+        from cas_engine.inspecting import difference
 
         return difference.diff(a, b, store)
     return _remote(url, token).diff(a, b)
@@ -235,7 +235,7 @@ def logs(
     """
     url = _server(server, store, dispatch_id, token)
     if url is None:
-        from cas_engine import printed
+        from cas_engine.executors import printed
 
         return printed.logs(dispatch_id, node, follow=follow, store=store)
     return _remote(url, token).logs(dispatch_id, node, follow=follow)
@@ -254,8 +254,8 @@ def _server(server: str | None, store: StoreChoice, dispatch_id: str, token: str
     url = server_of(server, store)
     if url is None or server or not is_full(dispatch_id):
         return url
-    from cas_engine import ledger
-    from cas_engine.location import open_store
+    from cas_engine.bookkeeping import ledger
+    from cas_engine.bookkeeping.location import open_store
     from cas_store.errors import StoreError
 
     try:

@@ -9,21 +9,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
-    from cas_engine.acceptance import Acceptance
-    from cas_engine.bundling import Exported, Told
-    from cas_engine.collection import Collected
-    from cas_engine.compared import Diff
-    from cas_engine.events import Observer
-    from cas_engine.explained import Explanation
-    from cas_engine.lattice import Lattice
-    from cas_engine.planned import Plan
-    from cas_engine.printed import Printed
-    from cas_engine.result import Result
-    from cas_engine.running import Noting
-    from cas_engine.statistics import Statistics
-    from cas_engine.unbundling import Bundle
-    from cas_engine.usage import Usage
-    from cas_engine.verification import Check, Verification
+    from cas_engine.bookkeeping.collection import Collected
+    from cas_engine.bookkeeping.usage import Usage
+    from cas_engine.bundles.bundling import Exported, Told
+    from cas_engine.bundles.unbundling import Bundle
+    from cas_engine.evaluating.events import Observer
+    from cas_engine.evaluating.result import Result
+    from cas_engine.evaluating.running import Noting
+    from cas_engine.evaluating.verification import Check, Verification
+    from cas_engine.executors.printed import Printed
+    from cas_engine.graphs.lattice import Lattice
+    from cas_engine.inspecting.acceptance import Acceptance
+    from cas_engine.inspecting.statistics import Statistics
+    from cas_engine.plans.compared import Diff
+    from cas_engine.plans.explained import Explanation
+    from cas_engine.plans.planned import Plan
     from cas_run.arguments import Input
     from cas_run.shapes import Dispatch
     from cas_store.bundle import Writable
@@ -83,8 +83,8 @@ class Local:
     """A store on this machine; what runs, runs in this process. Each verb loads as much of the engine as it needs."""
 
     def __init__(self, path: str | None, *, create: bool) -> None:
-        from cas_engine.location import open_store
-        from cas_engine.settings import preset, setting
+        from cas_engine.bookkeeping.location import open_store
+        from cas_engine.bookkeeping.settings import preset, setting
 
         # Workflows that are run by a command are worth processes that can be stopped, and use all processors.
         preset("executor", "process")
@@ -93,12 +93,12 @@ class Local:
         self.store: Store = open_store(path, create=create or not named)
 
     def resolve(self, text: str) -> str:
-        from cas_engine.ledger import resolve
+        from cas_engine.bookkeeping.ledger import resolve
 
         return resolve(self.store, text)
 
     def dispatches(self, limit: int | None, lattice: str | None = None, status: str | None = None) -> Sequence[Result]:
-        from cas_engine.history import list_dispatches
+        from cas_engine.inspecting.history import list_dispatches
 
         found = list_dispatches(self.store, None if lattice or status else limit)
         if lattice:
@@ -108,7 +108,7 @@ class Local:
         return found[:limit]
 
     def result(self, dispatch_id: str) -> Result:
-        from cas_engine.result import result_of
+        from cas_engine.evaluating.result import result_of
 
         return result_of(self.store, dispatch_id)
 
@@ -118,8 +118,8 @@ class Local:
         return get_result(dispatch_id, wait=True, store=self.store)
 
     def inputs(self, dispatch_id: str) -> tuple[str, tuple[Input, ...]]:
-        from cas_engine import capsule
-        from cas_engine.preparation import as_lattice
+        from cas_engine.capsules import capsule
+        from cas_engine.preparing.preparation import as_lattice
         from cas_run.arguments import inputs_of
 
         # The recorded function, not its recorded signature: annotations may be the user's own classes.
@@ -182,7 +182,7 @@ class Local:
         return make(*call.args, **call.kwargs)
 
     def diff(self, one: str, other: str) -> Diff:
-        from cas_engine.difference import diff
+        from cas_engine.inspecting.difference import diff
 
         return diff(one, other, store=self.store)
 
@@ -192,47 +192,47 @@ class Local:
         return cancel(dispatch_id, store=self.store)
 
     def remove(self, dispatch_id: str) -> None:
-        from cas_engine.history import remove
+        from cas_engine.inspecting.history import remove
 
         remove(dispatch_id, store=self.store)
 
     def explain(self, dispatch_id: str, node: str | None) -> Explanation:
-        from cas_engine.explanation import explain
+        from cas_engine.inspecting.explanation import explain
 
         return explain(dispatch_id, node, store=self.store)
 
     def logs(self, dispatch_id: str, node: str | None, *, follow: bool) -> Iterator[Printed]:
-        from cas_engine.printed import logs
+        from cas_engine.executors.printed import logs
 
         return logs(dispatch_id, node, follow=follow, store=self.store)
 
     def accept(self, dispatch_id: str, node: str) -> Acceptance:
-        from cas_engine.acceptance import accept
+        from cas_engine.inspecting.acceptance import accept
 
         return accept(dispatch_id, node, store=self.store)
 
     def acceptances(self) -> Sequence[Acceptance]:
-        from cas_engine.acceptance import acceptances
+        from cas_engine.inspecting.acceptance import acceptances
 
         return acceptances(store=self.store)
 
     def revoke(self, fingerprint: str) -> Acceptance:
-        from cas_engine.acceptance import withdraw
+        from cas_engine.inspecting.acceptance import withdraw
 
         return withdraw(fingerprint, store=self.store)
 
     def verify(self, dispatch_id: str, sample: int | None, told: Callable[[Check], None]) -> Verification:
-        from cas_engine.verification import verify
+        from cas_engine.evaluating.verification import verify
 
         return verify(dispatch_id, sample, store=self.store, on_check=told)
 
     def stats(self) -> Statistics:
-        from cas_engine.statistics import statistics
+        from cas_engine.inspecting.statistics import statistics
 
         return statistics(store=self.store)
 
     def export(self, dispatch_ids: Sequence[str], file: str | Writable, told: Told) -> Exported:
-        from cas_engine.bundling import export_dispatches
+        from cas_engine.bundles.bundling import export_dispatches
 
         return export_dispatches(dispatch_ids, file, store=self.store, told=told)
 
@@ -246,33 +246,33 @@ class Local:
         return self.store.compact()
 
     def gc(self, how: Collection) -> Collected:
-        from cas_engine.collection import gc
+        from cas_engine.bookkeeping.collection import gc
 
         return gc(how.max_size, how.older_than, how.keep_last, how.dry_run, store=self.store)
 
     def usage(self, keep_last: int) -> Usage:
-        from cas_engine.usage import usage
+        from cas_engine.bookkeeping.usage import usage
 
         return usage(keep_last, store=self.store)
 
     def pin(self, dispatch_id: str) -> int:
-        from cas_engine.pins import pin
+        from cas_engine.bookkeeping.pins import pin
 
         return pin(dispatch_id, store=self.store)
 
     def unpin(self, dispatch_id: str) -> bool:
-        from cas_engine.pins import unpin
+        from cas_engine.bookkeeping.pins import unpin
 
         return unpin(dispatch_id, store=self.store)
 
     def pinned(self) -> Sequence[str]:
-        from cas_engine.pins import pinned
+        from cas_engine.bookkeeping.pins import pinned
 
         return pinned(store=self.store)
 
 
 def import_into(path: str | None, file: str | BinaryIO, *, trust: bool, told: Told) -> Bundle:
     """Not a verb of a backend: a store is made for a bundle only once that is known to be one, and trusted."""
-    from cas_engine.unbundling import import_bundle
+    from cas_engine.bundles.unbundling import import_bundle
 
     return import_bundle(file, trust=trust, store=path, told=told)

@@ -11,7 +11,7 @@ from cas_run import completing
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cas_engine.lattice import Lattice
+    from cas_engine.graphs.lattice import Lattice
     from cas_run.backend import Backend, Call, Edits
 
     Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -49,7 +49,7 @@ def input_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _set_workers(ctx: click.Context, _: click.Parameter, value: int | None) -> None:
     if value is not None and not ctx.resilient_parsing:
-        from cas_engine.settings import say
+        from cas_engine.bookkeeping.settings import say
 
         say("workers", str(value))
 

@@ -840,7 +840,7 @@ class Client:
         return self._get(self._path(dispatch_id, "result"), {"node": node})
 
     def download(self, dispatch_id: str, node: str | None = None, to: IO[bytes] | str | None = None) -> bytes:
-        """The bytes of a result as the store has them, which `cas_engine.codec` reads.
+        """The bytes of a result as the store has them, which `cas_engine.capsules.codec` reads.
 
         to  a file or path that they go to, piece by piece, instead of being returned; what is at a path stays until
             all of them are there

@@ -10,7 +10,7 @@ from cas_run.ids import short_id
 from cas_run.preview import preview_of, told_of
 
 if TYPE_CHECKING:
-    from cas_engine.planned import Plan
+    from cas_engine.plans.planned import Plan
     from cas_run.session import Session
     from cas_run.shapes import Dispatch
     from cas_run.terminal import Stream

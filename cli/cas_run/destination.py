@@ -26,7 +26,7 @@ def server_of(server: str | None, store: object, option: str = "server=") -> str
         return url
     if os.environ.get("CAS_RUN_STORE"):
         return None
-    from cas_engine.settings import setting
+    from cas_engine.bookkeeping.settings import setting
 
     return setting("server")
 
@@ -35,6 +35,6 @@ def named_by() -> str:
     """What names the server of calls that name none."""
     if os.environ.get(VARIABLE):
         return VARIABLE
-    from cas_engine.settings import config_path
+    from cas_engine.bookkeeping.settings import config_path
 
     return f"the config file {config_path()}"

@@ -6,7 +6,7 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cas_engine.status import Status
+from cas_engine.plans.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ class Valued:
 
     def load(self) -> Any:
         """The value from its stored bytes, whatever it is: unpickled here, so only for servers that you trust."""
-        from cas_engine import codec, frames
+        from cas_engine.capsules import codec, frames
         from cas_run.refusals import told_as_ours
 
         with told_as_ours():

@@ -13,9 +13,9 @@ from cas_run.table import Column, lines_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cas_engine.compared import Diff, NodeDiff
-    from cas_engine.doctor import Diagnosis
-    from cas_engine.verification import Verification
+    from cas_engine.evaluating.verification import Verification
+    from cas_engine.inspecting.doctor import Diagnosis
+    from cas_engine.plans.compared import Diff, NodeDiff
     from cas_run.shapes import Dispatch
     from cas_run.table import Cell
     from cas_run.terminal import Stream

@@ -18,7 +18,7 @@ from cas_run.tally import Tally
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cas_engine.events import Event, Observer
+    from cas_engine.evaluating.events import Event, Observer
     from cas_run.backend import Backend
     from cas_run.live import View
     from cas_run.session import Session

@@ -10,7 +10,7 @@ from cas_run.ids import short_id
 from cas_run.phrases import count, shorten, size
 
 if TYPE_CHECKING:
-    from cas_engine.unbundling import Bundle
+    from cas_engine.bundles.unbundling import Bundle
     from cas_run.terminal import Stream
 
 MOST = 20

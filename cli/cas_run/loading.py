@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 # What will run is loaded before the user's folder is put on the path: a queue.py of theirs is not ours.
-import cas_engine.collection
-import cas_engine.evaluation
-import cas_engine.running
-import cas_engine.sublattice
-import cas_engine.verification  # noqa: F401
-from cas_engine.electron import Electron
+import cas_engine.bookkeeping.collection
+import cas_engine.evaluating.evaluation
+import cas_engine.evaluating.running
+import cas_engine.evaluating.sublattice
+import cas_engine.evaluating.verification  # noqa: F401
 from cas_engine.errors import UsageError
-from cas_engine.freshness import CarefulLoader
-from cas_engine.lattice import Lattice
+from cas_engine.graphs.electron import Electron
+from cas_engine.graphs.lattice import Lattice
+from cas_engine.modules.freshness import CarefulLoader
 from cas_run.tracebacks import users_traceback
 
 if TYPE_CHECKING:

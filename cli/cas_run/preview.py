@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from cas_engine.plain import NOT_JSON, plain
-from cas_engine.previews import type_name
+from cas_engine.bookkeeping.previews import type_name
+from cas_engine.plans.plain import NOT_JSON, plain
 from cas_run.elsewhere import Valued
 
 if TYPE_CHECKING:

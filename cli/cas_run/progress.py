@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cas_engine.events import NodeFinished, NodeStarted, Planned
+from cas_engine.evaluating.events import NodeFinished, NodeStarted, Planned
 from cas_run.ids import short_id
 from cas_run.phrases import count, duration, shorten
 
 if TYPE_CHECKING:
-    from cas_engine.events import Event
+    from cas_engine.evaluating.events import Event
     from cas_run.terminal import Stream
 
 _STYLE = {"ran": "green", "hit": "cyan", "failed": "bold red", "skipped": "yellow", "cancelled": "yellow"}

@@ -15,11 +15,11 @@ from cas_run.refusals import ServerRefused, told_as_ours
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from cas_engine.compared import Diff
-    from cas_engine.events import Event, Observer
-    from cas_engine.explained import Explanation
-    from cas_engine.planned import Plan
-    from cas_engine.printed import Printed
+    from cas_engine.evaluating.events import Event, Observer
+    from cas_engine.executors.printed import Printed
+    from cas_engine.plans.compared import Diff
+    from cas_engine.plans.explained import Explanation
+    from cas_engine.plans.planned import Plan
     from cas_run.arguments import Input
     from cas_run.backend import Call, Edits, How
 
@@ -87,7 +87,7 @@ class Remote:
         return started.id
 
     def plan(self, dispatch_id: str, edits: Edits, call: Call) -> Plan:
-        from cas_engine.planned import Plan, PlannedNode
+        from cas_engine.plans.planned import Plan, PlannedNode
 
         with told_as_ours():
             told = self.client.plan(dispatch_id, **self._asking(dispatch_id, edits, call))
@@ -98,14 +98,14 @@ class Remote:
             return self.client.cancel(dispatch_id)
 
     def logs(self, dispatch_id: str, node: str | None, *, follow: bool) -> Iterator[Printed]:
-        from cas_engine.printed import Printed
+        from cas_engine.executors.printed import Printed
 
         with told_as_ours():
             for told in self.client.logs(dispatch_id, node, follow=follow):
                 yield made_of(Printed, told)
 
     def explain(self, dispatch_id: str, node: str | None) -> Explanation:
-        from cas_engine.explained import Argument, Change, Explanation, NodeExplanation
+        from cas_engine.plans.explained import Argument, Change, Explanation, NodeExplanation
 
         with told_as_ours():
             told = self.client.explain(dispatch_id, node)
@@ -119,7 +119,7 @@ class Remote:
         return made_of(Explanation, {**told, "nodes": tuple(map(explained, told["nodes"]))})
 
     def diff(self, one: str, other: str) -> Diff:
-        from cas_engine.compared import Diff, NodeDiff
+        from cas_engine.plans.compared import Diff, NodeDiff
 
         with told_as_ours():
             told = self.client.diff(one, other)
@@ -183,7 +183,7 @@ def _observe(events: Events, dispatch_id: str, lattice: str, observer: Observer)
 
 
 def _event_of(dispatch_id: str, lattice: str, kind: str, told: Mapping[str, Any]) -> Event | None:
-    from cas_engine.events import Finished, NodeFinished, NodeStarted, Planned
+    from cas_engine.evaluating.events import Finished, NodeFinished, NodeStarted, Planned
 
     match kind:
         case "planned":
@@ -212,7 +212,7 @@ def _electron(name: str, by: Callable[..., object] | str) -> str | Upload:
             f"replace_electrons: what is given for `{name}` is a {type(by).__name__}\n"
             "  -> the name or fingerprint of an electron that the server knows, or a function"
         )
-    from cas_engine import capsule
+    from cas_engine.capsules import capsule
     from cas_engine.fingerprint import Fingerprinter
 
     session = Fingerprinter()

@@ -13,7 +13,7 @@ from cas_run.table import Column, lines_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-    from cas_engine.planned import Plan, PlannedNode
+    from cas_engine.plans.planned import Plan, PlannedNode
     from cas_run.shapes import Dispatch, Node
     from cas_run.table import Cell
     from cas_run.terminal import Stream

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cas_engine.status import Status
+    from cas_engine.plans.status import Status
 
 
 class Node(Protocol):
-    """As `cas_engine.result.NodeResult`."""
+    """As `cas_engine.evaluating.result.NodeResult`."""
 
     label: str
     electron: str
@@ -38,7 +38,7 @@ class Node(Protocol):
 
 
 class Dispatch(Protocol):
-    """As `cas_engine.result.Result`."""
+    """As `cas_engine.evaluating.result.Result`."""
 
     @property
     def dispatch_id(self) -> str: ...

@@ -7,12 +7,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cas_engine.events import Audited, Finished, NodeFinished, NodeStarted, Planned
+from cas_engine.evaluating.events import Audited, Finished, NodeFinished, NodeStarted, Planned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cas_engine.events import Event
+    from cas_engine.evaluating.events import Event
 
 
 @dataclass

@@ -6,23 +6,24 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cas_engine import ledger, running, underway
-from cas_engine.budget import budget
+from cas_engine.bookkeeping import ledger
+from cas_engine.bookkeeping.budget import budget
+from cas_engine.bookkeeping.ledger import Status
+from cas_engine.bookkeeping.location import StoreChoice, open_store
+from cas_engine.bookkeeping.settings import number, setting
+from cas_engine.capsules.live import refuse_while_importing
 from cas_engine.errors import BadOption
-from cas_engine.ledger import Status
-from cas_engine.live import refuse_while_importing
-from cas_engine.location import StoreChoice, open_store
-from cas_engine.options import ExecutorChoice, checked_executor, checked_share
-from cas_engine.policy import checked_policy
-from cas_engine.preparation import Answered, Prepared, prepare, prepare_again
-from cas_engine.result import Result, result_of
-from cas_engine.settings import number, setting
+from cas_engine.evaluating import running, underway
+from cas_engine.evaluating.result import Result, result_of
+from cas_engine.graphs.options import ExecutorChoice, checked_executor, checked_share
+from cas_engine.plans.policy import checked_policy
+from cas_engine.preparing.preparation import Answered, Prepared, prepare, prepare_again
 from cas_store.errors import BlobMissing, RowMissing
 from cas_store.store import Store
 
 if TYPE_CHECKING:
-    from cas_engine.events import Observer
-    from cas_engine.lattice import Lattice
+    from cas_engine.evaluating.events import Observer
+    from cas_engine.graphs.lattice import Lattice
 
 _POLL_S = (0.01, 0.25)  # how often another process's dispatch is looked at: at first, and at last
 
@@ -173,8 +174,8 @@ def cancel(dispatch_id: str, *, store: StoreChoice = None) -> bool:
 
 def checked_lattice(lattice: object) -> Lattice[..., Any]:
     """The lattice, or BadOption saying what to decorate."""
-    from cas_engine.electron import Electron
-    from cas_engine.lattice import Lattice
+    from cas_engine.graphs.electron import Electron
+    from cas_engine.graphs.lattice import Lattice
 
     if isinstance(lattice, Lattice):
         return lattice
@@ -238,7 +239,7 @@ def _wait_here(here: underway.Running, deadline: float | None, timeout: float | 
 def _wait_elsewhere(store: Store, dispatch_id: str, deadline: float | None, timeout: float | None) -> None:
     pause, longest = _POLL_S
     while ledger.get(store, dispatch_id).status is Status.RUNNING:
-        from cas_engine import owed
+        from cas_engine.evaluating import owed
 
         if (problem := owed.problem_of(dispatch_id)) is not None:
             raise problem

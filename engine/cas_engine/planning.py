@@ -7,27 +7,27 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cas_engine import ledger
-from cas_engine.answers import load_manifest
-from cas_engine.decisions import HIT, MISS, SAME, UNKNOWN
+from cas_engine.bookkeeping import ledger
+from cas_engine.bookkeeping.answers import load_manifest
+from cas_engine.bookkeeping.explain import Reasons
+from cas_engine.bookkeeping.journal import BLOB_GONE, EVICTED, NOBODY, Journal
+from cas_engine.bookkeeping.location import StoreChoice, open_store
 from cas_engine.dispatch import checked_lattice
 from cas_engine.errors import BadOption
-from cas_engine.explain import Reasons
-from cas_engine.graph import Graph, Labels
-from cas_engine.journal import BLOB_GONE, EVICTED, NOBODY, Journal
-from cas_engine.location import StoreChoice, open_store
-from cas_engine.outcomes import unchanged
-from cas_engine.plan import Planner, collecting_later
-from cas_engine.planned import Plan, PlannedNode, PlannedNodes
-from cas_engine.policy import checked_policy
-from cas_engine.preparation import Answered, Prepared, prepare, prepare_again
-from cas_engine.records import Record
-from cas_engine.settling import Settling
+from cas_engine.graphs.graph import Graph, Labels
+from cas_engine.plans.decisions import HIT, MISS, SAME, UNKNOWN
+from cas_engine.plans.outcomes import unchanged
+from cas_engine.plans.plan import Planner, collecting_later
+from cas_engine.plans.planned import Plan, PlannedNode, PlannedNodes
+from cas_engine.plans.policy import checked_policy
+from cas_engine.plans.records import Record
+from cas_engine.plans.settling import Settling
+from cas_engine.preparing.preparation import Answered, Prepared, prepare, prepare_again
 from cas_store.digest import Digest
 from cas_store.store import Store
 
 if TYPE_CHECKING:
-    from cas_engine.excerpt import Excerpt
+    from cas_engine.evaluating.excerpt import Excerpt
 
 
 def plan(
@@ -68,7 +68,7 @@ def plan_of(store: Store, prepared: Prepared | Answered) -> Plan:
         return Plan(prepared.lattice, _AllHits(load_manifest(store, prepared.by).graph))
     name, nodes = prepared.manifest.lattice.name, None
     if prepared.only_replaced:
-        from cas_engine.excerpt import excerpt_of
+        from cas_engine.evaluating.excerpt import excerpt_of
 
         part = excerpt_of(store, prepared)
         nodes = None if part is None else _planned_in(store, prepared, part)

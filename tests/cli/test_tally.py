@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 
-from cas_engine.events import Event, Finished, NodeFinished, NodeStarted, Planned
+from cas_engine.evaluating.events import Event, Finished, NodeFinished, NodeStarted, Planned
 from cas_run.progress import Lines
 from cas_run.tally import Counts, Tally
 from cas_run.terminal import Stream

@@ -255,7 +255,7 @@ def modules_after(word: str, env: dict[str, str]) -> str:
 
 def test_the_command_loads_no_engine_to_show_its_help() -> None:
     loaded = modules_after("--help", env=dict(os.environ))
-    for heavy in ("cas_engine.electron", "cas_store.store", "lmdb", "cloudpickle", "rich", "numpy", "asyncio"):
+    for heavy in ("cas_engine.graphs.electron", "cas_store.store", "lmdb", "cloudpickle", "rich", "numpy", "asyncio"):
         assert f"'{heavy}'" not in loaded
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from tests.client.conftest import Faults, Scripted, Served, cas_run_in, run_flow
 
-from cas_engine import codec
+from cas_engine.capsules import codec
 from cas_run.client import (
     AsyncClient,
     Client,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import cas_run as ct
-from cas_engine import records
+from cas_engine.plans import records
 from cas_store import BundleError, Put, Store, Table
 from cas_store.bundle import BundleReader, BundleWriter
 from cas_store.sweeping import Victim

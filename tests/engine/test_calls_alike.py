@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 import cas_run as ct
-from cas_engine import bindings, codec, templates
-from cas_engine.bindings import Const, Items, Ref, call_arguments, template_digest, template_dumps
+from cas_engine.bookkeeping.location import open_store
+from cas_engine.capsules import codec
 from cas_engine.errors import BindError
-from cas_engine.graph import Graph
-from cas_engine.location import open_store
-from cas_engine.recorder import Recorder
-from cas_engine.tracing import trace
+from cas_engine.graphs import bindings, templates
+from cas_engine.graphs.bindings import Const, Items, Ref, call_arguments, template_digest, template_dumps
+from cas_engine.graphs.graph import Graph
+from cas_engine.graphs.tracing import trace
+from cas_engine.preparing.recorder import Recorder
 
 
 def plain(x: Any, y: Any) -> None: ...

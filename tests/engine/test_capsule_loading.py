@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from cas_engine import capsule, codec, live
+from cas_engine.capsules import capsule, codec, live
+from cas_engine.capsules.frames import Kind, build, take_apart
 from cas_engine.errors import CapsuleError, EnvironmentMismatch
 from cas_engine.fingerprint import Fingerprinter
-from cas_engine.frames import Kind, build, take_apart
 
 MODELS = """
     import dataclasses, enum
@@ -57,7 +57,7 @@ SCRIPT = """
 
     if __name__ == "__main__":
         from pathlib import Path
-        from cas_engine import capsule, codec
+        from cas_engine.capsules import capsule, codec
         from cas_engine.fingerprint import Fingerprinter
         session = Fingerprinter()
         Path(sys.argv[1]).write_bytes(b"".join(codec.encode(value(), session).pieces))
@@ -71,7 +71,7 @@ LOOK = """
     import sys
     from pathlib import Path
 
-    from cas_engine import capsule, codec
+    from cas_engine.capsules import capsule, codec
 
     blob, *imported = sys.argv[1:]
     for name in imported:
@@ -184,7 +184,7 @@ def test_a_module_that_dispatches_when_it_is_imported_is_stopped(user: Any, look
     user.write(
         "models.py",
         """
-        from cas_engine import live
+        from cas_engine.capsules import live
         try:
             live.refuse_while_importing()  # as every dispatch begins
         except Exception:
@@ -202,7 +202,7 @@ def test_a_running_script_is_not_imported_a_second_time(user: Any, recorded: Pat
         """
         import sys, script
         from pathlib import Path
-        from cas_engine import codec
+        from cas_engine.capsules import codec
         Path(sys.argv[1]).write_bytes(b"".join(codec.encode(script.Own(5)).pieces))
         """,
     )
@@ -212,7 +212,7 @@ def test_a_running_script_is_not_imported_a_second_time(user: Any, recorded: Pat
         SCRIPT.partition("if __name__")[0]
         + """
     print(__name__)
-    from cas_engine import codec
+    from cas_engine.capsules import codec
     from pathlib import Path
     print(type(codec.decode(Path(sys.argv[1]).read_bytes())) is Own)
     """,
@@ -326,7 +326,8 @@ def test_threads_that_load_one_class_at_once_get_one_class(package: Any) -> None
 def test_the_electron_of_a_name_and_its_function_are_told_apart(package: Any) -> None:
     module = package(
         "electrons",
-        "from pathlib import Path\nfrom cas_engine.electron import electron\nfrom cas_engine.lattice import lattice\n"
+        "from pathlib import Path\n"
+        "from cas_engine.graphs.electron import electron\nfrom cas_engine.graphs.lattice import lattice\n"
         "@electron(depends_on=['a table'])\ndef f(n): return n\n@lattice\ndef whole(n): return f(n)",
     )
     session = Fingerprinter()

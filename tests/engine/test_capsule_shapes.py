@@ -615,8 +615,8 @@ PROGRAM = {
 
         # electrons and lattices
 
-        from cas_engine.electron import electron
-        from cas_engine.lattice import lattice
+        from cas_engine.graphs.electron import electron
+        from cas_engine.graphs.lattice import lattice
         @electron
         def first(n): return second(n) + 1
         @electron(stochastic=True, depends_on=[helpers.beside])
@@ -631,7 +631,7 @@ PROGRAM = {
 
 RECORD = """
     import base64, json, sys
-    from cas_engine import capsule
+    from cas_engine.capsules import capsule
     from cas_engine.fingerprint import Fingerprinter
     import shapes
 
@@ -652,7 +652,7 @@ RECORD = """
 
 LOAD = """
     import base64, json, sys, types
-    from cas_engine import capsule
+    from cas_engine.capsules import capsule
     from cas_engine.fingerprint import Fingerprinter
 
     # Another project's, of the same name: it has no say.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cas_run as ct
-from cas_engine.location import open_store
+from cas_engine.bookkeeping.location import open_store
 from cas_store.tables import Table
 
 if TYPE_CHECKING:

@@ -29,10 +29,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cas_engine import codec
+from cas_engine.capsules import codec
+from cas_engine.capsules.frames import ALIGNMENT, FrameError
 from cas_engine.errors import Unstorable
 from cas_engine.fingerprint import Fingerprinter
-from cas_engine.frames import ALIGNMENT, FrameError
 
 SESSION = Fingerprinter()
 
@@ -367,7 +367,7 @@ def test_open_files_and_coroutines_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_result_that_holds_a_handle_is_refused() -> None:
-    from cas_engine.handles import Handle
+    from cas_engine.graphs.handles import Handle
 
     class Trace:
         def name_of(self, node: int) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 import cas_run as ct
 from cas_engine.errors import BadOption, ResultEvicted
-from cas_engine.events import Planned
+from cas_engine.evaluating.events import Planned
 from cas_store import Store, Victim
 
 Mark = Callable[[str], None]

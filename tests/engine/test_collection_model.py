@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 import cas_run as ct
-from cas_engine.collection import decide
+from cas_engine.bookkeeping.collection import decide
+from cas_engine.bookkeeping.limits import Limits
+from cas_engine.bookkeeping.survey import survey_of
 from cas_engine.errors import ResultEvicted
-from cas_engine.limits import Limits
-from cas_engine.survey import survey_of
 from cas_store import Store, Victim
 
 LARGE = 70_000

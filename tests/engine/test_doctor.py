@@ -16,8 +16,8 @@ import lmdb
 import pytest
 
 import cas_run as ct
-from cas_engine import ledger
-from cas_engine.doctor import Diagnosis, doctor
+from cas_engine.bookkeeping import ledger
+from cas_engine.inspecting.doctor import Diagnosis, doctor
 from cas_store import Delete, Put, Store, StoreDamaged, StoreError, StoreMissing, StoreRefused, Table
 
 LARGE = 200_000
@@ -182,7 +182,7 @@ def test_a_store_that_cannot_be_opened_is_refused_and_can_be_used_after_a_repair
 
 REPAIRS = """
 import sys
-from cas_engine.doctor import doctor
+from cas_engine.inspecting.doctor import doctor
 print("ready", flush=True)
 doctor(store=sys.argv[1], repair=True)
 """

@@ -14,13 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cas_run as ct
-from cas_engine import ledger, planning, running
-from cas_engine.events import NodeFinished, Planned
-from cas_engine.excerpt import excerpt_of
-from cas_engine.location import open_store
-from cas_engine.policy import REUSE, checked_policy
-from cas_engine.preparation import Prepared, prepare_again
-from cas_engine.records import blob_in
+from cas_engine import planning
+from cas_engine.bookkeeping import ledger
+from cas_engine.bookkeeping.location import open_store
+from cas_engine.evaluating import running
+from cas_engine.evaluating.events import NodeFinished, Planned
+from cas_engine.evaluating.excerpt import excerpt_of
+from cas_engine.plans.policy import REUSE, checked_policy
+from cas_engine.plans.records import blob_in
+from cas_engine.preparing.preparation import Prepared, prepare_again
 from cas_store.sweeping import Victim
 from cas_store.tables import Table
 from cas_store.writes import Delete

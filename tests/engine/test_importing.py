@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cas_engine.importing import Unpickler
+from cas_engine.modules.importing import Unpickler
 
 
 def test_a_part_of_a_package_waits_for_the_package_that_another_thread_imports(

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import cas_run as ct
+from cas_engine.bookkeeping.known import KnownElectrons, known_in
 from cas_engine.errors import AmbiguousElectron, UnknownElectron
-from cas_engine.known import KnownElectrons, known_in
 from cas_store import Store
 
 

@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from tests.engine.test_excerpts import CHANGES, a, a_other, a_same, again, b, c, counts, fits, told
 
 import cas_run as ct
-from cas_engine import index, ledger
-from cas_engine import manifest as manifests
-from cas_engine.answers import load_manifest
-from cas_engine.columns import Patched, copied, patched
-from cas_engine.doctor import doctor
-from cas_engine.location import open_store
-from cas_engine.policy import REUSE
-from cas_engine.preparation import Prepared, prepare_again
+from cas_engine.bookkeeping import ledger
+from cas_engine.bookkeeping.answers import load_manifest
+from cas_engine.bookkeeping.location import open_store
+from cas_engine.graphs import index
+from cas_engine.graphs.columns import Patched, copied, patched
+from cas_engine.inspecting.doctor import doctor
+from cas_engine.plans import manifest as manifests
+from cas_engine.plans.policy import REUSE
+from cas_engine.preparing.preparation import Prepared, prepare_again
 from cas_store import Store
 from cas_store.errors import BundleError
 from cas_store.writes import PutBlob

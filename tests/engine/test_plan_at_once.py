@@ -10,16 +10,17 @@ from dataclasses import replace
 
 import pytest
 
-from cas_engine import bindings, manifest, templates
-from cas_engine.bindings import Const, Items, Ref, Template, template_digest, template_dumps, template_to_json
-from cas_engine.decisions import Decision, Hit, Miss, Same, Unknown
 from cas_engine.errors import BindError
-from cas_engine.graph import Graph, Row
-from cas_engine.plan import Planner
-from cas_engine.policy import Policy
-from cas_engine.records import NO_PARTS, Record
-from cas_engine.signatures import Parameter, Signature
-from cas_engine.substitution import substitute
+from cas_engine.graphs import bindings, templates
+from cas_engine.graphs.bindings import Const, Items, Ref, Template, template_digest, template_dumps, template_to_json
+from cas_engine.graphs.graph import Graph, Row
+from cas_engine.graphs.signatures import Parameter, Signature
+from cas_engine.graphs.substitution import substitute
+from cas_engine.plans import manifest
+from cas_engine.plans.decisions import Decision, Hit, Miss, Same, Unknown
+from cas_engine.plans.plan import Planner
+from cas_engine.plans.policy import Policy
+from cas_engine.plans.records import NO_PARTS, Record
 from cas_store.digest import Digest, digest_of
 
 

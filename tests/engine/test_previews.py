@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cas_run as ct
-from cas_engine.previews import PREFIX, told, told_of
+from cas_engine.bookkeeping.previews import PREFIX, told, told_of
 from cas_store import Store
 from cas_store.tables import Table
 

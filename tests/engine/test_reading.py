@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cas_engine.reading import is_simple_table, only_reads
+from cas_engine.capsules.reading import is_simple_table, only_reads
 
 TABLE = {1: 2, 3: 4}
 ROWS = [1, 2, 3]

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 import cas_run as ct
-from cas_engine import ledger, outcome, written
-from cas_engine.kept import outcomes_of
-from cas_engine.location import open_store
-from cas_engine.options import Options
+from cas_engine.bookkeeping import ledger
+from cas_engine.bookkeeping.kept import outcomes_of
+from cas_engine.bookkeeping.location import open_store
+from cas_engine.graphs.options import Options
+from cas_engine.plans import outcome, written
 from cas_store import Append, Put, Table, Write
 
 Mark = Callable[[str], None]

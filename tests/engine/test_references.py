@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cas_run as ct
-from cas_engine import ledger
-from cas_engine.bindings import consts_in
-from cas_engine.references import named_by
+from cas_engine.bookkeeping import ledger
+from cas_engine.bookkeeping.references import named_by
+from cas_engine.graphs.bindings import consts_in
 from cas_store import Store
 
 if TYPE_CHECKING:

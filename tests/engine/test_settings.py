@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cas_engine.bookkeeping.location import open_store
+from cas_engine.bookkeeping.settings import setting
 from cas_engine.errors import BadOption
-from cas_engine.location import open_store
-from cas_engine.settings import setting
 from cas_store import Verify
 
 

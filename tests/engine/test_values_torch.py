@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cas_engine import codec
+from cas_engine.capsules import codec
 from cas_engine.errors import Undigestible
 from cas_engine.fingerprint import Fingerprinter
 

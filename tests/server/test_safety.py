@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cas_engine import capsule
+from cas_engine.capsules import capsule
 from cas_engine.errors import UsageError
 from cas_engine.fingerprint import Fingerprinter
 from cas_run.server import jsonwork, limits, tokens

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cas_engine.signatures import signature_of
+from cas_engine.graphs.signatures import signature_of
 from cas_run.server.feeds import Feed
 from cas_run.server.limits import STREAM_EVENTS
 from cas_run.server.schema import faults, of_annotation, of_signature

@@ -13,7 +13,7 @@ from cas_run.command import command
 from cas_run.ids import short_id
 
 if TYPE_CHECKING:
-    from cas_engine.acceptance import Acceptance
+    from cas_engine.inspecting.acceptance import Acceptance
     from cas_run.session import Session
 
 

@@ -29,7 +29,7 @@ def doctor(session: Session, sample: str | None, repair: bool) -> int:
     What is damaged is never used, repaired or not. A repair loses nothing that can be read, and keeps what it puts
     aside in the folder `quarantine`. Exits with 3 if anything is wrong (with --repair: if anything is left).
     """
-    from cas_engine.doctor import doctor as examine
+    from cas_engine.inspecting.doctor import doctor as examine
 
     found = examine(store=session.store_path(), sample=sample or 1.0, repair=repair)
     if session.as_json:

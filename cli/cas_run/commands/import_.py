@@ -32,7 +32,7 @@ def import_(session: Session, file: str, trust: bool) -> int:
     they are loaded: without --trust it is only told what is there. What the store has already stays as it is. FILE is
     `-` for stdin.
     """
-    from cas_engine.unbundling import TrustNeeded
+    from cas_engine.bundles.unbundling import TrustNeeded
     from cas_run.backend import import_into
 
     out = session.terminal.out

@@ -66,8 +66,8 @@ def serve(
     missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
         raise click.UsageError(f"the server needs {' and '.join(missing)}\n  -> pip install 'cas-run[server]'")
-    from cas_engine.location import open_store
-    from cas_engine.settings import setting
+    from cas_engine.bookkeeping.location import open_store
+    from cas_engine.bookkeeping.settings import setting
     from cas_run import __version__
     from cas_run.server.service import Settings
     from cas_run.server.serving import Options, serve

@@ -11,7 +11,7 @@ from cas_run.command import command
 from cas_run.exits import Exit
 
 if TYPE_CHECKING:
-    from cas_engine.verification import Check
+    from cas_engine.evaluating.verification import Check
     from cas_run.session import Session
 
 

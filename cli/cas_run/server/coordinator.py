@@ -22,7 +22,7 @@ from cas_run.server.pipes import packed, received
 from cas_run.server.problems import Problem, problem_of
 
 if TYPE_CHECKING:
-    from cas_engine.events import Event
+    from cas_engine.evaluating.events import Event
     from cas_run.arguments import Input
 
 _THREADS = 16  # requests at a time: most of them wait for the disk
@@ -78,7 +78,7 @@ class Coordinator:
     def _redispatch(
         self, parent: str, body: Mapping[str, Any], uploads: Mapping[str, Any], note: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        from cas_engine import underway
+        from cas_engine.evaluating import underway
         from cas_run.server.remembered import Note
         from cas_store.errors import RowChanged
 
@@ -116,7 +116,7 @@ class Coordinator:
             if "upload" in what:
                 replace[name] = code_of(Upload(**uploads[what["upload"]]))
             else:
-                from cas_engine.known import known_in
+                from cas_engine.bookkeeping.known import known_in
 
                 replace[name] = known_in(self._store, what["dispatch_id"], what["name"], what["fingerprint"])
         return Edits(replace, body.get("reuse_previous_results", True), body.get("recompute"))
@@ -126,8 +126,8 @@ class Coordinator:
 
         if not body.get("inputs"):
             return Call()
-        from cas_engine import ledger
-        from cas_engine.answers import load_manifest
+        from cas_engine.bookkeeping import ledger
+        from cas_engine.bookkeeping.answers import load_manifest
 
         row = load_manifest(self._store, ledger.get(self._store, parent)).lattice
         files = {name: Upload(**one) for name, one in uploads.items()}
@@ -135,8 +135,8 @@ class Coordinator:
 
     @lru_cache(maxsize=64)  # noqa: B019 - one of these lives as long as the process
     def _inputs(self, code: bytes) -> tuple[Input, ...]:
-        from cas_engine import capsule
-        from cas_engine.preparation import as_lattice
+        from cas_engine.capsules import capsule
+        from cas_engine.preparing.preparation import as_lattice
         from cas_run.arguments import inputs_of
 
         return inputs_of(as_lattice(capsule.load(self._store.get_blob(code))).fn)
@@ -180,7 +180,8 @@ def main() -> None:
     outbox = Outbox(answers)
     coordinator = Coordinator(Local(path, create=False), executor or None, outbox)
     # What a first request would otherwise wait for.
-    from cas_engine import dispatch, evaluation, planning, sublattice  # noqa: F401
+    from cas_engine import dispatch, planning  # noqa: F401
+    from cas_engine.evaluating import evaluation, sublattice  # noqa: F401
     from cas_run.server import values  # noqa: F401
 
     outbox.put({"ready": os.getpid()})

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from cas_engine import ledger
+from cas_engine.bookkeeping import ledger
+from cas_engine.bookkeeping.kept import outcomes_of
+from cas_engine.bookkeeping.ledger import Entry, Status
 from cas_engine.errors import NotFound
-from cas_engine.kept import outcomes_of
-from cas_engine.ledger import Entry, Status
-from cas_engine.outcome import NodeOutcome, NodeStatus
-from cas_engine.result import Result
+from cas_engine.evaluating.result import Result
+from cas_engine.plans.outcome import NodeOutcome, NodeStatus
 from cas_run.server.jsonwork import write
 from cas_run.server.limits import HEARTBEAT_S, STREAM_EVENTS
 from cas_store.errors import CasRunError

@@ -9,16 +9,16 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any, NamedTuple
 
-from cas_engine import ledger
-from cas_engine.answers import latest_key
-from cas_engine.bindings import Ref
+from cas_engine.bookkeeping import ledger
+from cas_engine.bookkeeping.answers import latest_key
+from cas_engine.bookkeeping.known import KnownElectrons
+from cas_engine.bookkeeping.ledger import Entry, Status
+from cas_engine.bookkeeping.previews import told_of
 from cas_engine.errors import NotFound, ResultEvicted, UnknownDispatch
-from cas_engine.known import KnownElectrons
-from cas_engine.ledger import Entry, Status
-from cas_engine.previews import told_of
-from cas_engine.printed import logs
-from cas_engine.result import NodeResult, Result
-from cas_engine.signatures import Signature
+from cas_engine.evaluating.result import NodeResult, Result
+from cas_engine.executors.printed import logs
+from cas_engine.graphs.bindings import Ref
+from cas_engine.graphs.signatures import Signature
 from cas_run.phrases import become_of
 from cas_run.server import limits, schema
 from cas_run.server.problems import Field, Problem

@@ -12,7 +12,7 @@ import json
 import time
 from typing import Any, NamedTuple
 
-from cas_engine import ledger
+from cas_engine.bookkeeping import ledger
 from cas_engine.errors import NotFound
 from cas_run.server.limits import KEPT_S
 from cas_run.server.problems import Problem

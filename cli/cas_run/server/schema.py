@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from cas_engine.signatures import Parameter, Signature
+from cas_engine.graphs.signatures import Parameter, Signature
 from cas_run.server.problems import Field
 
 Schema = Mapping[str, Any]

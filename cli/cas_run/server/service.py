@@ -9,12 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cas_engine import ledger
+from cas_engine.bookkeeping import ledger
+from cas_engine.bookkeeping.known import KnownElectrons
+from cas_engine.bookkeeping.ledger import Entry, Status
 from cas_engine.errors import AmbiguousElectron, UnknownElectron
-from cas_engine.known import KnownElectrons
-from cas_engine.ledger import Entry, Status
-from cas_engine.result import Result
-from cas_engine.signatures import Signature
+from cas_engine.evaluating.result import Result
+from cas_engine.graphs.signatures import Signature
 from cas_run.server import jsonwork, limits, reading, schema
 from cas_run.server.coordinators import Coordinators
 from cas_run.server.feeds import Feeds

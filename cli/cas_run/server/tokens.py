@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cas_engine.bookkeeping.settings import config_path
 from cas_engine.errors import UsageError
-from cas_engine.settings import config_path
 
 SCOPES = ("read", "run", "code", "admin")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -183,7 +183,7 @@ def _array_of(value: list[Any]) -> Any:
 
 def shown(load: Callable[[], Any]) -> dict[str, Any]:
     """A result for JSON: type, preview, shape, and the value where JSON holds it and it is not too much."""
-    from cas_engine.previews import shape_of
+    from cas_engine.bookkeeping.previews import shape_of
     from cas_run.preview import as_json
 
     value = load()
@@ -197,8 +197,8 @@ def shown(load: Callable[[], Any]) -> dict[str, Any]:
 
 def code_of(upload: Upload) -> Callable[..., Any]:
     """The function in an uploaded capsule. Whoever sent it may run code here: asked for only if so."""
-    from cas_engine import capsule
-    from cas_engine.frames import FrameError
+    from cas_engine.capsules import capsule
+    from cas_engine.capsules.frames import FrameError
 
     try:
         return capsule.load(Path(upload.path).read_bytes())

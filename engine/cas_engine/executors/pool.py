@@ -19,14 +19,14 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from cas_engine.bindings import consts_in
+from cas_engine.bookkeeping.settings import number
 from cas_engine.errors import WorkerUnavailable
 from cas_engine.executors.jobs import Answer, Died, Done, Job, Report
 from cas_engine.executors.surroundings import Surroundings, surroundings
 from cas_engine.executors.wire import UNHEARD, Answered, Given, Logged, Place, Ready
+from cas_engine.executors.worker import InputGone, Raised, Returned
 from cas_engine.executors.workers import Call, Worker
-from cas_engine.settings import number
-from cas_engine.worker import InputGone, Raised, Returned
+from cas_engine.graphs.bindings import consts_in
 from cas_store.digest import Digest
 from cas_store.errors import BlobDamaged, BlobMissing, StoreError
 

@@ -13,7 +13,7 @@ from typing import Any
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.origin import owner_of_function
 from cas_engine.fingerprint.reach import Reach, says
-from cas_engine.program import home_of
+from cas_engine.modules.program import home_of
 
 _PLAIN_TEXTS = (typing.Literal, typing.Annotated)  # texts in the brackets of these name nothing
 _OF_TYPES = frozenset({"builtins", "types", "typing", "typing_extensions"})  # what these make is told by its text

@@ -20,7 +20,7 @@ from cas_engine.fingerprint.opaque import known_parts
 from cas_engine.fingerprint.origin import Kind, is_importable, owner_of_class, owner_of_function
 from cas_engine.fingerprint.reach import Reach, belongs, says
 from cas_engine.fingerprint.resolve import folder_of, is_users_code, shown_module
-from cas_engine.program import HOME, home_of
+from cas_engine.modules.program import HOME, home_of
 
 # Where it was written, caches of the interpreter and of pickle, what follows from other members.
 _SKIPPED = frozenset(

@@ -18,8 +18,8 @@ import weakref
 from types import BuiltinFunctionType, GeneratorType, MappingProxyType
 from typing import Any
 
-from cas_engine.contexts import note
 from cas_engine.fingerprint.functions import CompiledFile
+from cas_engine.graphs.contexts import note
 
 _VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _PROXIES = (weakref.ProxyType, weakref.CallableProxyType)

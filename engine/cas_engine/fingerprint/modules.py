@@ -12,7 +12,7 @@ from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.origin import owner_of_namespace
 from cas_engine.fingerprint.reach import Reach, belongs, says
 from cas_engine.fingerprint.resolve import has_own_class, import_module, shown_module
-from cas_engine.program import program_of
+from cas_engine.modules.program import program_of
 
 # Names that are there to tell people and type checkers something, and values of types that are.
 _SKIPPED_NAMES = frozenset(

@@ -25,7 +25,7 @@ from cas_engine.fingerprint.origin import (
 )
 from cas_engine.fingerprint.readings import WHOLE_MODULE
 from cas_engine.fingerprint.references import FREE, IMPORT, LITERAL, Ref
-from cas_engine.program import program_of, stood_for
+from cas_engine.modules.program import program_of, stood_for
 
 _MOST_REGISTERED = 1000
 _KEEP_NOTHING = frozenset({FunctionType, BuiltinFunctionType, str, int, float, bool, tuple, type(None)})

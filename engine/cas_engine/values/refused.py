@@ -97,7 +97,7 @@ _REFUSED: dict[str, tuple[str, str]] = {
     "secrets.SystemRandom": ("SystemRandom", "draw in a stochastic electron"),
     "logging.Handler": ("logging handler", _OPENED),
     "_hashlib.HASH": ("running hash", "pass its digest"),
-    "cas_engine.handles.Handle": (
+    "cas_engine.graphs.handles.Handle": (
         "result that is not known yet",
         "pass it to the electron as an argument, or inside a list, tuple, dict or dataclass",
     ),

@@ -1,0 +1,1 @@
+"""Dispatches as one file, for another store."""

@@ -1,0 +1,143 @@
+"""Calls that are alike: given results as a whole and small constants by the same parameters, as in a loop. Pure.
+
+What they have in common is found out once. Of one of them its constants are all that has to be kept.
+"""
+
+from __future__ import annotations
+
+from binascii import b2a_base64, hexlify
+from collections.abc import Callable, Collection, Mapping, Sequence
+from operator import itemgetter
+
+from cas_engine.graphs.bindings import (
+    CONSTANT,
+    WHOLE,
+    Binding,
+    Const,
+    Ref,
+    Template,
+    parameter_bytes,
+    quoted,
+    spelling_text,
+    whole_text,
+)
+from cas_engine.graphs.signatures import Way
+from cas_store.digest import DIGEST_SIZE, Digest, digest_of_one
+
+Small = bytes  # a constant without files, not a blob: its digest, then its encoding
+SMALL_TYPES = frozenset([int, str, bool, type(None), bytes, float])
+
+
+class Alike:
+    """Such calls of one electron, written in one way.
+
+    `kinds` are the types of what they are given, of which `result` stands for results. No key counts the parameters in
+    `ignored`, nor one that is given its own default: `usual` has the digests of these.
+
+    `results` are the places of results, in the order of their slots; `constants` those of constants, in that of the
+    parameters. `known` are the templates that there are, by the constants: see `constants_in`.
+    """
+
+    __slots__ = (
+        "_begins",
+        "_end",
+        "_line",
+        "_params",
+        "_pick",
+        "_usual",
+        "args",
+        "constants",
+        "known",
+        "kwargs",
+        "results",
+    )
+
+    def __init__(
+        self,
+        way: Way,
+        kinds: Sequence[type],
+        result: type,
+        ignored: Collection[str],
+        usual: Mapping[str, Digest],
+    ) -> None:
+        params, self.args, self.kwargs = way.params, way.args, way.kwargs
+        counted = [place for name, place in params if name not in ignored]
+        others = [place for name, place in params if name in ignored]
+        self.results = tuple(place for place in (*counted, *others) if kinds[place] is result)
+        self.constants = tuple(place for _, place in params if kinds[place] is not result)
+        self.known: dict[object, int] = {}
+        self._pick = _picking(self.constants, [kinds[place] for place in self.constants])
+        self._usual = tuple(usual.get(name) for name, place in params if kinds[place] is not result)
+        self._params: list[tuple[str, Ref | None]] | None = None
+        if not others:
+            slot = {place: i for i, place in enumerate(self.results)}
+            self._params = [(name, Ref(slot[place], ()) if place in slot else None) for name, place in params]
+            (*self._begins, self._end), self._line = _pieces_of(self._params), self._line_of(self._params)
+
+    def constants_in(self, values: Sequence[object]) -> object:
+        """What tells these constants from all others: equal only if they are the same."""
+        return self._pick(values)
+
+    def digest(self, constants: Sequence[Small]) -> Digest | None:
+        """The digest of the template with these constants; None if not all of them count in keys."""
+        if self._params is None:
+            return None
+        pieces: list[bytes] = []
+        for constant, usual, begins in zip(constants, self._usual, self._begins):  # noqa: B905 - hot, and as many
+            digest = constant[:DIGEST_SIZE]
+            if digest == usual:
+                return None
+            pieces += (begins, digest)
+        pieces.append(self._end)
+        return digest_of_one(b"".join(pieces))
+
+    def line(self, digest: Digest, constants: Sequence[Small]) -> bytes:
+        """A template as `template_dumps` writes it."""
+        texts = [hexlify(digest)]
+        for one in constants:
+            texts += (hexlify(one[:DIGEST_SIZE]), b2a_base64(one[DIGEST_SIZE:], newline=False))
+        return self._line % (*texts,)
+
+    def template(self, digest: Digest, constants: Sequence[Small]) -> Template:
+        """A template as an object."""
+        assert self._params is not None  # noqa: S101 - it is short
+        each = iter(constants)
+        params: list[tuple[str, Binding]] = []
+        for name, ref in self._params:
+            one = b"" if ref is not None else next(each)
+            params.append((name, ref or Const(one[:DIGEST_SIZE], one[DIGEST_SIZE:], None)))
+        slots = len(self.results)
+        return Template(tuple(params), self.args, self.kwargs, slots, slots, digest)
+
+    def _line_of(self, params: Sequence[tuple[str, Ref | None]]) -> bytes:
+        texts = []
+        for name, ref in params:
+            if ref is None:
+                texts.append(_escaped(f"[{quoted(name)},") + '["c","%b","%b"]]')
+            else:
+                texts.append(_escaped(whole_text(name, ref.slot)))
+        written, slots = _escaped(spelling_text(self.args, self.kwargs)), len(self.results)
+        return f'["%b",[{",".join(texts)}],{written},{slots},{slots}]'.encode()
+
+
+def _pieces_of(params: Sequence[tuple[str, Ref | None]]) -> list[bytes]:
+    """What the digest is taken of, as `template_digest` does it, with that of a constant between any two of them."""
+    pieces = [b""]
+    for name, ref in params:
+        pieces[-1] += parameter_bytes(name) + (CONSTANT if ref is None else WHOLE)
+        if ref is None:
+            pieces.append(b"")
+    return pieces
+
+
+def _picking(places: Sequence[int], kinds: Sequence[type]) -> Callable[[Sequence[object]], object]:
+    if not places:
+        return lambda _: None
+    if float in kinds:
+        # 0.0 and -0.0 are equal and differ; a nan is one, and not equal to itself.
+        return lambda values: tuple(one.hex() if type(one) is float else one for one in map(values.__getitem__, places))
+    return itemgetter(*places)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")

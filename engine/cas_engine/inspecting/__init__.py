@@ -1,0 +1,1 @@
+"""Looking back: what there is, what differs and why, and whether it can be trusted."""

@@ -1,0 +1,1 @@
+"""All that comes before anything runs: inputs bound, code recorded, mistakes told."""
