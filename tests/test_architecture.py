@@ -41,8 +41,8 @@ READING_ORDER = {
             salvage checkup mending
         """,
         "cas_engine": """
-            errors modules values files graphs fingerprint capsules plans bookkeeping preparing executors
-            evaluating dispatch planning inspecting bundles
+            errors modules values files graphs fingerprint capsules plans bookkeeping preparing calling
+            executors evaluating dispatch planning inspecting bundles
         """,
         "cas_engine.modules": """
             freshness importing program
@@ -65,6 +65,9 @@ READING_ORDER = {
         """,
         "cas_engine.preparing": """
             recorder inputs replacement preparation
+        """,
+        "cas_engine.calling": """
+            seeding ownership worker printed
         """,
         "cas_engine.evaluating": """
             runnable events setting excerpt telling calls claiming failing cutoff regaining recording

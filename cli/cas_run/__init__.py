@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from cas_engine.bookkeeping.usage import Usage, usage
     from cas_engine.bundles.bundling import Exported, export_dispatches
     from cas_engine.bundles.unbundling import Bundle, TrustNeeded, import_bundle
+    from cas_engine.calling.printed import Printed
+    from cas_engine.calling.seeding import seed
     from cas_engine.dispatch import dispatch, dispatch_sync
     from cas_engine.errors import DispatchFailed, NotFound, UsageError
     from cas_engine.evaluating.result import NodeResult, Result
     from cas_engine.evaluating.verification import Trust, Verification, trust, verify
-    from cas_engine.executors.printed import Printed
-    from cas_engine.executors.seeding import seed
     from cas_engine.graphs.electron import Electron, electron
     from cas_engine.graphs.lattice import Lattice, lattice
     from cas_engine.graphs.tracing import wait
@@ -55,9 +55,9 @@ _HOMES = {
     "cas_engine.bookkeeping.location": ("open_store",),
     "cas_engine.bookkeeping.pins": ("pin", "pinned", "unpin"),
     "cas_engine.plans.planned": ("Plan", "PlannedNode"),
-    "cas_engine.executors.printed": ("Printed",),
+    "cas_engine.calling.printed": ("Printed",),
     "cas_engine.evaluating.result": ("NodeResult", "Result"),
-    "cas_engine.executors.seeding": ("seed",),
+    "cas_engine.calling.seeding": ("seed",),
     "cas_engine.plans.status": ("Status",),
     "cas_engine.inspecting.statistics": ("Statistics", "statistics"),
     "cas_engine.graphs.tracing": ("wait",),

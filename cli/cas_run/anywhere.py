@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from cas_engine.bookkeeping.location import StoreChoice
+    from cas_engine.calling.printed import Printed
     from cas_engine.evaluating.events import Observer
     from cas_engine.evaluating.result import Result
-    from cas_engine.executors.printed import Printed
     from cas_engine.graphs.lattice import Lattice
     from cas_engine.graphs.options import ExecutorChoice
     from cas_engine.plans.compared import Diff
@@ -235,7 +235,7 @@ def logs(
     """
     url = _server(server, store, dispatch_id, token)
     if url is None:
-        from cas_engine.executors import printed
+        from cas_engine.calling import printed
 
         return printed.logs(dispatch_id, node, follow=follow, store=store)
     return _remote(url, token).logs(dispatch_id, node, follow=follow)

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from cas_engine.bookkeeping.usage import Usage
     from cas_engine.bundles.bundling import Exported, Told
     from cas_engine.bundles.unbundling import Bundle
+    from cas_engine.calling.printed import Printed
     from cas_engine.evaluating.events import Observer
     from cas_engine.evaluating.result import Result
     from cas_engine.evaluating.running import Noting
     from cas_engine.evaluating.verification import Check, Verification
-    from cas_engine.executors.printed import Printed
     from cas_engine.graphs.lattice import Lattice
     from cas_engine.inspecting.acceptance import Acceptance
     from cas_engine.inspecting.statistics import Statistics
@@ -202,7 +202,7 @@ class Local:
         return explain(dispatch_id, node, store=self.store)
 
     def logs(self, dispatch_id: str, node: str | None, *, follow: bool) -> Iterator[Printed]:
-        from cas_engine.executors.printed import logs
+        from cas_engine.calling.printed import logs
 
         return logs(dispatch_id, node, follow=follow, store=self.store)
 

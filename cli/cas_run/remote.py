@@ -15,8 +15,8 @@ from cas_run.refusals import ServerRefused, told_as_ours
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from cas_engine.calling.printed import Printed
     from cas_engine.evaluating.events import Event, Observer
-    from cas_engine.executors.printed import Printed
     from cas_engine.plans.compared import Diff
     from cas_engine.plans.explained import Explanation
     from cas_engine.plans.planned import Plan
@@ -98,7 +98,7 @@ class Remote:
             return self.client.cancel(dispatch_id)
 
     def logs(self, dispatch_id: str, node: str | None, *, follow: bool) -> Iterator[Printed]:
-        from cas_engine.executors.printed import Printed
+        from cas_engine.calling.printed import Printed
 
         with told_as_ours():
             for told in self.client.logs(dispatch_id, node, follow=follow):

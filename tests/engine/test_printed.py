@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import cas_run as ct
-from cas_engine.executors import printed
+from cas_engine.calling import printed
 
 Mark = Callable[[str], None]
 

@@ -115,7 +115,7 @@ def test_a_list_imports_what_reads_rows(home: Path) -> None:
 def test_an_unchanged_redispatch_imports_nothing_that_runs_or_looks_at_code(home: Path) -> None:
     found = modules(home, AGAIN, "@last")
     assert found & HEAVY <= {"logging"}  # with concurrent.futures, whose Executor is one of ours too
-    running = {"cas_engine.evaluating.evaluation", "cas_engine.executors.worker", "cas_engine.fingerprint.session"}
+    running = {"cas_engine.evaluating.evaluation", "cas_engine.calling.worker", "cas_engine.fingerprint.session"}
     assert running & found == set()
     assert (
         len(ours(found, "cas_engine")) <= 63

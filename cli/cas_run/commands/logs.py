@@ -13,7 +13,7 @@ from cas_run.command import command
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from cas_engine.executors.printed import Printed
+    from cas_engine.calling.printed import Printed
     from cas_run.session import Session
     from cas_run.shapes import Dispatch
     from cas_run.terminal import Stream

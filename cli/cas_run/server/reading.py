@@ -14,9 +14,9 @@ from cas_engine.bookkeeping.answers import latest_key
 from cas_engine.bookkeeping.known import KnownElectrons
 from cas_engine.bookkeeping.ledger import Entry, Status
 from cas_engine.bookkeeping.previews import told_of
+from cas_engine.calling.printed import logs
 from cas_engine.errors import NotFound, ResultEvicted, UnknownDispatch
 from cas_engine.evaluating.result import NodeResult, Result
-from cas_engine.executors.printed import logs
 from cas_engine.graphs.bindings import Ref
 from cas_engine.graphs.signatures import Signature
 from cas_run.phrases import become_of

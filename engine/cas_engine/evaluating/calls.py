@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 
+from cas_engine.calling.worker import Task
 from cas_engine.capsules.unchanged import LiveCode, RecordedCode
 from cas_engine.evaluating.setting import Setting
 from cas_engine.executors import Answer, Inline, Inputs, Job, Runner
-from cas_engine.executors.worker import Task
 from cas_engine.graphs.bindings import Binding, Const, Items, Ref, consts_in
 from cas_engine.graphs.graph import Graph, Row
 from cas_engine.values import FileContent

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from cas_engine.bookkeeping.journal import Journal
+from cas_engine.calling.seeding import seed_of
+from cas_engine.calling.worker import InputGone, Raised, Returned
 from cas_engine.evaluating.calls import Call, Calls, task_of
 from cas_engine.evaluating.claiming import Claiming
 from cas_engine.evaluating.cutoff import Cutoff
@@ -20,8 +22,6 @@ from cas_engine.evaluating.regaining import Regaining
 from cas_engine.evaluating.setting import Setting
 from cas_engine.evaluating.telling import Teller
 from cas_engine.executors import Answer, Died, Done
-from cas_engine.executors.seeding import seed_of
-from cas_engine.executors.worker import InputGone, Raised, Returned
 from cas_engine.graphs.graph import Labels
 from cas_engine.plans.board import OPEN, Board, with_result
 from cas_engine.plans.decisions import MISS, SAME, UNKNOWN, Decisions, Found, Hit, Miss, Same

@@ -10,10 +10,10 @@ from cas_engine.bookkeeping import ledger
 from cas_engine.bookkeeping.explain import Baseline, Reasons
 from cas_engine.bookkeeping.journal import NOBODY, Journal
 from cas_engine.bookkeeping.kept import kept_among, record_from
+from cas_engine.calling.worker import Task
 from cas_engine.errors import UnknownDispatch
 from cas_engine.evaluating.setting import Nested, Setting
 from cas_engine.executors import Answer
-from cas_engine.executors.worker import Task
 from cas_engine.graphs.columns import Column
 from cas_engine.graphs.graph import Graph, Row
 from cas_engine.plans import keys

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from cas_engine.executors.worker import Returned
+from cas_engine.calling.worker import Returned
 from cas_engine.graphs.graph import Row
 from cas_engine.plans.outcome import NO_DIGEST, NodeOutcome, NodeStatus
 from cas_engine.plans.records import Record

@@ -201,10 +201,10 @@ def _setting(
     on_first_print: Callable[[], None] | None,
 ) -> Setting:
     """What an evaluation of it is given."""
+    from cas_engine.calling.printed import Writing
     from cas_engine.evaluating.runners import runners_of
     from cas_engine.evaluating.setting import Setting
     from cas_engine.evaluating.sublattice import Sublattices
-    from cas_engine.executors.printed import Writing
 
     store, entry = running.store, running.entry
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from cas_engine.calling.printed import Writing
+from cas_engine.calling.worker import Task
 from cas_engine.capsules.unchanged import LiveCode
 from cas_engine.evaluating.events import Observer
 from cas_engine.executors import Answer, Runner
-from cas_engine.executors.printed import Writing
-from cas_engine.executors.worker import Task
 from cas_engine.graphs.graph import Graph, Row
 from cas_engine.plans.outcome import NodeOutcome
 from cas_engine.plans.policy import Policy

@@ -14,12 +14,12 @@ from cas_engine.bookkeeping import ledger
 from cas_engine.bookkeeping.answers import load_manifest
 from cas_engine.bookkeeping.explain import Baseline
 from cas_engine.bookkeeping.kept import kept_samples, outcomes_of
+from cas_engine.calling.worker import InputGone, Raised, Task, returned, trimmed
 from cas_engine.capsules import codec
 from cas_engine.capsules.frames import Blob
 from cas_engine.capsules.unchanged import Code, FunctionOf, RecordedCode, calling
 from cas_engine.errors import UnknownDispatch
 from cas_engine.executors import Answer, finished
-from cas_engine.executors.worker import InputGone, Raised, Task, returned, trimmed
 from cas_engine.graphs.bindings import Const, Template, materialize
 from cas_engine.graphs.graph import Graph, Row
 from cas_engine.graphs.tracing import trace

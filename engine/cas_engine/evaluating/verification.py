@@ -12,12 +12,12 @@ from typing import Any
 from cas_engine.bookkeeping import ledger
 from cas_engine.bookkeeping.kept import outcomes_of
 from cas_engine.bookkeeping.location import StoreChoice, open_store
+from cas_engine.calling.worker import InputGone, Raised, Task
 from cas_engine.capsules.unchanged import RecordedCode
 from cas_engine.errors import BadOption
 from cas_engine.evaluating.calls import task_of
 from cas_engine.evaluating.result import Result, result_of
 from cas_engine.executors import called
-from cas_engine.executors.worker import InputGone, Raised, Task
 from cas_engine.plans.outcome import NO_DIGEST
 from cas_store.digest import digest_of
 from cas_store.store import Store

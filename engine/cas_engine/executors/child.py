@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cas_engine.calling.worker import Raised, Reply, Returned, trimmed
 from cas_engine.capsules.unchanged import RecordedCode
 from cas_engine.executors.jobs import called
 from cas_engine.executors.surroundings import Surroundings, surround, surroundings
@@ -36,7 +37,6 @@ from cas_engine.executors.wire import (
     message_in,
     reported,
 )
-from cas_engine.executors.worker import Raised, Reply, Returned, trimmed
 from cas_engine.graphs.contexts import context_for_call
 from cas_store.digest import Digest
 from cas_store.errors import StoreError

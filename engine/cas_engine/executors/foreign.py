@@ -6,10 +6,10 @@ import threading
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 
+from cas_engine.calling.worker import Fetch, InputGone, Raised, Reply, Returned, Task
 from cas_engine.capsules.frames import Encoded
 from cas_engine.capsules.unchanged import RecordedCode
 from cas_engine.executors.jobs import Done, Job, Report, answer, called, finished
-from cas_engine.executors.worker import Fetch, InputGone, Raised, Reply, Returned, Task
 from cas_engine.graphs.bindings import consts_in
 from cas_engine.graphs.contexts import context_for_call
 from cas_store.digest import Digest

@@ -7,9 +7,9 @@ from contextvars import Context
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from cas_engine.calling.worker import Fetch, Reply, Returned, Task, run
 from cas_engine.capsules.unchanged import Code, calling
 from cas_engine.executors.capture import Output, captured
-from cas_engine.executors.worker import Fetch, Reply, Returned, Task, run
 from cas_engine.graphs.contexts import context_for_call
 from cas_store.blobs import PreparedBlob
 from cas_store.digest import Digest

@@ -20,11 +20,11 @@ from itertools import count
 from pathlib import Path
 
 from cas_engine.bookkeeping.settings import number
+from cas_engine.calling.worker import InputGone, Raised, Returned
 from cas_engine.errors import WorkerUnavailable
 from cas_engine.executors.jobs import Answer, Died, Done, Job, Report
 from cas_engine.executors.surroundings import Surroundings, surroundings
 from cas_engine.executors.wire import UNHEARD, Answered, Given, Logged, Place, Ready
-from cas_engine.executors.worker import InputGone, Raised, Returned
 from cas_engine.executors.workers import Call, Worker
 from cas_engine.graphs.bindings import consts_in
 from cas_store.digest import Digest

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cas_engine import files
+from cas_engine.calling.worker import InputGone, Raised, Reply, Returned, Task
 from cas_engine.capsules.frames import Encoded
 from cas_engine.executors.surroundings import Surroundings
-from cas_engine.executors.worker import InputGone, Raised, Reply, Returned, Task
 from cas_engine.plans.records import NO_PARTS, Parts
 from cas_store import errors
 from cas_store.digest import Digest

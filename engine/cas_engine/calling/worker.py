@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 import cas_engine
 from cas_engine.bookkeeping.previews import told
+from cas_engine.calling import seeding
+from cas_engine.calling.ownership import with_own_defaults
 from cas_engine.capsules import codec
 from cas_engine.capsules.frames import Encoded
 from cas_engine.errors import Undigestible, Unstorable
-from cas_engine.executors import seeding
-from cas_engine.executors.ownership import with_own_defaults
 from cas_engine.fingerprint import Fingerprinter
 from cas_engine.graphs.bindings import Binding, Const, Items, Ref, materialize
 from cas_engine.plans.records import NO_PARTS, Parts
