@@ -142,7 +142,7 @@ def test_what_has_no_content_is_told_with_its_type_and_without_its_address(space
         "def task(x):\n    with LOCK: LOG.info(x); return DB.execute(x)"
     )
     first, second = Fingerprinter().of(module.task), Fingerprinter().of(module.task)
-    module.DB.close()
+    module.DB.connection.close()
     assert first.unresolved == ("fs_opaque.DB: Cursor has no stable content",)
     assert first == second
     assert not any("0x" in component.detail for component in first.components)

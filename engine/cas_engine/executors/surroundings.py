@@ -33,7 +33,7 @@ def surroundings(before: Surroundings | None = None) -> Surroundings:
     """Those of this process; the same object as before if nothing has changed."""
     same = before is not None and _is_environment(before.environment)
     found = Surroundings(
-        folder=_folder(),
+        folder=folder(),
         path=tuple(each for each in sys.path if isinstance(each, str)),
         environment=before.environment if same and before is not None else dict(os.environ),
         words=tuple(map(str, getattr(sys, "argv", ()))),
@@ -49,7 +49,7 @@ def surround(wanted: Surroundings) -> None:
     """Make those of this process the same. Asked for each call, as the last one may have changed them."""
     global _had  # noqa: PLW0603
     with suppress(OSError):  # it may be gone by now: then this is as near as one gets
-        if wanted.folder and wanted.folder != _folder():
+        if wanted.folder and wanted.folder != folder():
             os.chdir(wanted.folder)
     if sys.path != list(wanted.path):
         sys.path[:] = wanted.path
@@ -100,7 +100,7 @@ def _be_main(file: str | None, name: str | None) -> None:
         vars(main).pop("__file__", None)
 
 
-def _folder() -> str:
+def folder() -> str:
     try:
         return os.getcwd()  # noqa: PTH109 - asked for each batch of calls
     except OSError:

@@ -19,7 +19,7 @@ from typing import IO
 from cas_engine.errors import WorkerUnavailable
 from cas_engine.executors.jobs import Job
 from cas_engine.executors.jobs import Report as Hear
-from cas_engine.executors.surroundings import Surroundings
+from cas_engine.executors.surroundings import Surroundings, folder
 from cas_engine.executors.wire import Forget, Frames, Message, Order, Place, Recall, Report, report_in, told
 from cas_store.digest import Digest
 from cas_store.outpost import Lying
@@ -90,6 +90,8 @@ class Worker:
             stderr=self._out[1].file,
             pass_fds=(descriptor,),
             start_new_session=True,
+            # Python 3.13.0 imports no extensions where the working folder is gone.
+            cwd=None if folder() else os.path.abspath(os.sep),
         )
 
     # Speaking -----------------------------------------------------------------------------------------------
