@@ -91,7 +91,7 @@ class Worker:
             pass_fds=(descriptor,),
             start_new_session=True,
             # Python 3.13.0 imports no extensions where the working folder is gone.
-            cwd=None if folder() else os.path.abspath(os.sep),
+            cwd=None if folder() else os.sep,
         )
 
     # Speaking -----------------------------------------------------------------------------------------------
