@@ -7,9 +7,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+
+import cas_run
+from cas_engine.fingerprint import Fingerprinter
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = """
@@ -202,3 +206,22 @@ def test_a_class_is_of_its_package_before_the_module_that_it_says_it_is_of_is_lo
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["seed", "Result", "CasRunError"])
+def test_where_in_our_own_packages_a_thing_lies_does_not_count(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fingerprint(thing: object) -> bytes:
+        space: dict[str, Any] = {"__name__": "wf", name: thing}
+        exec(f"def task(): return {name}", space)
+        found = Fingerprinter().of(space["task"])
+        return found.code
+
+    thing = getattr(cas_run, name)
+    here = fingerprint(thing)
+    home = sys.modules[thing.__module__]
+    moved = ModuleType("cas_engine.elsewhere")
+    vars(moved).update({each: value for each, value in vars(home).items() if each != "__name__"})
+    monkeypatch.setitem(sys.modules, moved.__name__, moved)
+    monkeypatch.setattr(thing, "__module__", moved.__name__)
+    assert fingerprint(thing) == here
+    assert fingerprint(cas_run.wait if name == "seed" else cas_run.NotFound) != here

@@ -17,7 +17,7 @@ from cas_engine.fingerprint.bytecode import canonical
 from cas_engine.fingerprint.functions import all_subclasses
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.opaque import known_parts
-from cas_engine.fingerprint.origin import Kind, is_importable, owner_of_class, owner_of_function
+from cas_engine.fingerprint.origin import Kind, is_importable, owner_of_class, owner_of_function, told_module
 from cas_engine.fingerprint.reach import Reach, belongs, says
 from cas_engine.fingerprint.resolve import folder_of, is_users_code, shown_module
 from cas_engine.modules.program import HOME, home_of
@@ -60,7 +60,7 @@ def describe_class(node: Node, reach: Reach) -> None:
         # Methods of the user's that were put into it.
         patched = sorted(name for name, value in vars(cls).items() if _put_in(value))
         node.children = [reach.node(vars(cls)[name]) for name in patched]
-        says(node, owner.kind.value, str(cls.__module__), cls.__qualname__, tuple(patched))
+        says(node, owner.kind.value, told_module(owner, cls.__module__), cls.__qualname__, tuple(patched))
         return
     parts = known_parts(cls)
     if parts is not None:

@@ -14,7 +14,14 @@ from cas_engine.fingerprint.bytecode import Canonical, Parameter, canonical
 from cas_engine.fingerprint.environment import FILE
 from cas_engine.fingerprint.graph import DigestOf, Node
 from cas_engine.fingerprint.named import files_named, modules_named, texts_in
-from cas_engine.fingerprint.origin import Kind, is_builtin, is_importable, owner_of_function, owner_of_namespace
+from cas_engine.fingerprint.origin import (
+    Kind,
+    is_builtin,
+    is_importable,
+    owner_of_function,
+    owner_of_namespace,
+    told_module,
+)
 from cas_engine.fingerprint.reach import Reach, belongs, says
 from cas_engine.fingerprint.readings import IMPORTERS, MODULE_READERS, REFLECTIVE, RUNNERS
 from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, OPTIONAL, Ref
@@ -373,13 +380,13 @@ def _describe_foreign(node: Node, reach: Reach) -> None:
         belongs(node, owner_of_namespace(vars(told)))
         node.name = f"{fn.__module__}.{fn.__qualname__}"
         node.children = [reach.node(each) for each in registered_with(fn)]
-        says(node, owner.kind.value, fn.__module__, fn.__qualname__)
+        says(node, owner.kind.value, told_module(owner, fn.__module__), fn.__qualname__)
         return
     module = str(fn.__globals__.get("__name__"))
     qualname = getattr(fn.__code__, "co_qualname", fn.__code__.co_name)
     node.name = f"{module}.{qualname}"
     if owner.kind is Kind.OURS:
-        says(node, owner.kind.value, module, qualname)
+        says(node, owner.kind.value, told_module(owner, module), qualname)
         return
     # Made while running, perhaps around a function of the user's: a decorator's wrapper.
     if "registry" in fn.__dict__ and "dispatch" in fn.__dict__:

@@ -169,6 +169,11 @@ def is_builtin(name: str, value: object) -> bool:
     return getattr(value, "__module__", None) == "builtins" and getattr(value, "__qualname__", None) == name
 
 
+def told_module(owner: Owner, module: object) -> str:
+    """The module under which something of others counts. In which of ours a thing lies is nobody's affair."""
+    return "" if owner.kind is Kind.OURS else str(module)
+
+
 def _owner(name: str, file: str) -> Owner:
     known = _known.get((name, file))
     if known is None:

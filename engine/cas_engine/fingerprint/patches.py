@@ -62,6 +62,7 @@ def describe_patch(node: Node, reach: Reach) -> None:
 
 
 # Classes of packages that users extend, by a decorator or by setting: `frame.geo.area()` calls what was registered.
+# By name: to look through all classes of all packages, each time, would take longer than all the rest.
 EXTENDED = {
     "pandas": ("DataFrame", "Series", "Index"),
     "polars": ("DataFrame", "LazyFrame", "Series", "Expr"),
