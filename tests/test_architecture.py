@@ -45,7 +45,7 @@ READING_ORDER = {
             executors evaluating dispatch planning inspecting bundles
         """,
         "cas_engine.modules": """
-            freshness importing program
+            freshness moved importing program
         """,
         "cas_engine.graphs": """
             contexts signatures omission options bindings alike columns index templates graph handles

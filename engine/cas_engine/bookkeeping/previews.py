@@ -110,8 +110,9 @@ class _Plain(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         from cas_engine.capsules.definitions import ValueUnpickler
+        from cas_engine.modules import moved
 
-        if (module, name) == (ValueUnpickler.__module__, ValueUnpickler.recall.__qualname__):
+        if (moved.now(module), name) == (ValueUnpickler.__module__, ValueUnpickler.recall.__qualname__):
             return self._recalled
         raise pickle.UnpicklingError(f"{module}.{name} is not a builtin")
 

@@ -31,6 +31,7 @@ from cas_engine.capsules.live import Name, Session, code_of
 from cas_engine.capsules.streams import Stream, write_code
 from cas_engine.errors import CapsuleError, EnvironmentMismatch
 from cas_engine.fingerprint import Fingerprinter
+from cas_engine.modules import moved
 from cas_engine.modules.importing import Unpickler
 from cas_store.digest import Digest, digest_of
 
@@ -268,7 +269,7 @@ class ValueUnpickler(Unpickler):
         self._session = session
 
     def find_class(self, module: str, name: str, /) -> Any:
-        if module == __name__ and name.startswith("ValueUnpickler."):
+        if name.startswith("ValueUnpickler.") and moved.now(module) == __name__:
             return getattr(self, name.removeprefix("ValueUnpickler."))
         return super().find_class(module, name)
 

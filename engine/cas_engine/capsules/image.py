@@ -23,6 +23,7 @@ from typing import Any
 from cas_engine.capsules import classes, facades
 from cas_engine.capsules.live import ClassKey, Name, Session, agree_on, find_class, key_of
 from cas_engine.errors import CapsuleError
+from cas_engine.modules import moved
 from cas_engine.modules.importing import Unpickler, imported
 from cas_engine.modules.program import MODULES, RecordedModule, absolute_name
 
@@ -215,7 +216,7 @@ class ImageUnpickler(Unpickler):
         self._image = image
 
     def find_class(self, module: str, name: str, /) -> Any:
-        if module == __name__ and name.startswith("Image."):
+        if name.startswith("Image.") and moved.now(module) == __name__:
             return getattr(self._image, name.removeprefix("Image."))
         if name in facades.OWN.get(module, ()):
             return getattr(self._image.module(module), name)

@@ -26,8 +26,12 @@ def imported(name: str) -> ModuleType:
 
 
 class Unpickler(pickle.Unpickler):
-    """Finds what a stream names in modules imported so."""
+    """Finds what a stream names in modules imported so; ours where they are now."""
 
     def find_class(self, module: str, name: str, /) -> Any:
+        if module.startswith("cas_engine."):
+            from cas_engine.modules import moved
+
+            module = moved.now(module)
         imported(module)
         return super().find_class(module, name)
