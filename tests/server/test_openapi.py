@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cas_run.server.operations import OPERATIONS, openapi
+from cas_run.server.openapi import openapi
+from cas_run.server.operations import OPERATIONS
 
 pytestmark = pytest.mark.xdist_group("server")
 DOCS = Path(__file__).parents[2] / "docs" / "server.md"

@@ -14,9 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router, compile_path
 
-from cas_run.server import jsonwork, limits, metrics, operations, reading, schema
+from cas_run.server import jsonwork, limits, metrics, reading, schema
 from cas_run.server.guards import Guard, Policy, Receive, Scope, Send
-from cas_run.server.operations import OPERATIONS, Operation
+from cas_run.server.openapi import openapi
+from cas_run.server.operations import OPERATIONS, Endpoint, Operation
 from cas_run.server.problems import Field, Problem, problem_of, unprocessable
 from cas_run.server.service import Service
 from cas_run.server.tokens import Grant
@@ -273,7 +274,7 @@ async def _upload_code(asked: Asked) -> Response:
 
 
 async def _openapi(asked: Asked) -> Response:
-    return _json(operations.openapi(asked.service.settings.version))
+    return _json(openapi(asked.service.settings.version))
 
 
 async def _health(asked: Asked) -> Response:
@@ -285,7 +286,7 @@ async def _metrics(asked: Asked) -> Response:
     return Response(asked.service.metrics.text(asked.service.gauges()), media_type=metrics.TYPE)
 
 
-_ENDPOINTS: Mapping[str, operations.Endpoint] = {
+_ENDPOINTS: Mapping[str, Endpoint] = {
     "list_dispatches": _list_dispatches,
     "get_dispatch": _get_dispatch,
     "redispatch": _redispatch,

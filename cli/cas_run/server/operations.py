@@ -7,6 +7,26 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cas_run.server import limits
+from cas_run.server.messages import (
+    COMPARED,
+    COUNT,
+    DISPATCH,
+    EMPTY,
+    EXPLAINED,
+    ID,
+    NUMBER,
+    PAIRS,
+    PLAN,
+    REDISPATCH,
+    RESULT,
+    STATUS,
+    TEXT,
+    TEXT_OR_NULL,
+    UPLOADED,
+    list_of,
+    object_of,
+    ref,
+)
 from cas_run.server.schema import Schema
 from cas_run.server.uploads import CODE, VALUES
 
@@ -14,125 +34,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from cas_run.server.application import Asked
-
-_TEXT: Schema = {"type": "string"}
-_TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
-_NUMBER: Schema = {"type": "number"}
-_COUNT: Schema = {"type": "integer"}
-_ID: Schema = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
-
-
-def _object(properties: Mapping[str, Schema], *, all_of_them: bool = True, **more: Any) -> Schema:
-    made = {"type": "object", "properties": dict(properties), **more}
-    return {**made, "required": list(properties)} if all_of_them else made
-
-
-def _list(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-_NODE = {
-    "index": _COUNT,
-    "label": _TEXT,
-    "electron": _TEXT,
-    "replaced_by": _TEXT_OR_NULL,
-    "status": {"enum": ["pending", "running", "hit", "ran", "failed", "skipped", "cancelled"]},
-    "reason": _TEXT,
-    "seconds": _NUMBER,
-    "saved_s": _NUMBER,
-    "key": _TEXT,
-    "value_digest": _TEXT,
-    "size": _COUNT,
-    "stochastic": {"type": "boolean"},
-    "dispatch": _TEXT_OR_NULL,
-    "error": _TEXT_OR_NULL,
-    "warning": _TEXT_OR_NULL,
-    "tries": _COUNT,
-}
-_STATUS: Schema = {"enum": ["RUNNING", "COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"]}
-_DISPATCH = {
-    "dispatch_id": _ID,
-    "lattice": _TEXT,
-    "status": _STATUS,
-    "error": _TEXT_OR_NULL,
-    "inputs": {"type": "object", "additionalProperties": _TEXT},
-    "parent": _TEXT_OR_NULL,
-    "replaced": {"type": "object", "additionalProperties": _TEXT},
-    "recompute": _list(_TEXT),
-    "reuse_previous_results": {"type": "boolean"},
-    "node_count": _COUNT,
-    "hits": _COUNT,
-    "ran": _COUNT,
-    "failed": _COUNT,
-    "skipped": _COUNT,
-    "seconds": _NUMBER,
-    "saved_s": _NUMBER,
-    "started": _NUMBER,
-    "finished": {"type": ["number", "null"]},
-}
-_VALUE: Schema = _object(
-    {
-        "type": _TEXT_OR_NULL,
-        "preview": _TEXT_OR_NULL,
-        "value": {},
-        "shape": _list(_COUNT),
-        "error": _TEXT,
-    },
-    all_of_them=False,
-    required=["type", "preview"],
-)
-COMPONENTS: Mapping[str, Schema] = {
-    "Dispatch": _object(_DISPATCH),
-    "Node": _object({**_NODE, "parents": _list(_COUNT)}),
-    "Value": _VALUE,
-    "Error": _object(
-        {
-            "error": _object(
-                {
-                    "kind": _TEXT,
-                    "message": _TEXT,
-                    "advice": _TEXT_OR_NULL,
-                    "exit_status": _COUNT,
-                    "fields": _list(_object({"name": _TEXT, "message": _TEXT})),
-                },
-                all_of_them=False,
-                required=["kind", "message", "advice", "exit_status"],
-            )
-        }
-    ),
-}
-
-# Bodies: these are what requests are checked against.
-_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 200}
-_NAMES: Schema = {"type": "array", "items": _NAME, "maxItems": 1000}
-_EDITS: Mapping[str, Schema] = {
-    "inputs": {"type": "object", "maxProperties": 1000},
-    "replace_electrons": {
-        "type": "object",
-        "maxProperties": 1000,
-        "additionalProperties": {
-            "anyOf": [
-                _NAME,
-                _object({"$capsule": {"type": "string", "pattern": "^[0-9a-f]{32}$"}}, additionalProperties=False),
-            ]
-        },
-    },
-    "recompute": {
-        "anyOf": [
-            {"enum": ["stochastic", "all"]},
-            {"type": "array", "items": _NAME, "maxItems": 1000},
-            {"type": "null"},
-        ]
-    },
-    "reuse_previous_results": {"type": "boolean"},
-}
-PLAN: Schema = _object(_EDITS, all_of_them=False, additionalProperties=False)
-REDISPATCH: Schema = _object({**_EDITS, "idempotency_key": _NAME}, all_of_them=False, additionalProperties=False)
-EMPTY: Schema = _object({}, all_of_them=False, additionalProperties=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,34 +73,7 @@ _WAIT = Parameter(
 _NODE_NAME = Parameter(
     "node", {"type": "string", "minLength": 1, "maxLength": 400}, "A node by its label, or electron."
 )
-_EVENTS = ["planned", "started", "node", "finished", "lost"]
 _OF_ONE = "/api/v1/dispatches/{id}"
-_UPLOADED = _object({"id": _TEXT, "media_type": _TEXT, "size": _COUNT, "expires": _NUMBER})
-_RESULT = {"dispatch_id": _ID, "node": _TEXT_OR_NULL, "status": _TEXT, "size": _COUNT, "download": _TEXT_OR_NULL}
-_EXPLAINED = _object(
-    {
-        "label": _TEXT,
-        "status": _TEXT,
-        "reason": _TEXT,
-        "cause": _TEXT,
-        "inputs": _list(_object({"name": _TEXT, "what": _TEXT, "now": _TEXT, "before": _TEXT})),
-        "changes": _list(_object({"kind": _TEXT, "name": _TEXT, "what": _TEXT, "route": _list(_TEXT), "diff": _TEXT})),
-        "accepted": _TEXT,
-        "unresolved": _list(_TEXT),
-        "warnings": _list(_TEXT),
-    }
-)
-_COMPARED = _object(
-    {
-        "label": _TEXT,
-        "cause": _TEXT,
-        "result": {"enum": ["equal", "changed", "only in a", "only in b", "missing"]},
-        "amount": _TEXT,
-        "seconds_a": _NUMBER,
-        "seconds_b": _NUMBER,
-    }
-)
-_PAIRS: Schema = {"type": "object", "additionalProperties": _list(_TEXT_OR_NULL)}
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -208,7 +82,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/v1/dispatches",
         "read",
         "Dispatches, the newest first.",
-        {200: _object({"dispatches": _list(_ref("Dispatch")), "next_cursor": _TEXT_OR_NULL})},
+        {200: object_of({"dispatches": list_of(ref("Dispatch")), "next_cursor": TEXT_OR_NULL})},
         (
             Parameter("lattice", {"type": "string", "maxLength": 400}, "Only those of this lattice."),
             Parameter(
@@ -227,10 +101,10 @@ OPERATIONS: tuple[Operation, ...] = (
         "read",
         "One dispatch: its graph, what ran and why.",
         {
-            200: _object(
+            200: object_of(
                 {
-                    **_DISPATCH,
-                    "nodes": _list(_ref("Node")),
+                    **DISPATCH,
+                    "nodes": list_of(ref("Node")),
                     "nodes_next": {"type": ["integer", "null"]},
                     "lattice_inputs": {"type": "object"},
                 }
@@ -255,16 +129,16 @@ OPERATIONS: tuple[Operation, ...] = (
         "run",
         "Run it again: with other inputs, other electrons, or other draws.",
         {
-            status: _object(
+            status: object_of(
                 {
-                    "dispatch_id": _ID,
-                    "lattice": _TEXT,
-                    "parent": _TEXT_OR_NULL,
-                    "status": _STATUS,
-                    "location": _TEXT,
-                    "events": _TEXT,
-                    "error": _TEXT_OR_NULL,
-                    "result": {"anyOf": [_ref("Value"), {"type": "null"}]},
+                    "dispatch_id": ID,
+                    "lattice": TEXT,
+                    "parent": TEXT_OR_NULL,
+                    "status": STATUS,
+                    "location": TEXT,
+                    "events": TEXT,
+                    "error": TEXT_OR_NULL,
+                    "result": {"anyOf": [ref("Value"), {"type": "null"}]},
                 }
             )
             for status in (202, 200)
@@ -280,14 +154,14 @@ OPERATIONS: tuple[Operation, ...] = (
         "run",
         "What a redispatch would run, and why.",
         {
-            200: _object(
+            200: object_of(
                 {
-                    "lattice": _TEXT,
-                    "hits": _COUNT,
-                    "misses": _COUNT,
-                    "unknown": _COUNT,
-                    "estimate_s": _NUMBER,
-                    "nodes": _list({"type": "object"}),
+                    "lattice": TEXT,
+                    "hits": COUNT,
+                    "misses": COUNT,
+                    "unknown": COUNT,
+                    "estimate_s": NUMBER,
+                    "nodes": list_of({"type": "object"}),
                 }
             )
         },
@@ -301,7 +175,7 @@ OPERATIONS: tuple[Operation, ...] = (
         f"{_OF_ONE}/cancel",
         "run",
         "Stop it.",
-        {200: _object({"dispatch_id": _ID, "cancelled": {"type": "boolean"}, "status": _STATUS})},
+        {200: object_of({"dispatch_id": ID, "cancelled": {"type": "boolean"}, "status": STATUS})},
         (_PATH_ID,),
         body=EMPTY,
         errors=(404, 422),
@@ -312,7 +186,7 @@ OPERATIONS: tuple[Operation, ...] = (
         f"{_OF_ONE}/result",
         "read",
         "What it gave, as JSON where the value is that.",
-        {200: {"allOf": [_ref("Value"), _object(_RESULT)]}},
+        {200: {"allOf": [ref("Value"), object_of(RESULT)]}},
         (_PATH_ID, _NODE_NAME, _WAIT),
         errors=(404, 409, 410, 429, 502, 503, 504),
     ),
@@ -334,21 +208,21 @@ OPERATIONS: tuple[Operation, ...] = (
         "read",
         "What its electrons printed and logged, in the order of time.",
         {
-            200: _object(
+            200: object_of(
                 {
-                    "dispatch_id": _ID,
-                    "status": _STATUS,
+                    "dispatch_id": ID,
+                    "status": STATUS,
                     "more": {"type": "boolean"},
-                    "printed": _list(
-                        _object(
+                    "printed": list_of(
+                        object_of(
                             {
-                                "dispatch_id": _ID,
-                                "node": _TEXT,
-                                "attempt": _COUNT,
-                                "stream": _TEXT,
-                                "at": _NUMBER,
-                                "text": _TEXT,
-                                "omitted": _COUNT,
+                                "dispatch_id": ID,
+                                "node": TEXT,
+                                "attempt": COUNT,
+                                "stream": TEXT,
+                                "at": NUMBER,
+                                "text": TEXT,
+                                "omitted": COUNT,
                             }
                         )
                     ),
@@ -368,7 +242,7 @@ OPERATIONS: tuple[Operation, ...] = (
         f"{_OF_ONE}/explain",
         "read",
         "Why its nodes ran, against the dispatch that it was made from, or the nearest earlier one of the lattice.",
-        {200: _object({"dispatch_id": _ID, "against": _TEXT, "nodes": _list(_EXPLAINED), "reused": _COUNT})},
+        {200: object_of({"dispatch_id": ID, "against": TEXT, "nodes": list_of(EXPLAINED), "reused": COUNT})},
         (_PATH_ID, _NODE_NAME),
         errors=(404, 429, 502, 503, 504),
     ),
@@ -379,15 +253,15 @@ OPERATIONS: tuple[Operation, ...] = (
         "read",
         "Two dispatches side by side.",
         {
-            200: _object(
+            200: object_of(
                 {
-                    "a": _ID,
-                    "b": _ID,
-                    "lattice": _list(_TEXT),
-                    "inputs": _PAIRS,
-                    "environment": _PAIRS,
-                    "nodes": _list(_COMPARED),
-                    "result": _TEXT,
+                    "a": ID,
+                    "b": ID,
+                    "lattice": list_of(TEXT),
+                    "inputs": PAIRS,
+                    "environment": PAIRS,
+                    "nodes": list_of(COMPARED),
+                    "result": TEXT,
                 }
             )
         },
@@ -401,8 +275,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "read",
         "What happens in it, node by node, until it is over.",
         {
-            200: _object(
-                {"id": _TEXT, "event": {"enum": ["planned", "started", "node", "finished", "lost"]}, "data": _TEXT}
+            200: object_of(
+                {"id": TEXT, "event": {"enum": ["planned", "started", "node", "finished", "lost"]}, "data": TEXT}
             )
         },
         (_PATH_ID,),
@@ -416,10 +290,10 @@ OPERATIONS: tuple[Operation, ...] = (
         "read",
         "The lattices that have dispatches.",
         {
-            200: _object(
+            200: object_of(
                 {
-                    "lattices": _list(
-                        _object({"name": _TEXT, "latest": _ID, "status": _STATUS, "started": _NUMBER, "inputs": _TEXT})
+                    "lattices": list_of(
+                        object_of({"name": TEXT, "latest": ID, "status": STATUS, "started": NUMBER, "inputs": TEXT})
                     )
                 }
             )
@@ -431,7 +305,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/v1/lattices/{name}/inputs",
         "read",
         "A JSON Schema of a lattice's inputs.",
-        {200: _object({"lattice": _TEXT, "dispatch_id": _ID, "schema": {"type": "object"}})},
+        {200: object_of({"lattice": TEXT, "dispatch_id": ID, "schema": {"type": "object"}})},
         (Parameter("name", {"type": "string", "maxLength": 400}, "A lattice.", "path"),),
         errors=(404,),
     ),
@@ -442,16 +316,16 @@ OPERATIONS: tuple[Operation, ...] = (
         "read",
         "The electrons that the store knows.",
         {
-            200: _object(
+            200: object_of(
                 {
-                    "electrons": _list(
-                        _object(
+                    "electrons": list_of(
+                        object_of(
                             {
-                                "name": _TEXT,
-                                "fingerprint": _TEXT,
-                                "signature": _TEXT,
+                                "name": TEXT,
+                                "fingerprint": TEXT,
+                                "signature": TEXT,
                                 "stochastic": {"type": "boolean"},
-                                "dispatch_id": _ID,
+                                "dispatch_id": ID,
                             }
                         )
                     )
@@ -466,7 +340,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/v1/blobs",
         "run",
         "Send an array or a frame, to be an input.",
-        {201: _UPLOADED},
+        {201: UPLOADED},
         uploads=VALUES,
         errors=(507,),
     ),
@@ -476,7 +350,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/v1/code",
         "code",
         "Send a capsule, to stand in for an electron.",
-        {201: _UPLOADED},
+        {201: UPLOADED},
         uploads=CODE,
         errors=(507,),
     ),
@@ -487,60 +361,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "/healthz",
         "",
         "Whether it works.",
-        {200: _object({"status": {"enum": ["ok"]}, "version": _TEXT})},
+        {200: object_of({"status": {"enum": ["ok"]}, "version": TEXT})},
         errors=(503,),
     ),
-    Operation("metrics", "GET", "/metrics", "read", "What it counts.", {200: _TEXT}, media_type="text/plain"),
+    Operation("metrics", "GET", "/metrics", "read", "What it counts.", {200: TEXT}, media_type="text/plain"),
 )
-
-
-def openapi(version: str) -> dict[str, Any]:
-    """The whole table, as OpenAPI 3.1."""
-    paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation)
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "cas-run", "version": version, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
-        "paths": paths,
-        "components": {
-            "schemas": COMPONENTS,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-        },
-    }
-
-
-def _described(operation: Operation) -> dict[str, Any]:
-    always = [400, 401, 403, 405, 408, 414, 421, 431, 500, 503]
-    if operation.method == "POST":
-        always += [413, 415]
-    told: dict[str, Any] = {
-        "operationId": operation.name,
-        "summary": operation.summary,
-        "responses": {
-            str(status): {"description": "Done.", "content": {operation.media_type: {"schema": schema}}}
-            for status, schema in operation.answers.items()
-        },
-    }
-    for status in sorted({*always, *operation.errors}):
-        content = {"application/json": {"schema": _ref("Error")}}
-        told["responses"][str(status)] = {"description": "See docs/server.md.", "content": content}
-    told["parameters"] = [
-        {
-            "name": one.name,
-            "in": one.where,
-            "required": one.where == "path",
-            "description": one.told,
-            "schema": one.schema,
-        }
-        for one in operation.parameters
-    ]
-    if operation.body is not None:
-        # An empty one is taken for `{}`; the content type has to be there in any case.
-        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": operation.body}}}
-    if operation.uploads:
-        binary = {"schema": {"type": "string", "format": "binary"}}
-        told["requestBody"] = {"required": True, "content": dict.fromkeys(sorted(operation.uploads), binary)}
-    if operation.scope:
-        told["security"] = [{"token": []}] if operation.method == "POST" else [{"token": []}, {}]
-    return told
