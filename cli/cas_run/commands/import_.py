@@ -47,6 +47,8 @@ def import_(session: Session, file: str, trust: bool) -> int:
     told_of = {"file": file, **found.to_json()}
     if session.as_json:
         session.answer(as_json("TrustNeeded", needed, Exit.USAGE) | {"bundle": told_of} if needed else told_of)
+    elif session.quiet and not needed:
+        session.say("\n".join(one.dispatch_id for one in found.dispatches if not one.outer))
     else:
         session.say("\n".join(bundle_lines(found, out, each=session.verbose)))
     if needed:
