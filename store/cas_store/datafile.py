@@ -56,7 +56,7 @@ def check_trees(path: Path) -> None:
     said = b""
     with suppress(FileNotFoundError):
         said = stamp.read_bytes()
-        if said == _stamp_of(path) and stamp.stat().st_mtime_ns - path.stat().st_ctime_ns > _SAME_TICK_NS:
+        if said == _stamp_of(path) and _would_show(path.stat(), stamp.stat()):
             return
     faults = faults_of(path, thorough=said == _SUSPECT)
     if faults:
@@ -94,9 +94,26 @@ def misnamed(walk: Walk, tables: frozenset[bytes] = _TABLES) -> list[str]:
     return [f"the table {name.decode()} is missing" for name in sorted(tables - walk.tables.keys())]
 
 
+def _would_show(file: os.stat_result, stamp: os.stat_result) -> bool:
+    """Whether the file would look otherwise if anything had been written to it since the stamp was."""
+    is_set_back = file.st_ctime_ns - file.st_mtime_ns > _SAME_TICK_NS
+    return is_set_back or stamp.st_mtime_ns - file.st_ctime_ns > _SAME_TICK_NS
+
+
+def _set_back(path: Path) -> None:
+    """Date the file a little earlier: what is written to it from now on shows, however soon that is.
+
+    Without that, who comes after a process that wrote and ended at once has to walk it: 0.2 s for 200,000 rows.
+    """
+    with suppress(PermissionError):  # who may write to it and does not own it: see `_would_show`
+        found = path.stat()
+        os.utime(path, ns=(found.st_atime_ns, found.st_ctime_ns - 2 * _SAME_TICK_NS))
+
+
 def leave_stamp(path: Path, *, suspect: bool = False) -> None:
     """Say that the file is as it should be, now; or that LMDB could not make sense of it."""
     with suppress(OSError, PageFault):
+        _set_back(path)
         # Written over, not emptied first: ext4 takes that for a file being replaced, and waits for the disk.
         descriptor = os.open(path.with_name("clean"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -7,7 +7,7 @@ import random
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lmdb
 import pytest
@@ -17,6 +17,9 @@ from cas_store.datafile import leave_stamp
 from cas_store.layout import Layout
 from cas_store.pages import DataFile, Walk
 from cas_store.salvage import salvage
+
+if TYPE_CHECKING:
+    from tests.store.conftest import Run
 
 
 def test_a_file_in_use_is_sound_after_each_commit(tmp_path: Path, seed: int) -> None:
@@ -136,10 +139,39 @@ def test_a_file_that_is_as_it_was_left_is_not_walked_again(filled: Store) -> Non
     assert filled.get(Table.META, b"m") == b"1"
     filled.close()
     before = file.stat()
+    time.sleep(0.03)  # or its times were as they were
     os.utime(file)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(StoreDamaged, match="--repair"):
         filled.get(Table.META, b"m")
+
+
+READS = """
+import collections
+counts = collections.Counter()
+sys.setprofile(lambda frame, event, arg: counts.update([arg.__name__]) if event == "c_call" else None)
+store = Store.open(sys.argv[1])
+sys.setprofile(None)
+store.commit([Put(Table.META, b"m", os.urandom(8))])
+print(counts["pread"])
+"""
+
+
+def test_who_comes_right_after_a_process_that_wrote_and_ended_walks_nothing(filled: Store, run: Run) -> None:
+    run(READS)
+    assert int(run(READS).stdout) < 30  # headers, and the few pages of the scratch: a walk reads sixty more
+
+
+def test_what_is_written_right_after_the_file_was_left_is_found(filled: Store) -> None:
+    """The clock that files are dated by may not have moved on since."""
+    for n in range(10):
+        with Store.open(filled.path) as store:
+            store.commit([Put(Table.META, b"n", b"%d" % n)])
+        intact = (filled.path / "durable" / "data.mdb").read_bytes()
+        overwrite(filled, root_of(filled), bytes(4096))
+        with pytest.raises(StoreDamaged, match="--repair"):
+            Store.open(filled.path).get(Table.META, b"m")
+        overwrite(filled, 0, intact)
 
 
 def test_a_damaged_scratch_is_thrown_away(store: Store, run: Any) -> None:
