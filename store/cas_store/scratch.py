@@ -44,9 +44,14 @@ class Scratch:
         own = self._owners.own
         seal = self._claim_seal
         mine = holder + own
+        rows = [(key, seal.close(key, mine)) for key in keys]
 
         def job(transaction: lmdb.Transaction[bytes]) -> list[bytes | None]:
             handle = self._database.handles[_CLAIMS]
+            with transaction.cursor(handle) as cursor:
+                _, added = cursor.putmulti(rows, overwrite=False)
+            if added == len(keys):  # mostly nobody has any: one by one takes twice as long
+                return [None] * len(keys)
             answers: list[bytes | None] = []
             for key in keys:
                 row = transaction.get(key, None, handle)

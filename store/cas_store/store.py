@@ -201,8 +201,11 @@ class Store:
             elif isinstance(write, PutBlob):
                 blob = write.blob
                 blobs.append(blob)
-                alone = alone or blob.content is None
-                weight += len(blob.content or b"") + sum(len(one.content or b"") for one in blob.members)
+                if blob.content is not None:
+                    weight += len(blob.content)
+                else:
+                    alone = True
+                    weight += sum(len(one.content or b"") for one in blob.members)
                 continue
             elif isinstance(write, Append):
                 key, limit = write.prefix, KEY_LIMIT - NUMBER_SIZE
