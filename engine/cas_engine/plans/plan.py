@@ -199,8 +199,10 @@ class Planner:
         drawn.clear()
         asked.sort()  # for the store's sake
         node_with, identities, odd = self._first_with, self.identities, None
-        records = zip(asked, lookup_many(asked), strict=True)
-        hits = [(node_with[key], key, record) for key, record in records if record is not None]
+        records, hits = lookup_many(asked), list[Found]()
+        if records.count(None) < len(records):
+            pairs = zip(asked, records, strict=True)
+            hits = [(node_with[key], key, record) for key, record in pairs if record is not None]
         asked.clear()
         for node, key, record in hits:
             if not record.is_sample:
