@@ -190,11 +190,10 @@ class Journal:
             self._pending.append(future)
             keys = self._sent_keys = [key]
             durable = self._durable
+            # All that are in it when it is taken out: see `release_durable`.
             future.add_done_callback(lambda _: durable.put(keys))
             return
         self._sent_keys.append(key)
-        if future.done():  # it may not have been in time
-            self._durable.put([key])
 
     def note(self, node: int, one: NodeOutcome) -> None:
         """Write down what came of a node that has no result."""
@@ -240,6 +239,10 @@ class Journal:
         """Whether a key is ours to compute."""
         return key in self._claimed
 
+    def not_claimed(self, keys: Iterable[Digest]) -> set[Digest]:
+        """Those of the keys that are not."""
+        return set(keys) - self._claimed
+
     def unclaim(self, key: Digest) -> None:
         """Give a key back that was not computed."""
         self._durable.put([key])
@@ -250,8 +253,11 @@ class Journal:
             return
         done: list[Digest] = []
         while not self._durable.empty():
-            done += self._durable.get()
-        mine = sorted(key for key in done if key in self._claimed)  # in order they cost the store half
+            keys = self._durable.get()
+            if keys is self._sent_keys:
+                self._promise = None  # whose key comes later has a list of its own
+            done += keys
+        mine = sorted(self._claimed.intersection(done))  # in order they cost the store half
         if mine:
             self._claimed.difference_update(mine)
             self._store.release(mine, self._holder)

@@ -87,7 +87,7 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]]) -> Rep
     try:
         function = with_own_defaults(load(), session)
         args = [_load(binding, task, fetch, session) for binding in task.args]
-        kwargs = {name: _load(binding, task, fetch, session) for name, binding in task.kwargs}
+        kwargs = {name: _load(binding, task, fetch, session) for name, binding in task.kwargs} if task.kwargs else {}
     except (BlobMissing, BlobDamaged) as gone:
         return InputGone(gone.digest)
     except Exception as error:  # noqa: BLE001 - an input's own __setstate__ may raise anything

@@ -187,16 +187,17 @@ def task_of(
     for parent in above:
         files += files_of(parent)
     for _, binding in params:
-        _add_files(binding, files)
+        if type(binding) is Const:
+            files += binding.files
+        elif type(binding) is not Ref or binding.path:
+            _add_files(binding, files)
     slots = tuple([blob_of(parent) for parent in above])
     return Task(row.name, row.capsule, args, kwargs, slots, tuple(files), seed, row.retry_on)
 
 
 def _add_files(binding: Binding, files: list[FileContent]) -> None:
-    """Those that the constants in a binding name: mostly there are none, and most bindings are what needs no walk."""
-    if isinstance(binding, Const):
-        files += binding.files
-    elif isinstance(binding, Items):
+    """Those that the constants in a binding name: mostly there are none, and most items are what needs no walk."""
+    if isinstance(binding, Items):
         for item in binding.items:
             _add_files(item, files)
     elif not isinstance(binding, Ref) or binding.path:

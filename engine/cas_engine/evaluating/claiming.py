@@ -28,19 +28,18 @@ class Claiming:
         self._next = 0  # the node up to which claims were made ahead
         self._last = -math.inf, 0  # when, and of how many keys
 
-    def claim(self, keys: Sequence[Digest], decisions: Decisions, but: Container[int]) -> dict[Digest, Record]:
-        """Ask for these keys, and perhaps for more, but not ahead for some nodes; what others have found since the
-        look-up.
+    def claim(
+        self, new: set[Digest], wanted: Sequence[Digest], decisions: Decisions, but: Container[int]
+    ) -> dict[Digest, Record]:
+        """Ask for keys that are not claimed yet, and perhaps for more, but not ahead for some nodes; what others have
+        found since the look-up. Those that are not wanted now and that others have are given back.
         """
         journal = self._journal
-        new = {key for key in keys if not journal.has_claimed(key)}
-        if not new:
-            return {}
-        new |= self._ahead(len(new), decisions, but)
+        new = new | self._ahead(len(new), decisions, but)
         journal.claim(sorted(new))
         self._last = time.monotonic(), len(new)
         known = journal.lookup_now([key for key in new if journal.has_claimed(key)])
-        for key in known.keys() - set(keys):
+        for key in known.keys() - set(wanted):
             journal.unclaim(key)
         return known
 
@@ -62,4 +61,4 @@ class Claiming:
             key = keys[node]
             if key is not None and state[node] == OPEN and not decisions.is_forced(node) and node not in but:
                 found.add(key)
-        return {key for key in found if not self._journal.has_claimed(key)}
+        return self._journal.not_claimed(found)

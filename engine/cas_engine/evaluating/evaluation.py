@@ -227,9 +227,13 @@ class Evaluation:
 
     def _claim(self, nodes: Sequence[int]) -> None:
         journal, gone = self._journal, self._regaining.values
-        wanted = [(node, key) for node in nodes if (key := self._decisions.keys[node]) is not None]
-        known = self._claiming.claim([key for _, key in wanted], self._decisions, gone)
-        for node, key in wanted:
+        keys = [key for node in nodes if (key := self._decisions.keys[node]) is not None]
+        new = journal.not_claimed(keys)
+        if not new:  # most were claimed ahead
+            self._to_start += nodes
+            return
+        known = self._claiming.claim(new, keys, self._decisions, gone)
+        for node, key in zip(nodes, keys, strict=True):  # misses have keys
             if not journal.has_claimed(key):
                 self._awaited.add(node)
                 continue
@@ -270,7 +274,7 @@ class Evaluation:
         draw, seed, by_content = 0, None, None
         if row.stochastic:
             draw = self._next_draw(node)
-            seed = seed_of(self._miss(node).key, draw)
+            seed = seed_of(self._key(node), draw)
         else:
             by_content = self._cutoff.take_key(node)
         task = task_of(self._graph, node, so_far.blob, so_far.files, seed)
@@ -289,14 +293,13 @@ class Evaluation:
 
     def _next_draw(self, node: int) -> int:
         """Which draw of its key this is. A sample whose blob is gone is drawn again, not anew."""
-        miss = self._miss(node)
-        before = self._journal.recorded(miss.key)
-        return 0 if before is None else before.draw + (miss.forced is not None)
+        before = self._journal.recorded(self._key(node))
+        return 0 if before is None else before.draw + self._decisions.is_forced(node)
 
     def _on_answer(self, node: int, call: Call, answer: Answer) -> None:
-        if isinstance(answer, StoreError):
-            raise answer
-        if isinstance(answer, BaseException):
+        if not isinstance(answer, Done):
+            if isinstance(answer, StoreError):
+                raise answer
             answer = Done(Raised(f"{type(answer).__name__}: {answer}", 0.0), None)
         reply = answer.reply
         if not isinstance(reply, Returned) and self._s.cancelled.is_set():
@@ -340,7 +343,7 @@ class Evaluation:
             self._fail(node, told_gone(self._graph.row_of(node), blob), 0.0)
 
     def _wait_for_again(self, node: int, givers: Sequence[int]) -> None:
-        self._journal.unclaim(self._miss(node).key)
+        self._journal.unclaim(self._key(node))
         self._regaining.reopen(givers)
         self._board.enqueue(node)
 
@@ -360,30 +363,32 @@ class Evaluation:
 
     def _finish(self, node: int, reply: Returned, done: Done, call: Call) -> None:
         assert done.blob is not None  # noqa: S101 - what returned was written down
-        row, miss, regaining = self._graph.row_of(node), self._miss(node), self._regaining
+        row, key, regaining = self._graph.row_of(node), self._key(node), self._regaining
         extra = {**self._inner(node), **tries(call)} if call.attempt or row.is_lattice else {}
         before = None
-        if not row.stochastic and (miss.forced is not None or node in regaining.values):
-            before = self._journal.recorded(miss.key)
+        forced = self._decisions.forced(node)
+        if not row.stochastic and (forced is not None or node in regaining.values):
+            before = self._journal.recorded(key)
         dispatch = extra.get("dispatch", self._s.dispatch_id)
         record, warning = returned(row, reply, done.blob, call.draw, dispatch, before)
         if warning:
             extra["warning"] = warning
-        one = with_result(NodeStatus.RAN, self._reason(node, miss), miss.key, record, extra or NO_EXTRA)
+        reason = forced or self._reason(node, key)
+        one = with_result(NodeStatus.RAN, reason, key, record, extra or NO_EXTRA)
         differs = before is not None and before.value != record.value
         by_content = None if record.is_sample else call.by_content
         self._journal.enter(node, one, record, done.blob, by_content, differs=differs, told=reply.told)
         self._calls.keep(done.blob)
         if regaining.values and regaining.values.get(node, record.value) != record.value:
             regaining.decide_anew_below(node)
-        self._planner.settle(node, miss.key, record)
+        self._planner.settle(node, key, record)
         self._give(node, one, record)
 
     def _fail(self, node: int, error: str, seconds: float, call: Call | None = None) -> None:
-        miss = self._miss(node)
-        self._journal.unclaim(miss.key)
+        key = self._key(node)
+        self._journal.unclaim(key)
         extra = {"error": error, **self._inner(node), **tries(call)}
-        one = failed(self._reason(node, miss), miss.key, seconds, extra)
+        one = failed(self._decisions.forced(node) or self._reason(node, key), key, seconds, extra)
         self._journal.note(node, one)
         self._board.fail(node, one)
 
@@ -392,10 +397,15 @@ class Evaluation:
         assert isinstance(decision, Miss)  # noqa: S101 - only misses run
         return decision
 
-    def _reason(self, node: int, miss: Miss) -> str:
-        if miss.forced is not None:
-            return miss.forced
-        return self._journal.unusable.get(miss.key) or self._s.why(node)
+    def _key(self, node: int) -> Digest:
+        """Of a node that runs."""
+        key = self._decisions.keys[node]
+        assert key is not None and self._decisions.kinds[node] == MISS  # noqa: S101, PT018 - only misses run
+        return key
+
+    def _reason(self, node: int, key: Digest) -> str:
+        """Why a node that is not forced runs."""
+        return self._journal.unusable.get(key) or self._s.why(node)
 
     def _inner(self, node: int) -> dict[str, str]:
         inner = self._s.nested.dispatch_of(node) if self._graph.row_of(node).is_lattice else ""

@@ -64,20 +64,35 @@ class captured:  # noqa: N801 - reads as the function that it might be, at a thi
         stop_listening()
 
 
+hear = _output.set  # in a context of its own, while somebody listens: the same at a fifth of the cost
+
+
 def listen() -> None:
     """Have copies made until as many have stopped. Around many calls it spares each of them the most of it."""
-    global _calls, _make_record  # noqa: PLW0603
+    global _calls  # noqa: PLW0603
     with _lock:
         _calls += 1
-        stdout, stderr = sys.stdout, sys.stderr
-        if stdout is not None and type(stdout) is not _Copying:
-            sys.stdout = _Copying("stdout", stdout)
-        if stderr is not None and type(stderr) is not _Copying:
-            sys.stderr = _Copying("stderr", stderr)
-        factory = logging.getLogRecordFactory()
-        if factory is not _noting:
-            _make_record = factory
-            logging.setLogRecordFactory(_noting)
+        _stand_in()
+
+
+def listen_on() -> None:
+    """While somebody listens: the program may have put other streams in the places of ours."""
+    if not (type(sys.stdout) is type(sys.stderr) is _Copying and logging.getLogRecordFactory() is _noting):
+        with _lock:
+            _stand_in()
+
+
+def _stand_in() -> None:
+    global _make_record  # noqa: PLW0603
+    stdout, stderr = sys.stdout, sys.stderr
+    if stdout is not None and type(stdout) is not _Copying:
+        sys.stdout = _Copying("stdout", stdout)
+    if stderr is not None and type(stderr) is not _Copying:
+        sys.stderr = _Copying("stderr", stderr)
+    factory = logging.getLogRecordFactory()
+    if factory is not _noting:
+        _make_record = factory
+        logging.setLogRecordFactory(_noting)
 
 
 def stop_listening() -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from cas_engine.calling.worker import Fetch, Reply, Returned, Task, run
 from cas_engine.capsules.unchanged import Code, calling
-from cas_engine.executors.capture import Output, captured
+from cas_engine.executors.capture import Output, captured, hear
 from cas_engine.graphs.contexts import context_for_call
 from cas_store.blobs import PreparedBlob
 from cas_store.digest import Digest
@@ -52,15 +52,20 @@ class Job:
         """Make the call in this thread."""
         return self.context.run(self._run)
 
+    def run_heard(self) -> Done:
+        """The same while somebody listens to what calls print."""
+        self.context.run(hear, self.output)
+        return self.context.run(self._done)
+
     def _run(self) -> Done:
-        if self.on_begin is not None:
-            self.on_begin()
         if self.output is None:
             return self._done()
         with captured(self.output):
             return self._done()
 
     def _done(self) -> Done:
+        if self.on_begin is not None:
+            self.on_begin()
         return finished(called(self.task, self.fetch or self.store.get_pieces, self.code), self.store)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 
-from cas_engine.executors.capture import listen, stop_listening
+from cas_engine.executors.capture import listen, listen_on, stop_listening
 from cas_engine.executors.jobs import Job, Report, answer
 
 
@@ -24,10 +24,12 @@ class Inline:
 
     def start(self, job: Job, report: Report) -> None:
         """Run it now."""
-        if not self._listens:
+        if self._listens:
+            listen_on()
+        else:
             self._listens = True
             listen()
-        report(answer(job.run_here))
+        report(answer(job.run_heard))
 
     def stop(self, job: Job) -> None:
         """It is over before anybody could ask."""

@@ -193,10 +193,12 @@ class Growing(Sequence[Template]):
         return len(self._rows) // ROW.size
 
     def __getitem__(self, index: Any) -> Any:
+        if type(index) is int and (known := self._decoded.get(index)) is not None:
+            return known
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         at = index + len(self) if index < 0 else index
-        found = self._made.get(at) or self._decoded.get(at)
+        found = self._made.get(at)
         if found is None:
             if len(self._decoded) >= _DECODED:
                 self._decoded.clear()

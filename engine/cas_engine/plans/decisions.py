@@ -78,6 +78,10 @@ class Decisions(Sequence[Decision]):
         else:
             self._records.update((node, record) for node, _, record in found)
 
+    def forced(self, node: int) -> str | None:
+        """Of a miss: why it runs whatever is there, if it does."""
+        return self.words[self.other[node]]
+
     def is_forced(self, node: int) -> bool:
         """Of a miss: whether it runs whatever is there."""
         return bool(self.other[node])
