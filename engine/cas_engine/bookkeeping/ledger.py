@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import struct
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import Any
 
 from cas_engine.errors import BadOption, UnknownDispatch
@@ -16,6 +16,7 @@ from cas_store.tables import Table
 from cas_store.writes import Delete, Put, Write
 
 POSITION = 24  # bytes of a place in the order of time
+_DIGITS = 32  # of an id
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,25 +117,36 @@ def resolve(store: Store, text: str) -> str:
     """The full id that a shortened one, `@last` or `@last~2` means. Raises UnknownDispatch with the nearest ids."""
     if not isinstance(text, str):
         raise BadOption(_no_id(text))
-    last = re.fullmatch(r"@last(?:~(\d+))?", text)
-    if last:
-        back = int(last[1] or 0)
-        for i, entry in enumerate(newest_first(store)):
-            if i == back:
-                return entry.id
-        raise UnknownDispatch(text, [])
+    if (back := _before_last(text)) is not None:
+        found = next(islice(newest_before(store, None), back, None), None)
+        if found is None:
+            raise UnknownDispatch(text, [])
+        return found[1].id
     prefix = text.strip().lower().replace("-", "")
-    if re.fullmatch(r"[0-9a-f]{32}", prefix) and store.get(Table.DISPATCHES, bytes.fromhex(prefix)) is not None:
+    is_hex = 0 < len(prefix) <= _DIGITS and not prefix.strip("0123456789abcdef")
+    if is_hex and len(prefix) == _DIGITS and store.get(Table.DISPATCHES, bytes.fromhex(prefix)) is not None:
         return prefix
+    if is_hex:
+        alike = _ids(store, bytes.fromhex(prefix[: len(prefix) // 2 * 2]))
+        ids = [one for one in alike if one.startswith(prefix)]
+        if len(ids) == 1:
+            return ids[0]
+        if ids:
+            raise UnknownDispatch(text, ids[:5], ambiguous=True)
+    raise UnknownDispatch(text, _nearest(prefix, _ids(store, b"")))
+
+
+def _before_last(text: str) -> int | None:
+    """How many dispatches before the last `@last~2` means; None if it is not so written."""
+    name, tilde, number = text.partition("~")
+    if name != "@last" or (tilde and not number.isdecimal()):
+        return None
+    return int(number) if tilde else 0
+
+
+def _ids(store: Store, prefix: bytes) -> list[str]:
     with store.snapshot() as snapshot:
-        ids = [key.hex() for key, _ in snapshot.scan(Table.DISPATCHES)]
-    if prefix and re.fullmatch(r"[0-9a-f]{1,32}", prefix):
-        found = [i for i in ids if i.startswith(prefix)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UnknownDispatch(text, found[:5], ambiguous=True)
-    raise UnknownDispatch(text, _nearest(prefix, ids))
+        return [key.hex() for key, _ in snapshot.scan(Table.DISPATCHES, prefix)]
 
 
 def _no_id(given: object) -> str:

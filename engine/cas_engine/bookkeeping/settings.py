@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from cas_engine.errors import BadOption
@@ -87,13 +88,19 @@ def config_path() -> Path:
     return (Path(home) if Path(home).is_absolute() else Path.home() / ".config") / "cas-run" / "config.ini"
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(path: Path) -> Mapping[str, str]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from None
+    return _parsed(text, path) if text else {}
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str, path: Path) -> Mapping[str, str]:
+    """A dispatch asks for eight settings, and a parser takes ten times as long as the file."""
     import configparser
 
     parser = configparser.ConfigParser(interpolation=None)
