@@ -114,6 +114,37 @@ def test_more_streams_than_the_limit_are_told_to_come_later(served: Any, ids: di
         assert time.monotonic() < deadline
 
 
+def test_watchers_that_leave_as_they_come_leave_nothing_behind(
+    served: Any, ids: dict[str, str], eventually: Any
+) -> None:
+    told = served.redispatch(ids["flow"], wait=0, inputs={"C": 35.5, "seconds": 60}).json
+    request = f"GET {told['events']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    for number in range(150):
+        with socket.create_connection(("127.0.0.1", served.port)) as one:
+            one.sendall(request)
+            time.sleep(number * 2e-5)  # each a little later than the last: some meet the first event on its way
+    eventually(lambda: "cas_run_event_streams 0" in served.get("/metrics").raw.decode())
+    served.post(f"{told['location']}/cancel")
+
+
+def test_who_sends_nothing_more_is_answered_all_the_same(served: Any, ids: dict[str, str]) -> None:
+    """`nc -N`, say; but half of a body is no request."""
+    path = f"/api/v1/dispatches/{ids['flow']}"
+
+    def sent(request: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", served.port), timeout=30) as to:
+            to.sendall(request)
+            to.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: to.recv(1 << 16), b""))
+
+    told = served.redispatch(ids["flow"], wait=0, inputs={"C": 36.5, "seconds": 1.0}).json
+    waiting = f"GET {told['location']}/result?wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    assert b'"value":1642.5' in sent(waiting)
+    plan = _head(served, f"{path}/plan", "Content-Length: 2")
+    assert sent(plan + b"{}").startswith(b"HTTP/1.1 200")
+    assert not sent(plan + b"{")
+
+
 def test_slow_clients_hold_nothing_up(served: Any, ids: dict[str, str]) -> None:
     """A head, a body and an answer that never come to their end."""
     body = json.dumps({"inputs": {"C": 33.0}}).encode()

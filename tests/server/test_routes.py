@@ -80,7 +80,7 @@ def test_an_electron_that_the_store_knows_stands_in_by_name_or_fingerprint(serve
         ({"replace_electrons": {"total": "bigest"}}, ["replace_electrons.total"]),
         ({"replace_electrons": {"total": 1}}, ["replace_electrons.total"]),
         ({"replace_electrons": {"total": "scale"}}, ["replace_electrons.total"]),
-        ({"inputs": {"C": {"$blob": "0" * 32}}}, ["inputs"]),
+        ({"inputs": {"C": {"$blob": "0" * 32}}}, ["inputs.C"]),
         ({"idempotency_key": ""}, ["idempotency_key"]),
     ],
 )
@@ -284,6 +284,9 @@ def test_arrays_and_frames_come_as_nested_lists_or_as_uploads(served: Any, ids: 
     arrow = upload((tmp_path / "arrow").read_bytes(), "application/vnd.apache.arrow.file")
     assert shapes(frame=arrow)["frame"] == ["pandas", "DataFrame", ["u"], 7]
 
+    unknown = shapes(array={"$blob": "0" * 32}, words=[{"$blob": "1" * 32}])
+    assert (unknown.status, unknown.kind, unknown.fields) == (422, "UnknownUpload", ["inputs.array", "inputs.words"])
+
     objects = io.BytesIO()
     np.save(objects, np.array([{}], object), allow_pickle=True)
     wrong: dict[str, Any]
@@ -323,6 +326,9 @@ def test_it_is_well_and_counts(served: Any) -> None:
         ("/api/v1/dispatches?status=gone", 400),
         ("/api/v1/dispatches?lattice=%00%ff", 200),
         ("/api/v1/dispatches?limt=3", 400),
+        ("/api/v1/dispatches/FLOW?wait=NaN", 400),
+        ("/api/v1/dispatches/FLOW?wait=Infinity", 400),
+        ("/api/v1/dispatches/FLOW/logs?since=NaN", 400),
         ("/api/v1/lattices/%ed%a0%80/inputs", 404),
         ("/nothing", 404),
     ],

@@ -116,6 +116,8 @@ def test_every_method_but_reading_takes_a_token_and_json_also_without_a_body(
 
 def test_a_token_in_a_url_or_cookie_is_none(served: Any, ids: dict[str, str]) -> None:
     path = f"{LIST}/{ids['flow']}/plan"
+    for scheme in ("bearer", "BEARER"):  # how the scheme is written is no matter
+        assert served.post(path, {}, headers={"Authorization": f"{scheme} {served.token}"}).status == 200
     nobody = {"Authorization": None}
     assert served.post(f"{path}?token={served.token}", {}, headers=nobody).status == 401
     assert served.post(f"{path}?access_token={served.token}", {}, headers=nobody).status == 401

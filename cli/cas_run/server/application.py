@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from cas_run.server.tokens import Grant
 from cas_store.errors import CasRunError, StoreError
 
 _PIECE = 1 << 18  # bytes of a download at a time
+_CANCELLED_S = 0.5  # in which a task that is cancelled has ended
 _SCOPES = {"code": "code", "run": "run", "read": "read"}
 
 
@@ -131,7 +133,9 @@ def _read(name: str, text: str, takes: schema.Schema) -> Any:
             value = json.loads(text) if len(text) <= 30 else None
         except (ValueError, RecursionError):
             value = None
-        if type(value) not in (int, float) or (takes["type"] == "integer" and type(value) is not int):
+        # (Python reads NaN and Infinity as well.)
+        kinds = (int,) if takes["type"] == "integer" else (int, float)
+        if type(value) not in kinds or not math.isfinite(value):
             raise _bad(name, f"it is to be {schema.told(takes)}")
     for fault in schema.faults(value, takes):
         raise _bad(name, fault.message)
@@ -346,14 +350,18 @@ class _Events(Response):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self._service.metrics.streams += 1
+        scope[limits.ENDLESS] = True
         try:
             await scope["body"].whole()
             sending = asyncio.create_task(self._send(send))
             gone = asyncio.create_task(_disconnected(receive))
             _, pending = await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
+            while pending:
+                # Until it is so: before Python 3.12 `wait_for` forgets that it was cancelled when what it waits for is
+                # there in the same moment, https://github.com/python/cpython/issues/86296
+                for task in pending:
+                    task.cancel()
+                _, pending = await asyncio.wait(pending, timeout=_CANCELLED_S)
             if sending.done() and not sending.cancelled() and (error := sending.exception()) is not None:
                 raise error
         finally:

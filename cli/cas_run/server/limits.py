@@ -20,6 +20,7 @@ STREAMS = 400
 STREAM_EVENTS = 10_000  # that a stream may be behind
 SEND_S = 30.0  # a stream that takes nothing for so long is closed
 HEARTBEAT_S = 15.0
+ENDLESS = "cas-run.endless"  # in the scope of a request whose answer ends when its client goes
 WAIT_S = 60
 PREPARE_S = 300.0
 PENDING = 64  # requests that one coordinator has under way

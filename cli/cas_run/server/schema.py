@@ -172,7 +172,8 @@ def faults(value: object, schema: Schema, where: str = "", *, uploads: bool = Fa
     elif isinstance(value, (int, float)) and type(value) is not bool:
         low, high = schema.get("minimum"), schema.get("maximum")
         if (low is not None and value < low) or (high is not None and value > high):
-            yield Field(where, f"{_shown(value)} is not between {low} and {high}")
+            within = f"between {low} and {high}" if high is not None else f"{low} or more"
+            yield Field(where, f"{_shown(value)} is not {within}")
     elif isinstance(value, list):
         yield from _faults_of_list(value, schema, where, uploads=uploads)
     elif isinstance(value, dict):

@@ -117,7 +117,8 @@ class Service:
             wrong = list(schema.faults(inputs, {**takes, "required": ()}, "inputs", uploads=True))
             if wrong:
                 raise unprocessable(wrong)
-        uploads = self.uploads.named((("inputs", name) for name in schema.uploads_in(inputs)), code=False)
+        named = [(f"inputs.{where}", name) for where, raw in inputs.items() for name in schema.uploads_in(raw)]
+        uploads = self.uploads.named(named, code=False)
         replace: dict[str, dict[str, str]] = {}
         for name, what in (body.get("replace_electrons") or {}).items():
             where = f"replace_electrons.{name}"

@@ -175,6 +175,14 @@ class _Protocol(H11Protocol):
         elif self._waiting is None and not self.transport.is_closing():
             self._wait()  # half of a head is there
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # True keeps the other half of the connection open
+        """A client that sends no more (`nc -N`) may wait for its answer. One of a stream has gone."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or cycle.more_body or limits.ENDLESS in self.scope:
+            return False
+        cycle.keep_alive = False
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait_no_more()
         super().connection_lost(exc)
