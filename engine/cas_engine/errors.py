@@ -43,6 +43,10 @@ class BadOption(UsageError):
     """An option has a value that it does not take."""
 
 
+class NoHome(BadOption):
+    """Something is looked for in the user's home folder, and the system knows of none."""
+
+
 class TracingError(UsageError):
     """A lattice does something with a result that can only be done once the result is known."""
 

@@ -24,7 +24,7 @@ from cas_store.digest import DIGEST_SIZE
 from cas_store.errors import StoreError, StoreRefused, SweepUnderWay
 from cas_store.faults import translate
 from cas_store.largefiles import MARKER
-from cas_store.layout import Layout, identity_text, parse_identity, sync_folder, write_durably
+from cas_store.layout import Layout, expanded, identity_text, parse_identity, sync_folder, write_durably
 from cas_store.opening import locked
 from cas_store.tables import Table
 from cas_store.tenancy import alone
@@ -62,7 +62,7 @@ def back_up(
 
     While `no_sweeps()` is entered, nobody takes blobs away; where somebody does, that raises SweepUnderWay.
     """
-    target = Path(os.path.realpath(target.expanduser()))
+    target = Path(os.path.realpath(expanded(target)))
     try:
         _check_place(layout.root, target)
         if not target.exists():

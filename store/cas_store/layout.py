@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from cas_store.errors import StoreDamaged, StoreTooNew
+from cas_store.errors import StoreDamaged, StoreRefused, StoreTooNew
 
 FORMAT = 1
 IDENTITY_KEY = b"\x00store"  # in META: the content of STORE, so that an emptied or exchanged durable/ is noticed
@@ -75,6 +75,15 @@ class Layout(NamedTuple):
         """Where a large blob lies."""
         name = digest.hex()
         return self.root / "blobs" / name[:2] / name
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """With the home folder that a `~` stands for. Raises StoreRefused if nobody knows of one."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        msg = f"{path}: there is no such home folder\n  -> give the path from `/` on, or set HOME"
+        raise StoreRefused(msg, Path(path)) from None
 
 
 def identity_text(store_id: bytes) -> bytes:

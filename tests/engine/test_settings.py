@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pwd
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from cas_engine.bookkeeping.location import open_store
-from cas_engine.bookkeeping.settings import setting
-from cas_engine.errors import BadOption
+from cas_engine.bookkeeping.settings import choice, setting
+from cas_engine.errors import BadOption, NoHome
 from cas_store import Verify
+from cas_store.errors import StoreRefused
 
 
 @pytest.fixture
@@ -71,3 +74,28 @@ def test_a_choice_that_is_not_known_is_refused_with_those_that_are(
     with pytest.raises(BadOption, match=f"`{name} = sometimes`.*\n.*{known}"):
         open_store(tmp_path / "store")
     assert not (tmp_path / "store").exists()
+
+
+def test_who_has_no_home_needs_none_where_all_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> NoReturn:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for name in ("HOME", "CAS_RUN_CONFIG", "CAS_RUN_STORE", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with open_store(tmp_path / "store") as store:
+        assert store.path == tmp_path / "store"
+    with pytest.raises(NoHome, match="set HOME; or name what is to be used: CAS_RUN_STORE"):
+        open_store()
+    monkeypatch.setenv("CAS_RUN_AUDIT", "sometimes")
+    with pytest.raises(BadOption, match="CAS_RUN_CONFIG"):
+        choice("audit", ["no"])
+    monkeypatch.setenv("HOME", "/dev/null")
+    assert setting("store") is None
+
+
+def test_a_home_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreRefused, match="~nobody-here/store: there is no such home"):
+        open_store("~nobody-here/store")
+    assert not any(tmp_path.iterdir())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -72,6 +71,7 @@ def serve(
     from cas_run.server.service import Settings
     from cas_run.server.serving import Options, serve
     from cas_run.server.tokens import default_path
+    from cas_store.layout import expanded
 
     if session.server:
         session.store_path()  # which says that a server is no place for another
@@ -79,7 +79,7 @@ def serve(
     session.opened.append(store)
     environment = {} if workers is None else {"CAS_RUN_WORKERS": str(workers)}
     settings = Settings(__version__, executor or "", environment, min(4, os.cpu_count() or 1), allow_code)
-    tokens = Path(token_file).expanduser() if token_file else default_path()
+    tokens = expanded(token_file) if token_file else default_path()
     options = Options(host, port, tokens, private, hosts, grace, settings)
 
     def listening(told: Listening) -> None:

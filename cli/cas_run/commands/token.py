@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -44,8 +43,9 @@ def token(
     The file keeps hashes: a token is printed when it is made, and never again. A running server sees changes at once.
     """
     from cas_run.server import tokens
+    from cas_store.layout import expanded
 
-    path = Path(token_file).expanduser() if token_file else tokens.default_path()
+    path = expanded(token_file) if token_file else tokens.default_path()
     if which and name and what == "new":
         raise click.UsageError(f"a new token is called `{which}` or `{name}`\n  -> give one name")
     named = which or name

@@ -6,8 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-from cas_engine.bookkeeping.settings import choice, setting
+from cas_engine.bookkeeping.settings import choice, home_folder, setting
 from cas_engine.errors import BadOption
+from cas_store.layout import expanded
 from cas_store.stamps import Verify
 from cas_store.store import Store
 
@@ -34,16 +35,19 @@ def path_of(given: StoreChoice = None) -> Path:
         return given.path
     if not isinstance(given, (str, os.PathLike, type(None))):
         raise BadOption(f"store= is of type {type(given).__name__}\n  -> give the path of a folder, or a store")
-    return Path(given or setting("store") or default_path()).expanduser()
+    return expanded(given or setting("store") or default_path())
 
 
 def default_path() -> Path:
-    """Where a user's data belong on this platform: the XDG base directories, Application Support, LocalAppData."""
+    """Where a user's data belong on this platform: the XDG base directories, Application Support, LocalAppData.
+
+    Raises NoHome.
+    """
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "cas-run" / "store"
+        return Path(os.environ.get("LOCALAPPDATA") or home_folder() / "AppData" / "Local") / "cas-run" / "store"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "cas-run" / "store"
+        return home_folder() / "Library" / "Application Support" / "cas-run" / "store"
     data = os.environ.get("XDG_DATA_HOME", "")
     # The specification says that relative paths are to be ignored.
-    base = Path(data) if Path(data).is_absolute() else Path.home() / ".local" / "share"
+    base = Path(data) if Path(data).is_absolute() else home_folder() / ".local" / "share"
     return base / "cas-run" / "store"

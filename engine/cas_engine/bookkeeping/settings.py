@@ -21,7 +21,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from cas_engine.errors import BadOption
+from cas_engine.errors import BadOption, NoHome
+from cas_store.layout import expanded
 
 NAMES = ("store", "server", "audit", "verify", "compress", "max-size", "executor", "workers")
 _SECTION = "cas-run"
@@ -29,7 +30,7 @@ _SECTION = "cas-run"
 
 def setting(name: str) -> str | None:
     """CAS_RUN_<NAME>, else what the config file says, else None. Raises BadOption for a file that cannot be read."""
-    return _said.get(name) or os.environ.get(_variable(name)) or _read(config_path()).get(name) or _presets.get(name)
+    return _said.get(name) or os.environ.get(_variable(name)) or _in_file().get(name) or _presets.get(name)
 
 
 def say(name: str, value: str) -> None:
@@ -71,27 +72,53 @@ def choice(name: str, choices: Sequence[str]) -> str:
 
 def as_set(name: str, said: str) -> str:
     """For an error: the setting, and where it may come from."""
-    return f"`{name} = {said}` ({_variable(name)} or {config_path()})"
+    try:
+        file = str(config_path())
+    except NoHome:
+        file = "CAS_RUN_CONFIG"
+    return f"`{name} = {said}` ({_variable(name)} or {file})"
 
 
 def config_path() -> Path:
-    """Where the config file is looked for: the XDG base directories, Application Support, AppData."""
+    """Where the config file is looked for: the XDG base directories, Application Support, AppData.
+
+    Raises NoHome.
+    """
     named = os.environ.get("CAS_RUN_CONFIG")
     if named:
-        return Path(named).expanduser()
+        return expanded(named)
     if sys.platform == "win32":
-        return Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming") / "cas-run" / "config.ini"
+        return Path(os.environ.get("APPDATA") or home_folder() / "AppData" / "Roaming") / "cas-run" / "config.ini"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "cas-run" / "config.ini"
+        return home_folder() / "Library" / "Application Support" / "cas-run" / "config.ini"
     home = os.environ.get("XDG_CONFIG_HOME", "")
     # The specification says that relative paths are to be ignored.
-    return (Path(home) if Path(home).is_absolute() else Path.home() / ".config") / "cas-run" / "config.ini"
+    return (Path(home) if Path(home).is_absolute() else home_folder() / ".config") / "cas-run" / "config.ini"
+
+
+def home_folder() -> Path:
+    """The user's home folder. Raises NoHome: a container or a service may run as a user that has none."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise NoHome(
+            "this user has no home folder, and HOME is not set\n"
+            "  -> set HOME; or name what is to be used: CAS_RUN_STORE (--store), CAS_RUN_CONFIG, --token-file"
+        ) from None
+
+
+def _in_file() -> dict[str, str]:
+    try:
+        path = config_path()
+    except NoHome:
+        return {}  # where there is no home, there is no file in it
+    return _read(path)
 
 
 def _read(path: Path) -> Mapping[str, str]:
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # HOME=/dev/null is a way to say that there is none
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from None

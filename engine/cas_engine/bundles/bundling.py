@@ -31,7 +31,7 @@ from cas_engine.plans.records import Record
 from cas_store.bundle import BLOB, IN_PARTS, BundleWriter, Writable, looks_like_one
 from cas_store.digest import Digest
 from cas_store.errors import BlobDamaged, BlobMissing, BundleError
-from cas_store.layout import sync_folder
+from cas_store.layout import expanded, sync_folder
 from cas_store.store import Store
 from cas_store.tables import Table
 
@@ -275,7 +275,7 @@ def _acceptances(store: Store, one: Recorded) -> dict[Digest, bytes]:
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that is there as a whole, or not at all. Only a bundle is written over."""
-    path = path.expanduser()
+    path = expanded(path)
     try:
         if _is_stream(path):
             with path.open("wb") as stream:

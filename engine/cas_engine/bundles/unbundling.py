@@ -37,6 +37,7 @@ from cas_engine.plans.written import item_dumps
 from cas_store.bundle import BundleReader
 from cas_store.digest import Digest
 from cas_store.errors import BlobMissing, BundleError, StoreMissing
+from cas_store.layout import expanded
 from cas_store.store import Store
 from cas_store.tables import Table
 from cas_store.writes import Append, Insert, Need, Put, Write
@@ -133,7 +134,7 @@ def _into_a_new_store(
         around = next(folder for folder in place.parents if folder.is_dir())
         with tempfile.TemporaryDirectory(prefix=".cas-run-", dir=around) as folder, Store.open(folder) as empty:
             return _import(file, name, trust, empty, told)
-    if isinstance(file, (str, os.PathLike)) and not Path(file).expanduser().is_fifo():  # which can be read but once
+    if isinstance(file, (str, os.PathLike)) and not expanded(file).is_fifo():  # which can be read but once
         with _opened(file, name) as (stream, length):
             for _ in BundleReader(stream, name, length):
                 pass
@@ -159,7 +160,7 @@ def _opened(file: BundleFile, name: str) -> Iterator[tuple[BinaryIO, int | None]
     if not isinstance(file, (str, os.PathLike)):
         yield file, None
         return
-    path = Path(file).expanduser()
+    path = expanded(file)
     try:
         stream = path.open("rb")
     except OSError as error:
