@@ -70,3 +70,15 @@ def test_a_worker_process_reads_what_the_key_says(flow: Any, monkeypatch: pytest
     for mode in ("exact", "rough", "none at all"):
         monkeypatch.setenv("FIT_MODE", mode)
         assert ct.dispatch_sync(flow, executor="process")().result == len(mode)
+
+
+def test_texts_that_no_variable_can_be_called_by_are_none(mark: Mark) -> None:
+    @ct.electron
+    def clean(name: str, text: str) -> str:
+        return setting(name) + "".join("?" if "\ud800" <= letter <= "\udfff" else letter for letter in text)
+
+    @ct.lattice
+    def flow() -> Any:
+        return clean("NOT_SET_ANYWHERE", "a\udc80b")
+
+    assert ct.dispatch_sync(flow)().result == "nonea?b"

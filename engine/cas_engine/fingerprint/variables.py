@@ -53,7 +53,7 @@ def describe_variable(node: Node, _reach: Reach) -> None:
 
 def variables_named(texts: Iterable[str]) -> Iterator[str]:
     """Which of these texts may name one that counts: in capitals, or set now."""
-    for text in sorted(texts):
+    for text in sorted(text for text in texts if text.isascii()):  # half of a surrogate cannot even be asked for
         if (text.isupper() or text in os.environ) and _NAME.fullmatch(text) and not _is_elsewhere(text):
             yield text
 
