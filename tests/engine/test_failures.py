@@ -268,6 +268,42 @@ def test_an_error_that_cannot_be_shown_is_told_all_the_same(mark: Mark) -> None:
     assert "Odd" in str(result.error)
 
 
+@pytest.mark.parametrize("executor", ["inline", "process"])
+def test_an_error_however_long_is_told_by_its_beginning_and_its_end(mark: Mark, executor: str) -> None:
+    @ct.electron
+    def long() -> None:
+        raise ValueError("first" + "x" * 3_000_000 + "last")
+
+    @ct.electron
+    def tried_often() -> None:
+        error = None
+        for number in range(3000):
+            following = ValueError(f"try {number}")
+            following.__context__ = error
+            error = following
+        raise error or ValueError
+
+    @ct.electron
+    def among_many(number: int) -> None:
+        raise ValueError("y" * 5000)
+
+    @ct.lattice
+    def flow(many: int) -> Any:
+        return [long(), tried_often(), *[among_many(n) for n in range(many)]]
+
+    result = ct.dispatch_sync(flow, executor=executor)(30)
+    assert result.failed == 32
+    errors = [str(node.error) for node in result.nodes]
+    assert "ValueError: firstxxx" in errors[0]
+    assert errors[0].endswith("xxxlast")
+    assert "characters ...]" in errors[0]
+    assert errors[1].startswith("ValueError: try 0\n")
+    assert errors[1].endswith("ValueError: try 2999")
+    # All lists read what is told of a dispatch as a whole.
+    assert sum(map(len, errors)) > len(str(result.error)) > 50_000
+    assert str(result.error).endswith("more have failed; each node has its own error")
+
+
 def test_a_value_that_cannot_be_loaded_again_fails_the_node_that_wants_it(mark: Mark) -> None:
     class Broken:
         def __init__(self) -> None:

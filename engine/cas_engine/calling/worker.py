@@ -29,6 +29,7 @@ from cas_store.digest import Digest, digest_of
 from cas_store.errors import BlobDamaged, BlobMissing, CasRunError
 
 Fetch = Callable[[Digest], "tuple[memoryview | bytes, ...]"]  # a blob: its head, then its parts, if it has any
+_MOST_TOLD = 16 << 10  # characters of the beginning, and of the end, of an error
 _PARTS_LIMIT = 64  # larger containers are compared as a whole
 
 
@@ -188,20 +189,32 @@ def _load(binding: Binding, task: Task, fetch: Fetch, session: Fingerprinter) ->
 
 
 def trimmed(error: BaseException) -> str:
-    """The traceback without the frames of ours above the user's."""
-    if isinstance(error, CasRunError):
-        return str(error)
-    told = traceback.TracebackException.from_exception(error)
-    _trim(told)
-    return "".join(told.format()).rstrip()
+    """The traceback without the frames of ours above the user's. Whatever was raised, this gives a text."""
+    try:
+        if isinstance(error, CasRunError):
+            return shortened(str(error))
+        told = traceback.TracebackException.from_exception(error)
+        _trim(told)
+        return shortened("".join(told.format()).rstrip())
+    except Exception as problem:  # noqa: BLE001 - it is the user's class that is asked for its text
+        return f"{type(error).__name__}, which cannot be told of: {type(problem).__name__}"
 
 
 def _trim(told: traceback.TracebackException) -> None:
     ours = tuple(str(Path(p).resolve()) for p in cas_engine.__path__)
-    user = [i for i, frame in enumerate(told.stack) if not str(Path(frame.filename)).startswith(ours)]
     skip = ("asyncio/runners.py", "asyncio/base_events.py")
-    frames = [told.stack[i] for i in user if not told.stack[i].filename.replace("\\", "/").endswith(skip)]
-    told.stack = traceback.StackSummary.from_list(frames)
-    for inner in (told.__cause__, told.__context__):
-        if inner is not None:
-            _trim(inner)
+    chain = [told]
+    while chain:  # of causes, which may be as long as there were tries
+        one = chain.pop()
+        user = [i for i, frame in enumerate(one.stack) if not str(Path(frame.filename)).startswith(ours)]
+        frames = [one.stack[i] for i in user if not one.stack[i].filename.replace("\\", "/").endswith(skip)]
+        one.stack = traceback.StackSummary.from_list(frames)
+        chain += [inner for inner in (one.__cause__, one.__context__) if inner is not None]
+
+
+def shortened(text: str) -> str:
+    """The beginning and the end of a text that is very long: it is kept with the node, and shown with each list."""
+    left_out = len(text) - 2 * _MOST_TOLD
+    if left_out <= 0:
+        return text
+    return f"{text[:_MOST_TOLD]}\n[... {left_out:,} characters ...]\n{text[-_MOST_TOLD:]}"

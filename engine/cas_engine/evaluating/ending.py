@@ -23,6 +23,8 @@ from cas_store.store import Store
 from cas_store.tables import Table
 from cas_store.writes import Delete, Need, Put, PutBlob, Write
 
+_MOST_TOLD = 64 << 10  # characters of errors in the row of a dispatch, which every list reads
+
 
 def verdict(nodes: Sequence[NodeOutcome], graph: Graph, *, cancelled: bool) -> tuple[Status, str]:
     """How a dispatch ended, with what came of its nodes, and why if not well."""
@@ -32,7 +34,14 @@ def verdict(nodes: Sequence[NodeOutcome], graph: Graph, *, cancelled: bool) -> t
     if not failed:
         return Status.COMPLETED, ""
     labels = graph.labels()
-    texts = [f"electron `{labels[i]}` failed:\n{nodes[i].extra['error']}" for i in failed]
+    texts: list[str] = []
+    left = _MOST_TOLD
+    for at, i in enumerate(failed):
+        texts.append(f"electron `{labels[i]}` failed:\n{nodes[i].extra['error']}")
+        left -= len(texts[-1])
+        if left < 0 and at + 1 < len(failed):
+            texts.append(f"{len(failed) - at - 1:,} more have failed; each node has its own error")
+            break
     return Status.FAILED, "\n\n".join(texts)
 
 
