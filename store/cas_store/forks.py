@@ -36,6 +36,15 @@ def watch(thing: ForkAware) -> None:
         _watched.add(thing)
 
 
+def free_lock() -> threading.Lock:
+    """A lock that a forked child finds free: the thread that held it has stayed in the parent."""
+    made = threading.Lock()
+    renew = getattr(made, "_at_fork_reinit", None)  # what the standard library does with its own
+    if renew is not None and hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=renew)
+    return made
+
+
 def _before() -> None:
     _lock.acquire()
     _resting[:] = list(_watched)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
+from cas_store import forks
 from cas_store.blobs import Blobs, PreparedBlob, with_parts
 from cas_store.changes import Changes
 from cas_store.committer import Batch, Committer
@@ -21,6 +21,7 @@ from cas_store.digest import Digest
 from cas_store.errors import BlobEvicted, BlobMissing, RowChanged, RowMissing, StoreError
 from cas_store.faults import translate
 from cas_store.largefiles import MARKER, Files
+from cas_store.layout import expanded
 from cas_store.logs import Logs
 from cas_store.opening import Opened, open_folder
 from cas_store.owners import Owners
@@ -78,7 +79,7 @@ class Store:
 
         Raises StoreMissing, StoreDamaged, StoreTooNew or StoreRefused.
         """
-        real = Path(os.path.realpath(os.path.expanduser(path)))  # noqa: PTH111
+        real = Path(os.path.realpath(expanded(path)))
         with _opening:
             known = _stores.get(real)
             if known is not None:
@@ -498,13 +499,4 @@ def _open_existing(path: str, verify: Verify, compress: bool) -> Store:
 
 
 _stores: dict[Path, Store] = {}
-_opening = threading.Lock()
-
-
-def _after_fork_in_child() -> None:
-    global _opening  # noqa: PLW0603
-    _opening = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_opening = forks.free_lock()

@@ -12,7 +12,6 @@ import io
 import json
 import pickle
 import sys
-import threading
 import types
 import weakref
 from collections import OrderedDict
@@ -33,6 +32,7 @@ from cas_engine.errors import CapsuleError, EnvironmentMismatch
 from cas_engine.fingerprint import Fingerprinter
 from cas_engine.modules import moved
 from cas_engine.modules.importing import Unpickler
+from cas_store import forks
 from cas_store.digest import Digest, digest_of
 
 _MEMORY = 512  # streams loaded by value and kept; a class among them lives as long as anything uses it
@@ -184,7 +184,7 @@ def _plain(name: str) -> str:
     return name.replace("-", "").replace("_", "").replace(".", "").lower()
 
 
-_lock = threading.Lock()
+_lock = forks.free_lock()
 _loaded: OrderedDict[Digest, Any] = OrderedDict()
 _written: weakref.WeakKeyDictionary[Any, tuple[bytes, bytes]] = weakref.WeakKeyDictionary()
 

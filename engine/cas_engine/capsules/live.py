@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol
 
+from cas_store import forks
+
 
 class Coded(Protocol):
     """As much of a Fingerprint as is needed here."""
@@ -68,7 +70,7 @@ _state = threading.local()
 # Loaded by value; and the running program's own, which may have been changed since.
 _loaded: weakref.WeakValueDictionary[ClassKey, type] = weakref.WeakValueDictionary()
 _own: weakref.WeakValueDictionary[ClassKey, type] = weakref.WeakValueDictionary()
-_classes_lock = threading.Lock()
+_classes_lock = forks.free_lock()
 _unfit: set[str] = set()
 # What a session has looked for in vain: looking costs a few hundred microseconds.
 _absent: weakref.WeakKeyDictionary[Session, set[str]] = weakref.WeakKeyDictionary()

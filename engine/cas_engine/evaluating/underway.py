@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cas_engine.bookkeeping.ledger import Entry
+from cas_store import forks
 from cas_store.errors import CasRunError
 from cas_store.store import Store
 
@@ -64,7 +65,7 @@ class Running:
 
 
 _running: dict[str, Running] = {}
-_lock = threading.Lock()
+_lock = forks.free_lock()
 _hooked = False
 
 

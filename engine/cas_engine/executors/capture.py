@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import Any
 
+from cas_store import forks
+
 # Is given what a call prints: the stream ("stdout", "stderr", "log") and a piece of it.
 Output = Callable[[str, str], None]
 
 _output: ContextVar[Output | None] = ContextVar("cas_output", default=None)
-_lock = threading.Lock()
+_lock = forks.free_lock()
 _calls = 0
 _make_record = logging.getLogRecordFactory()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from cas_engine.capsules.unchanged import RecordedCode
 from cas_engine.executors.jobs import Done, Job, Report, answer, called, finished
 from cas_engine.graphs.bindings import consts_in
 from cas_engine.graphs.contexts import context_for_call
+from cas_store import forks
 from cas_store.digest import Digest
 from cas_store.errors import BlobDamaged, BlobMissing
 
@@ -43,7 +43,7 @@ class Foreign:
 
 _MOST_SHIPPED = 256
 _shipped: dict[Digest, RecordedCode] = {}  # in a process of the executor's; the last used is last
-_shipped_lock = threading.Lock()
+_shipped_lock = forks.free_lock()
 
 
 def run_shipped(task: Task, blobs: dict[Digest, tuple[bytes, ...]]) -> Reply:

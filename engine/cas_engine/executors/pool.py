@@ -27,6 +27,7 @@ from cas_engine.executors.surroundings import Surroundings, surroundings
 from cas_engine.executors.wire import UNHEARD, Answered, Given, Logged, Place, Ready
 from cas_engine.executors.workers import Call, Worker
 from cas_engine.graphs.bindings import consts_in
+from cas_store import forks
 from cas_store.digest import Digest
 from cas_store.errors import BlobDamaged, BlobMissing, StoreError
 
@@ -92,7 +93,7 @@ class Pool:
         workers, self._workers = self._workers, []
         for worker in workers:
             with suppress(OSError):
-                worker.socket.close()
+                worker.close()
         self._selector.close()
 
     # The thread ---------------------------------------------------------------------------------------------
@@ -375,7 +376,7 @@ def _how(status: int) -> str:
 
 
 _pool: Pool | None = None
-_pool_lock = threading.Lock()
+_pool_lock = forks.free_lock()
 
 
 def shared_pool() -> Pool:

@@ -10,6 +10,7 @@ from queue import SimpleQueue
 
 from cas_engine.executors.capture import listen, listen_on, stop_listening
 from cas_engine.executors.jobs import Job, Report, answer
+from cas_store import forks
 
 
 class Inline:
@@ -149,7 +150,7 @@ class Staying:
 
 
 _threads: Threads | None = None
-_threads_lock = threading.Lock()
+_threads_lock = forks.free_lock()
 
 
 def _forget_threads() -> None:
