@@ -258,6 +258,75 @@ def test_a_call_that_breaks_into_the_talk_of_its_worker_harms_nobody_for_long(ma
     assert run(flow, 0).status == "COMPLETED"
 
 
+def test_what_a_call_leaves_behind_in_its_worker_is_no_matter_to_the_next(mark: Mark, ran: Ran) -> None:
+    @ct.electron
+    def untidy(how: str) -> Any:
+        import resource
+        import signal
+        import sys
+        import threading
+
+        if how == "recursion":
+            sys.setrecursionlimit(80)
+        elif how == "alarm":
+            signal.signal(signal.SIGALRM, lambda *_: 1 / 0)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        elif how == "streams":
+            del sys.stderr
+        elif how == "thread":
+            threading.Thread(target=time.sleep, args=(60,)).start()
+        else:
+            hard = resource.getrlimit(getattr(resource, how))[1]
+            resource.setrlimit(getattr(resource, how), (4, hard))
+            return b"a large result, which goes into a file" * 3000
+        return how
+
+    @ct.electron
+    def tidy(number: int) -> int:
+        mark("tidy")
+        time.sleep(0.1)
+
+        def deep(left: int) -> int:
+            return deep(left - 1) if left else number
+
+        return deep(200)
+
+    @ct.lattice
+    def mess(how: str) -> Any:
+        return untidy(how)
+
+    @ct.lattice
+    def work(number: int) -> Any:
+        return tidy(number)
+
+    pool = shared_pool()
+    for number, how in enumerate(
+        ["recursion", "alarm", "streams", "thread", "RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_AS"]
+    ):
+        done = run(mess, how)
+        assert done.status == "COMPLETED" or how == "RLIMIT_AS", done.error
+        workers = list(pool._workers)
+        done = run(work, number)
+        assert (done.status, done.result) == ("COMPLETED", number), (how, done.error)
+        assert pool._workers == workers or how == "RLIMIT_AS"
+    assert set(ran()) == {"tidy"}
+
+
+def test_a_forked_child_that_comes_back_from_the_call_as_well_gives_no_result(mark: Mark) -> None:
+    @ct.electron
+    def twice() -> str:
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+        return "parent" if child else "child"
+
+    @ct.lattice
+    def flow() -> Any:
+        return twice()
+
+    assert run(flow).result == "parent"
+
+
 def test_cancelling_stops_what_runs(mark: Mark, tmp_path: Path, eventually: Any) -> None:
     @ct.electron
     def first() -> int:
@@ -401,7 +470,13 @@ def test_workers_end_with_their_program_however_it_ends(user: Any, eventually: A
         """
         @ct.electron
         def stuck(n):
-            show(os.getpid())
+            import subprocess
+
+            started = subprocess.Popen(["sleep", "60"])
+            forked = os.fork()
+            if not forked:
+                time.sleep(60)
+            show([os.getpid(), started.pid, forked])
             mark("stuck")
             sum(iter(int, 1))  # in C, for ever
 
@@ -413,15 +488,15 @@ def test_workers_end_with_their_program_however_it_ends(user: Any, eventually: A
         """
     )
     program = user.start(script)
-    pid = program.shown()
-    assert _is_there(pid)
+    pids = program.shown()
+    assert all(map(_is_there, pids))
     program.kill()
-    eventually(lambda: not _is_there(pid))
+    eventually(lambda: not any(map(_is_there, pids)))
     program = user.start(script)
-    pid = program.shown()
+    pids = program.shown()
     program.interrupt()
     done = program.end()
-    assert not _is_there(pid)
+    eventually(lambda: not any(map(_is_there, pids)))
     assert done.err.count("Traceback") == 1  # the program's own
 
 
@@ -548,3 +623,49 @@ def test_a_forked_child_has_workers_of_its_own_and_leaves_its_parents_alone(user
     )
     # From 3.12 on Python warns of forks beside threads.
     assert user.run(script, CAS_RUN_WORKERS="1", PYTHONWARNINGS="ignore::DeprecationWarning").shown == [True, True]
+
+
+def test_a_forked_child_finds_no_lock_of_ours_taken(user: Any) -> None:
+    """What another thread holds at the moment of a fork stays with the parent: a child that waits for it never ends."""
+    script = user.script(
+        """
+        import importlib, pkgutil, warnings
+        import cas_engine, cas_run, cas_store
+        from cas_store import forks
+
+        warnings.simplefilter("ignore")  # Python 3.12 warns of forking with threads, which is what is done here
+        modules = [
+            importlib.import_module(found.name)
+            for package in (cas_store, cas_engine)
+            for found in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+        ]
+        kind = type(threading.Lock())
+        locks = {
+            f"{module.__name__}.{name}": value
+            for module in modules
+            for name, value in vars(module).items()
+            if type(value) is kind and module is not forks
+        }
+
+        def hold():
+            for lock in locks.values():
+                lock.acquire()
+            held.set()
+            time.sleep(60)
+
+        held = threading.Event()
+        threading.Thread(target=hold, daemon=True).start()
+        held.wait()
+        reading, writing = os.pipe()
+        if os.fork() == 0:
+            taken = [name for name, lock in locks.items() if not lock.acquire(blocking=False)]
+            os.write(writing, json.dumps(taken).encode())
+            os._exit(0)
+        os.wait()
+        show([len(locks), json.loads(os.read(reading, 10_000))])
+        os._exit(0)
+        """
+    )
+    count, taken = user.run(script).last
+    assert count >= 8
+    assert taken == []

@@ -6,6 +6,7 @@ ends when the coordinator does, whatever it is doing.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import logging
 import os
@@ -13,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING
 from cas_engine.calling.worker import Raised, Reply, Returned, trimmed
 from cas_engine.capsules.unchanged import RecordedCode
 from cas_engine.executors.jobs import called
-from cas_engine.executors.surroundings import Surroundings, surround, surroundings
+from cas_engine.executors.surroundings import Limits, Surroundings, surround, surroundings
 from cas_engine.executors.wire import (
     UNHEARD,
     Answered,
@@ -49,8 +51,8 @@ _PIECE = 1 << 18
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
-def main(descriptor: int, coordinator: int, name: str) -> None:
-    """Serve until the other end of this socket is closed."""
+def main(descriptor: int, coordinator: int, name: str, lifeline: int) -> None:
+    """Serve until the other end of this socket is closed, and that of the lifeline, a pipe that nobody writes to."""
     namespace = vars(sys.modules["__main__"])
     for each in [each for each in namespace if not each.startswith("__")]:
         del namespace[each]  # it stands for the user's own, which has nothing of this
@@ -62,16 +64,30 @@ def main(descriptor: int, coordinator: int, name: str) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
-    flush_c = _library(coordinator)
+    flush_c = _library(coordinator, lifeline)
     worker = _Worker(channel, name, flush_c)
     logging.lastResort = _ToCoordinator(worker.send)
     threading.Thread(target=worker.listen, name="cas-run orders", daemon=True).start()
     worker.send(reported(Ready()))
-    worker.serve()
+    try:
+        worker.serve()
+    except BaseException:  # noqa: BLE001 - a call has broken what this process works with
+        # At once: Python would wait for the threads that calls have left running.
+        with suppress(BaseException):
+            traceback.print_exc()
+            sys.stderr.flush()
+        os._exit(1)
 
 
-def _library(coordinator: int) -> Callable[[], object]:
+def _library(coordinator: int, lifeline: int) -> Callable[[], object]:
     """Have the system end this process with its coordinator; what flushes the streams of C."""
+    if hasattr(fcntl, "F_SETSIG"):
+        # With all that calls have started, which need not be asked, nor hold still: the kernel does it.
+        with suppress(OSError):
+            fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpid())
+            fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+            fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    os.set_inheritable(lifeline, False)  # noqa: FBT003 - as it stands in its manual
     try:
         import ctypes
 
@@ -118,6 +134,8 @@ class _Worker:
         self._codes: dict[Digest, tuple[RecordedCode, Sequence[Lying]]] = {}
         self._outposts: dict[Place, Outpost] = {}
         self._around: Surroundings = surroundings()
+        self._limits = Limits()
+        self._process = os.getpid()
         self._streams = sys.stdout, sys.stderr
 
     def send(self, frame: bytes) -> None:
@@ -131,7 +149,8 @@ class _Worker:
     def listen(self) -> None:
         """In a thread of its own, so that orders are heard, and the end of the coordinator, while a call runs."""
         frames = Frames()
-        with suppress(OSError):
+        # Whatever it is: who hears nothing more, for want of memory say, would keep the coordinator waiting for ever.
+        with suppress(Exception):
             while piece := self._channel.recv(_PIECE):
                 for frame in frames.take(piece):
                     self._hear(message_in(frame))
@@ -174,7 +193,13 @@ class _Worker:
             self._around = order.surroundings or self._around
             surround(self._around)
             sys.stdout, sys.stderr = self._streams
-            reply = self._called(order, code, {order.task.capsule: recorded, **order.blobs}, outpost)
+            try:
+                reply = self._called(order, code, {order.task.capsule: recorded, **order.blobs}, outpost)
+            finally:
+                self._limits.restore()
+            if os.getpid() != self._process:
+                self._printed()
+                os._exit(0)  # a child that the call has forked, and that has come back from it as well
             if isinstance(reply, Returned):
                 made = outpost.write(reply.encoded.pieces, reply.encoded.parts)
         except StoreError as error:
@@ -195,9 +220,9 @@ class _Worker:
         return found
 
     def _printed(self) -> tuple[int, int]:
-        for stream in {sys.stdout, sys.stderr, *self._streams}:
-            with suppress(Exception):  # the user may have put anything there
-                stream.flush()
+        for stream in {getattr(sys, "stdout", None), getattr(sys, "stderr", None), *self._streams}:
+            with suppress(BaseException):  # the user may have put anything there
+                stream.flush()  # type: ignore[union-attr]  # or nothing at all
         self._flush_c()
         return _size(1), _size(2)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -57,18 +58,45 @@ def surround(wanted: Surroundings) -> None:
         for name in set(os.environ) - set(wanted.environment):
             del os.environ[name]
         os.environ.update(wanted.environment)
+    if sys.getrecursionlimit() != wanted.recursion:
+        sys.setrecursionlimit(wanted.recursion)
     if wanted is _had:
         return  # the rest is a matter of course, and takes as long as all before
     _had = wanted
     if wanted.main != _main():
         _be_main(*wanted.main)
     sys.argv[:] = wanted.words
-    sys.setrecursionlimit(wanted.recursion)
     for name, level in wanted.levels.items():
         logging.getLogger(name or None).setLevel(level)
     logging.disable(wanted.disabled)
 
 
+class Limits:
+    """What the system lets this process do, as it was at first: a call may have asked for less, or for an alarm."""
+
+    def __init__(self) -> None:
+        self._soft: dict[int, int] = {}
+        with suppress(ImportError):  # Windows
+            import resource
+
+            kinds = [getattr(resource, f"RLIMIT_{name}", None) for name in _LIMITED]
+            self._soft = {kind: resource.getrlimit(kind)[0] for kind in kinds if kind is not None}
+
+    def restore(self) -> None:
+        """After each call, so that none suffers from what was meant for another. What was given up is gone."""
+        if not self._soft:
+            return
+        import resource
+
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for kind, soft in self._soft.items():
+            now, hard = resource.getrlimit(kind)
+            if now != soft:
+                with suppress(OSError, ValueError):
+                    resource.setrlimit(kind, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+_LIMITED = ("AS", "DATA", "STACK", "NOFILE", "FSIZE", "NPROC", "CPU")
 _had: Surroundings | None = None
 _seen: tuple[Mapping[str, str], dict[object, object]] | None = None  # an environment, and how Python keeps it
 

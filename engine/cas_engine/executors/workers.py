@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import IO
 
@@ -33,7 +33,7 @@ _START = (
     "import os,sys;f=int(sys.argv[1]);n=int(os.read(f,8),16);b=b''\n"
     "while len(b)<n:b+=os.read(f,n-len(b))\n"
     "own=[p for p in sys.path if p];sys.path[:]=own+[p for p in os.fsdecode(b).split('\\0') if p not in own]\n"
-    "from cas_engine.executors.child import main;main(f,int(sys.argv[2]),sys.argv[3])"
+    "from cas_engine.executors.child import main;main(f,int(sys.argv[2]),sys.argv[3],int(sys.argv[4]))"
 )
 
 
@@ -61,34 +61,43 @@ class Worker:
         self._known: set[Digest] = set()
         self._surroundings: Surroundings | None = None
         self._to_send = bytearray()
-        self._out = _Printed("stdout"), _Printed("stderr")
-        self.socket, theirs = socket.socketpair()
-        try:
-            self.process = self._started(theirs.fileno())
-        except OSError as error:
-            self.socket.close()
-            raise WorkerUnavailable(
-                f"no worker process can be started: {error}\n"
-                '  -> executor="thread" runs electrons in this process; fewer workers: CAS_RUN_WORKERS'
-            ) from error
-        finally:
-            theirs.close()
+        self.process = self._started()
         self.socket.settimeout(0)
         raw = b"\0".join(map(os.fsencode, path))
         self._to_send += b"%08x" % len(raw) + raw
 
-    def _started(self, descriptor: int) -> subprocess.Popen[bytes]:
+    def _started(self) -> subprocess.Popen[bytes]:
+        with ExitStack() as ours, ExitStack() as theirs:
+            try:
+                self._out = tuple(ours.enter_context(closing(_Printed(name))) for name in ("stdout", "stderr"))
+                self.socket, socket_there = socket.socketpair()
+                ours.callback(self.socket.close)
+                theirs.callback(socket_there.close)
+                # Nobody writes to it: that it is closed tells the system, whatever the worker does, that we are gone.
+                there, self._lifeline = os.pipe()
+                ours.callback(os.close, self._lifeline)
+                theirs.callback(os.close, there)
+                process = self._process(socket_there.fileno(), there)
+            except OSError as error:
+                raise WorkerUnavailable(
+                    f"no worker process can be started: {error}\n"
+                    '  -> executor="thread" runs electrons in this process; fewer workers: CAS_RUN_WORKERS'
+                ) from error
+            self._ours = ours.pop_all()
+        return process
+
+    def _process(self, descriptor: int, lifeline: int) -> subprocess.Popen[bytes]:
         if not sys.executable:
             raise OSError("this Python does not know where its own program lies")
         flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list)()
-        words = [sys.executable, *flags, "-c", _START, str(descriptor), str(os.getpid()), self.name]
+        words = [sys.executable, *flags, "-c", _START, str(descriptor), str(os.getpid()), self.name, str(lifeline)]
         # A session of its own: Ctrl-C is for the coordinator, and all that calls start can be ended together.
         return subprocess.Popen(  # noqa: S603 - this very Python
             words,
             stdin=subprocess.DEVNULL,
             stdout=self._out[0].file,
             stderr=self._out[1].file,
-            pass_fds=(descriptor,),
+            pass_fds=(descriptor, lifeline),
             start_new_session=True,
             # Python 3.13.0 imports no extensions where the working folder is gone.
             cwd=None if folder() else os.sep,
@@ -222,9 +231,7 @@ class Worker:
 
     def close(self) -> None:
         """Give back what it took in this process."""
-        self.socket.close()
-        for printed in self._out:
-            printed.file.close()
+        self._ours.close()
 
 
 class _Printed:
@@ -243,6 +250,10 @@ class _Printed:
         _append(self.file.fileno())
         self._at = 0
         self._decoder = _Decoder(errors="replace")
+
+    def close(self) -> None:
+        """Give it back."""
+        self.file.close()
 
     def take(self, up_to: int | None, *, is_over: bool) -> Iterator[str]:
         """What is new in it, up to a place; the end of a text that goes on waits for the rest."""
