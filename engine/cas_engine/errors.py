@@ -43,7 +43,7 @@ class BadOption(UsageError):
     """An option has a value that it does not take."""
 
 
-class NoHome(BadOption):
+class NoHome(UsageError):
     """Something is looked for in the user's home folder, and the system knows of none."""
 
 

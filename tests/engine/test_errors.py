@@ -12,6 +12,7 @@ from cas_store.errors import CasRunError
 EXAMPLES = [
     errors.BindError("electron `f` takes no argument `x`\n  -> it takes `y`"),
     errors.BadOption("retries=-1 is not a count\n  -> give a number from 0 up"),
+    errors.NoHome("this user has no home folder\n  -> set HOME"),
     errors.TracingError("a result is used as a condition\n  -> decide in an electron"),
     errors.UnknownElectron("trian", ["train"], ["load", "train"]),
     errors.UnknownElectron("trian", (), ["load"]),

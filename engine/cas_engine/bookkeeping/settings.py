@@ -107,7 +107,7 @@ def home_folder() -> Path:
         ) from None
 
 
-def _in_file() -> dict[str, str]:
+def _in_file() -> Mapping[str, str]:
     try:
         path = config_path()
     except NoHome:
