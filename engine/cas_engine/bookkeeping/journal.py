@@ -87,8 +87,9 @@ class Journal:
         elsewhere = self._snapshot.lacking(Table.BLOBS, blobs)
         missing = self._store.find_missing(elsewhere) if elsewhere else ()
         lost = {blob for blob in missing if not self.was_evicted(blob)}
-        for at, record in enumerate(found):
-            if record is not None and (record.blob in lost or record.files):
+        doubtful = [at for at, one in enumerate(found) if one is not None and (one.files or one.blob in lost)]
+        for at in doubtful:
+            if (record := found[at]) is not None:
                 found[at] = self._checked(keys[at], record, is_there=record.blob not in lost)
         return found
 

@@ -139,7 +139,7 @@ class Evaluation:
                 self._regaining.reopen(gone)
 
     def _begin_with(self, found: Sequence[Found], reason: str) -> None:
-        self._journal.found(record.blob for _, _, record in found)
+        self._journal.found([record.blob for _, _, record in found])
         extras: Mapping[int, Mapping[str, str]] = {}
         if self._has_sublattices:
             row_of = self._graph.row_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cas_engine.errors import Undigestible, Unstorable
@@ -96,7 +97,7 @@ class Arguments:
             slots = range(len(parents), len(parents) + len(values))
             paths = [value._cas_path for value in values]  # type: ignore[attr-defined]  # noqa: SLF001
             parents += map(self._node_of, values)  # type: ignore[arg-type]
-            return tuple(map(Ref, slots, paths))
+            return tuple(map(tuple.__new__, repeat(Ref), zip(slots, paths)))  # noqa: B905 - hot, and as many
         return tuple([self._binding(value, parents, const) for value in values])
 
 

@@ -27,9 +27,8 @@ _MOST_ALIKE = 64  # arguments: calls with more are rare, and what they have in c
 _NO_NAMES: frozenset[str] = frozenset()
 
 
-def current() -> Trace | None:
-    """The trace that electrons called right now record themselves in, if a lattice is being traced."""
-    return _current.get()
+# The trace that electrons called right now record themselves in, if a lattice is being traced. Asked for by each call.
+current = _current.get
 
 
 class Trace:

@@ -74,8 +74,11 @@ class Packed(Sequence[NodeOutcome]):
         raise NotImplementedError
 
     def having(self, statuses: Collection[NodeStatus]) -> list[int]:
-        """The nodes of some statuses."""
-        return [node for node, status in enumerate(self.packed()[2][0 :: NODE.size]) if status in statuses]
+        """The nodes of some statuses, in order."""
+        column = self.packed()[2][0 :: NODE.size]
+        if sum(column.count(status) for status in statuses) == 0:  # as in all that ends well
+            return []
+        return [node for node, status in enumerate(column) if status in statuses]
 
     def totals(self) -> dict[str, Any]:
         """As `totals`."""

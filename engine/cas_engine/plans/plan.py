@@ -11,6 +11,7 @@ import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
+from typing import Any
 
 from cas_engine.graphs.graph import Graph
 from cas_engine.graphs.templates import KEY_PART, ROW, Rows, all_slots_count
@@ -106,10 +107,10 @@ class Planner:
         if not is_alone:
             self._note_same(decisions, keys)
         for begin in range(0, len(keys), _AT_ONCE):
-            asked = keys[begin : begin + _AT_ONCE]
+            asked = list(range(begin, min(begin + _AT_ONCE, len(keys))))
             if not is_alone:
-                kinds = decisions.kinds[begin : begin + _AT_ONCE]
-                asked = [key for key, kind in zip(asked, kinds, strict=True) if kind == MISS]
+                kinds = decisions.kinds
+                asked = [node for node in asked if kinds[node] == MISS]
             if (odd := self._answered(decisions, asked, {}, set(), lookup_many)) is not None:
                 return odd
         return None
@@ -131,7 +132,7 @@ class Planner:
         kinds, keys, other = decisions.kinds, decisions.keys, decisions.other
         forced_of = [decisions.number(forced) for forced in self._forced]
         hash_of = digest_of_one
-        asked: list[Digest] = []  # their nodes are taken for misses so far
+        asked: list[int] = []  # taken for misses so far
         found: dict[str, list[Found]] = {KEPT: [], UNCHANGED: []}  # hits that need no look-up, by reason
         drawn: set[int] = set()  # nodes asked for that have no identity without an answer
         some_unknown = False
@@ -178,7 +179,7 @@ class Planner:
                     found[KEPT if kept_one.is_sample else UNCHANGED].append((node, key, kept_one))
                     continue
                 if not entered[at]:
-                    asked.append(key)
+                    asked.append(node)
                     if stochastic:
                         drawn.add(node)
                 if not stochastic:
@@ -190,27 +191,25 @@ class Planner:
     def _answered(
         self,
         decisions: Decisions,
-        asked: list[Digest],
+        asked: list[int],
         found: dict[str, list[Found]],
         drawn: set[int],
         lookup_many: LookupMany,
     ) -> int | None:
         """Look up what is to be asked; the first node that came out another than was taken for granted."""
-        drawn.clear()
-        asked.sort()  # for the store's sake
-        node_with, identities, odd = self._first_with, self.identities, None
-        records, hits = lookup_many(asked), list[Found]()
-        if records.count(None) < len(records):
-            pairs = zip(asked, records, strict=True)
-            hits = [(node_with[key], key, record) for key, record in pairs if record is not None]
-        asked.clear()
-        for node, key, record in hits:
-            if not record.is_sample:
-                identities[node] = key
-                continue
+        key_of: Callable[[int], Any] = decisions.keys.__getitem__
+        asked.sort(key=key_of)  # for the store's sake
+        keys: list[Digest] = list(map(key_of, asked))
+        records, hits, odd = lookup_many(keys), list[Found](), None
+        if any(records):
+            each = zip(asked, keys, records, strict=True)
+            hits = [(node, key, record) for node, key, record in each if record is not None]
+        for node, key, record in [hit for hit in hits if hit[2].is_sample or hit[0] in drawn]:
             self.settle(node, key, record)
-            if not self._graph.row_of(node).stochastic and (odd is None or node < odd):
+            if record.is_sample and not self._graph.row_of(node).stochastic and (odd is None or node < odd):
                 odd = node
+        asked.clear()
+        drawn.clear()
         for reason, some in (*found.items(), (UNCHANGED, hits)):
             decisions.hits(some if odd is None else [one for one in some if one[0] <= odd], reason)
         for some in found.values():
