@@ -53,7 +53,8 @@ READING_ORDER = {
         """,
         "cas_engine.capsules": """
             reading changeable live installed reached classes facades image arrays expressions oddities
-            by_value streams frames unstorable deep definitions codec capsule lending unchanged
+            by_value streams frames unstorable deep definitions codec faithful capsule
+            lending unchanged
         """,
         "cas_engine.plans": """
             plain records keys policy decisions plan planned explained compared outcome outcomes written

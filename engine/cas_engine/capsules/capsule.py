@@ -20,7 +20,7 @@ from cas_engine.capsules.live import Name
 from cas_engine.capsules.streams import write_code
 from cas_engine.errors import CapsuleError
 from cas_engine.fingerprint import Fingerprint, Fingerprinter
-from cas_engine.fingerprint.environment import version_of
+from cas_engine.fingerprint.environment import analysis, version_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ class CapsuleHeader:
 
     `packages` are versions by distribution, `sources` texts by component; `script` is the module name of a file that
     ran as `__main__`. `fault` says why the code can only be had by importing it unchanged, "" if it can be
-    loaded anywhere.
+    loaded anywhere. `brought` is what others bring to it, as in a fingerprint, by digest in hex; `analysis` says what
+    found that out, "" in capsules of earlier versions.
     """
 
     name: str
@@ -55,6 +56,8 @@ class CapsuleHeader:
     components: tuple[RecordedComponent, ...]
     sources: Mapping[str, str]
     fault: str
+    brought: tuple[tuple[str, str], ...] = ()
+    analysis: str = ""
 
 
 def pack(fn: Callable[..., Any], fp: Fingerprint, session: Fingerprinter, depends_on: Sequence[object] = ()) -> bytes:
@@ -82,6 +85,8 @@ def pack(fn: Callable[..., Any], fp: Fingerprint, session: Fingerprinter, depend
         ),
         sources=dict(session.sources(fp, fn, depends_on)),
         fault=told(stream),
+        brought=tuple((name, digest.hex()) for name, digest in session.of(fn).brought),
+        analysis=analysis(),
     )
     section = json.dumps(asdict(header), separators=(",", ":")).encode()
     return b"".join(build(Kind.CAPSULE, stream.content, [section], []).pieces)
@@ -96,7 +101,8 @@ def load(blob: bytes | memoryview, session: Fingerprinter | None = None, *, fres
     """The function: the live one if its code is the recorded, else that of the capsule.
 
     The live one is looked at anew each time, as what it reaches may have changed since; a session shares this among the
-    capsules of one dispatch. `fresh`: recorded code is loaded anew, with its globals as they were recorded.
+    capsules of one dispatch. `fresh`: recorded code is loaded anew, with its globals as they were recorded, and refused
+    if what it meets here is not as it was.
     Raises CapsuleError, EnvironmentMismatch, FrameError.
     """
     frame = _frame(blob)
@@ -111,8 +117,23 @@ def load(blob: bytes | memoryview, session: Fingerprinter | None = None, *, fres
                 "  -> make that inside the function that needs it, or run where the source is as it was recorded"
             )
         found = load_by_value(frame.stream, session, shown, head.python, dict(head.packages), fresh=fresh)
+        if fresh and _is_comparable(head):
+            from cas_engine.capsules import faithful  # late: most code runs in the process that recorded it
+
+            brought = [(name, bytes.fromhex(digest)) for name, digest in head.brought]
+            faithful.check(found, brought, session, shown)
     function: Callable[..., Any] = found
     return function
+
+
+def _is_comparable(head: CapsuleHeader) -> bool:
+    """Whether what others bring can be compared: not as another version of the analysis finds it.
+
+    Where packages are others, its key is another one here.
+    """
+    if not head.analysis or head.analysis != analysis():
+        return False
+    return all(version_of(package) == was for package, was in head.packages.items())
 
 
 def _live(head: CapsuleHeader, session: Fingerprinter) -> Any | None:
@@ -138,6 +159,7 @@ def _header(frame: Frame) -> CapsuleHeader:
         raw = json.loads(bytes(frame.sections[0]))
         raw["components"] = tuple(RecordedComponent(**component) for component in raw["components"])
         raw["modules"] = tuple(raw["modules"])
+        raw["brought"] = tuple((name, digest) for name, digest in raw.get("brought", ()))
         return CapsuleHeader(**raw)
     except (ValueError, TypeError, KeyError) as error:
         raise FrameError(

@@ -257,14 +257,14 @@ def _modules_for(name: Name, session: Session) -> Iterator[types.ModuleType]:
         yield main
     elif loaded is None:
         absent = _absent.setdefault(session, set())
-        imported = None if name.module in absent else _imported(name.module)
+        imported = None if name.module in absent else import_quietly(name.module)
         if imported is None:
             absent.add(name.module)
         else:
             yield imported
 
 
-def _imported(name: str) -> types.ModuleType | None:
+def import_quietly(name: str) -> types.ModuleType | None:
     """The module, if it can be imported without harm."""
     if name in _unfit or any(_is_initializing(module) for module in list(sys.modules.values())):
         # While some module is being imported, perhaps by a thread that waits for this one, an import may never end.

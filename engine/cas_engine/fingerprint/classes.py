@@ -94,7 +94,8 @@ def describe_class(node: Node, reach: Reach) -> None:
     if reads_annotations(cls):
         describe_annotations(node, reach, cls, said)
     if any("__subclasses__" in canonical(fn.__code__).names for fn in _own_functions(cls)):
-        node.children += [reach.node(each) for each in all_subclasses(cls)]
+        node.derived = tuple([reach.node(each) for each in all_subclasses(cls)])
+        node.children += node.derived
     node.base = folder_of(home_of(cls))
     for child in node.children:
         child.base = child.base or node.base

@@ -123,3 +123,22 @@ def _files(folder: str) -> Iterator[tuple[str, str]]:
             if not name.endswith((".pyc", ".pyo")):
                 full = os.path.join(where, name)
                 yield os.path.relpath(full, folder).replace(os.sep, "/"), full
+
+
+@functools.cache
+def analysis() -> str:
+    """What makes the fingerprints here: another version of it may find another thing. The digest of its own text.
+
+    "" where that is not at hand. Read once: it takes a millisecond.
+    """
+    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+    texts: list[bytes] = []
+    try:
+        for folder in (here, f"{here}{os.sep}..{os.sep}values"):
+            for name in sorted(os.listdir(folder)):  # noqa: PTH208
+                if name.endswith(".py"):
+                    with open(f"{folder}{os.sep}{name}", "rb") as file:  # noqa: PTH123
+                        texts.append(file.read())
+    except OSError:
+        return ""
+    return digest_of(*texts).hex() if texts else ""

@@ -266,6 +266,7 @@ class _Reader:
             if isinstance(child.obj, type):
                 for cls in all_subclasses(child.obj):
                     self.child(cls, None, cls.__qualname__)
+                    self.node.derived = (*self.node.derived, self.node.children[-1])
 
 
 def _is_plain(fn: Any) -> bool:

@@ -35,6 +35,7 @@ class Node:
     computes = False  # whether it imports what only running it would tell
     evaluates = False  # whether it evaluates texts
     asked: frozenset[str] = frozenset()  # attributes that it reads of what isn't known
+    derived: tuple[Node, ...] = ()  # classes below it, or below what it reads, that it looks up
     depth = 0  # of a piece in the value that it belongs to
     base = ""  # the folder of the module that it belongs to: a path in a value is told from there
 

@@ -30,3 +30,6 @@ class Fingerprint:
     warnings: tuple[str, ...]  # "f writes the global COUNT"
     modules: tuple[str, ...]  # the user's own modules reached, those imported in bodies too
     has_patches: bool = False  # whether the user's modules have put something into a package that it reaches
+    # What it reaches only because other modules have brought it, each with the digest of all that this reaches: what
+    # they have put into packages, classes that they have derived. Sorted.
+    brought: tuple[tuple[str, bytes], ...] = ()

@@ -142,11 +142,13 @@ class Fingerprinter:
                 has_patches = True
                 declared = [*declared, patch]
                 found.gather(patch)
+                found.brought.add((patch.children[0].name, patch))
             if not found.packages.isdisjoint(EXTENDED):
                 for extension in extensions(found.packages, found.asked):
                     node = self._reach.settled(self._reach.node(extension))
                     declared = [*declared, node]
                     found.gather(node)
+                    found.brought.add((node.name, node))
         code = root.digest
         facets = facets_of(found.nodes) if found.reflects else []
         if facets or declared:
@@ -163,6 +165,7 @@ class Fingerprinter:
             warnings=tuple(dict.fromkeys(found.warnings)),
             modules=tuple(sorted(found.modules - {""})),
             has_patches=has_patches,
+            brought=tuple(sorted((name, node.digest) for name, node in found.brought)) if found.brought else (),
         )
 
     def _looked_up(self, found: _Findings) -> list[Node]:
@@ -173,6 +176,7 @@ class Fingerprinter:
             known = {id(node) for node in found.nodes}
             beyond = {id(node): node for node in widening.beyond(found.nodes) if id(node) not in known}
             if not beyond:
+                found.brought.update((node.name, node) for node in widening.derived)
                 return extra
             for node in map(self._reach.settled, beyond.values()):
                 extra.append(node)
@@ -193,6 +197,7 @@ class _Findings:
         self.unresolved: list[str] = []
         self.warnings: list[str] = []
         self.modules: set[str] = set()
+        self.brought: set[tuple[str, Node]] = set()  # see Fingerprint
         self.namespaces: dict[int, dict[str, object]] = {}  # of the user's functions
         self.widens = False  # whether something looks up more than is seen by following it
         self.reflects = False  # whether something reads what usually doesn't count, or may
@@ -243,6 +248,8 @@ class _Findings:
             self.widens = True
         if node.modules:
             self.modules |= node.modules
+        if node.derived:
+            self.brought.update((below.name, below) for below in node.derived)
         self.warnings += node.warnings
         if node.electron:
             self.electrons.append((node.electron, node.digest, node.draws))

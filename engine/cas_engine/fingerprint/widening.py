@@ -42,6 +42,7 @@ class Widening:
 
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
+        self.derived: list[Node] = []  # classes that others have derived from those that are reached
         # What is made here, by what it is made for: made once, so that it comes to an end.
         self._evaluated: dict[tuple[int, str | CodeType], Evaluated] = {}
         self._modules: dict[int, ModuleType] = {}
@@ -72,7 +73,8 @@ class Widening:
             yield from map(self._module, functions)
         if "subclasses" in reads:
             classes = [node.obj for node in nodes if node.kind == "class"]
-            yield from (self._reach.node(each) for cls in classes for each in all_subclasses(cls))
+            self.derived = [self._reach.node(each) for cls in classes for each in all_subclasses(cls)]
+            yield from self.derived
         asked = {name for node in nodes for name in node.asked}
         if "annotations" in reads or ("signatures" in reads and "annotation" in asked):
             yield from (self._annotations(node) for node in nodes if node.kind in {"code", "class"})

@@ -232,7 +232,7 @@ def _traced_again(store: Store, recorder: Recorder, row: Row, inputs: Template, 
     from cas_engine.capsules import capsule, codec
     from cas_engine.graphs.tracing import trace
 
-    lattice = capsule.load(store.get_blob(row.capsule))
+    lattice = capsule.load(store.get_blob(row.capsule), fresh=True)
     values = [
         codec.decode(b.encoded if b.encoded is not None else pending_blob(store, recorder, b))
         for _, b in inputs.params
