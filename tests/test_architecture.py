@@ -48,8 +48,8 @@ READING_ORDER = {
             freshness moved importing program
         """,
         "cas_engine.graphs": """
-            contexts signatures omission options bindings alike columns index templates graph handles
-            arguments tracing electron lattice substitution
+            contexts signatures omission options bindings alike columns index templates graph picks
+            handles arguments tracing electron lattice substitution
         """,
         "cas_engine.capsules": """
             reading changeable live installed reached classes facades image arrays expressions oddities
@@ -68,7 +68,7 @@ READING_ORDER = {
             recorder inputs replacement preparation
         """,
         "cas_engine.calling": """
-            seeding ownership worker printed
+            seeding ownership picking worker printed
         """,
         "cas_engine.evaluating": """
             runnable events setting excerpt telling calls claiming failing cutoff regaining recording

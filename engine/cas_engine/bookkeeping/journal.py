@@ -164,7 +164,7 @@ class Journal:
         one: NodeOutcome,
         record: Record,
         blob: PreparedBlob,
-        content_key: Digest | None,
+        content_keys: Sequence[Digest],
         *,
         differs: bool,
         told: bytes = b"",
@@ -174,8 +174,7 @@ class Journal:
         writes: list[Write] = [PutBlob(blob), Put(Table.RECORDS, one.key, row)]
         if told:
             writes.append(Insert(Table.META, PREFIX + blob.digest, told))
-        if content_key is not None:
-            writes.append(Put(Table.CONTENTS, content_key, row))
+        writes += [Put(Table.CONTENTS, content_key, row) for content_key in content_keys]
         if differs:
             # What was made from the value that did not repeat must not answer for a whole lattice any more.
             writes.append(Put(Table.META, EPOCH, repr(time.time()).encode()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CoroutineType
@@ -22,7 +22,7 @@ from cas_engine.capsules import codec
 from cas_engine.capsules.frames import Encoded
 from cas_engine.errors import Undigestible, Unstorable
 from cas_engine.fingerprint import Fingerprinter
-from cas_engine.graphs.bindings import Binding, Const, Items, Ref, materialize
+from cas_engine.graphs.bindings import Binding, Const, Items, Ref, Step, materialize, path_bytes
 from cas_engine.plans.records import NO_PARTS, Parts
 from cas_engine.values import FileContent, compose, compose_dict, content_of, files_met, leaf_digest
 from cas_store.digest import Digest, digest_of
@@ -32,6 +32,9 @@ Fetch = Callable[[Digest], "tuple[memoryview | bytes, ...]"]  # a blob: its head
 _MOST_TOLD = 16 << 10  # characters of the beginning, and of the end, of an error
 _PARTS_LIMIT = 64  # larger containers are compared as a whole
 
+
+Steps = tuple[Step, ...]
+Taken = tuple[int, Digest, Digest]  # a part by its slot and the digest of its access path, and its own digest
 
 # Not frozen: one of each is made for every call, and that costs four times as much.
 
@@ -48,6 +51,8 @@ class Task:
     files: tuple[FileContent, ...]  # files that its inputs name, with what was in them when its key was made
     seed: int | None  # of the key and the index of the draw: what `seed()` gives inside the call; None if it is no draw
     retry_on: bytes | None = None  # the encoded classes of exceptions, or function of one, after which to try again
+    picks: tuple[Steps, ...] = ()  # the parts of its result that other calls take
+    takes: tuple[Ref, ...] = ()  # the parts that it takes itself of which no more is known than what they are parts of
 
 
 @dataclass(slots=True)
@@ -61,6 +66,7 @@ class Returned:
     seconds: float
     warning: str = ""  # what is to be said of the call
     told: bytes = b""  # what is kept of the value for readers that must not load it: see `previews`
+    taken: tuple[Taken, ...] = ()  # the digests of what the call takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +92,16 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]]) -> Rep
     """Make the call of what `load` gives."""
     session = Fingerprinter()
     try:
+        what = "its code"
         function = with_own_defaults(load(), session)
+        what = "its inputs"
         args = [_load(binding, task, fetch, session) for binding in task.args]
         kwargs = {name: _load(binding, task, fetch, session) for name, binding in task.kwargs} if task.kwargs else {}
+        taken = _taken(task, fetch, session) if task.takes else ()
     except (BlobMissing, BlobDamaged) as gone:
         return InputGone(gone.digest)
     except Exception as error:  # noqa: BLE001 - an input's own __setstate__ may raise anything
-        return Raised(f"electron `{task.electron}`: its inputs could not be loaded\n{trimmed(error)}", 0.0)
+        return Raised(f"electron `{task.electron}`: {what} could not be loaded\n{trimmed(error)}", 0.0)
     if task.files and (changed := _changed(task.files)):
         return Raised(f"electron `{task.electron}`: {changed} since its call was recorded\n{_FILE_ADVICE}", 0.0)
     started = time.perf_counter()
@@ -113,17 +122,21 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]]) -> Rep
     if task.files and (changed := _changed(task.files)):
         return Raised(f"electron `{task.electron}`: {changed} while it ran\n{_FILE_ADVICE}", seconds)
     try:
-        return returned(value, seconds)
+        reply = returned(value, seconds, task.picks, lambda const: _const(const, fetch, session))
     except Unstorable as problem:
         return Raised(str(problem.within(f"what electron `{task.electron}` returned")), seconds)
     except Exception as error:  # noqa: BLE001 - a result's own __reduce__ may raise anything
         return Raised(f"electron `{task.electron}`: its result could not be stored\n{trimmed(error)}", seconds)
+    reply.taken = taken
+    return reply
 
 
-def returned(value: object, seconds: float) -> Returned:
-    """A value as a reply. Raises Unstorable."""
+def returned(
+    value: object, seconds: float, picks: Sequence[Steps] = (), load_const: Callable[[Const], Any] | None = None
+) -> Returned:
+    """A value as a reply, with the digests of those parts that others take. Raises Unstorable."""
     leaf = leaf_digest(value)
-    if leaf is not None and type(value) in codec.SMALL:
+    if leaf is not None and not picks and type(value) in codec.SMALL:
         return Returned(codec.encode(value), leaf, NO_PARTS, (), seconds)
     session = Fingerprinter()
     encoded = codec.encode(value, session)
@@ -134,6 +147,10 @@ def returned(value: object, seconds: float) -> Returned:
     except Undigestible:
         # Equal bytes are equal values; that unequal bytes may be too costs only a missed early cutoff.
         digest, parts = digest_of(b"bytes\0", *encoded.pieces, *encoded.parts), NO_PARTS
+    if picks and load_const is not None:
+        from cas_engine.calling.picking import picked  # late: most results are taken as a whole
+
+        parts = picked(value, encoded, parts, picks, load_const, session)
     return Returned(encoded, digest, parts, tuple(met), seconds, told=told(value))
 
 
@@ -182,10 +199,28 @@ def _load(binding: Binding, task: Task, fetch: Fetch, session: Fingerprinter) ->
         items = [_load(item, task, fetch, session) for item in binding.items]
         return items if binding.kind == "list" else tuple(items)
 
-    def const(one: Const) -> Any:
-        return codec.decode(fetch(one.blob) if one.blob is not None else one.encoded or b"", session)
+    return materialize(
+        binding,
+        lambda const: _const(const, fetch, session),
+        lambda slot: codec.decode(fetch(task.slots[slot]), session),
+    )
 
-    return materialize(binding, const, lambda slot: codec.decode(fetch(task.slots[slot]), session))
+
+def _taken(task: Task, fetch: Fetch, session: Fingerprinter) -> tuple[Taken, ...]:
+    """The digests of parts that a call takes, before it can change them: known once somebody has them at hand."""
+    from cas_engine.calling.picking import digest_at  # late: few calls take such parts
+
+    found = []
+    for slot, path in task.takes:
+        whole = codec.decode(fetch(task.slots[slot]), session)
+        digest = digest_at(whole, path, lambda const: _const(const, fetch, session), session)
+        if digest is not None:
+            found.append((slot, digest_of(path_bytes(path)), digest))
+    return tuple(found)
+
+
+def _const(const: Const, fetch: Fetch, session: Fingerprinter) -> Any:
+    return codec.decode(fetch(const.blob) if const.blob is not None else const.encoded or b"", session)
 
 
 def trimmed(error: BaseException) -> str:

@@ -175,7 +175,11 @@ def _nothing() -> None:
 
 
 def task_of(
-    graph: Graph, node: int, blob_of: Callable[[int], Digest], files_of: Callable[[int], Files], seed: int | None
+    graph: Graph,
+    node: int,
+    blob_of: Callable[[int], Digest],
+    files_of: Callable[[int], Files],
+    seed: int | None,
 ) -> Task:
     """The call of a node whose parents have results: these blobs, which name these files."""
     electron, template = graph.electron_of[node], graph.templates[graph.template_of[node]]

@@ -23,6 +23,7 @@ from cas_engine.evaluating.setting import Setting
 from cas_engine.evaluating.telling import Teller
 from cas_engine.executors import Answer, Died, Done
 from cas_engine.graphs.graph import Labels
+from cas_engine.graphs.picks import Picks
 from cas_engine.plans.board import OPEN, Board, with_result
 from cas_engine.plans.decisions import MISS, SAME, UNKNOWN, Decisions, Found, Hit, Miss, Same
 from cas_engine.plans.outcome import NO_EXTRA, NodeOutcome, NodeStatus
@@ -57,7 +58,8 @@ class Evaluation:
         self._next_look = 0.0
         self._has_sublattices = any(row.is_lattice for row in setting.graph.rows)
         self._claiming = Claiming(self._board, self._journal, has_sublattices=self._has_sublattices)
-        self._cutoff = Cutoff(setting, self._board, self._journal, self._planner)
+        self._picks = Picks(setting.graph)
+        self._cutoff = Cutoff(setting, self._board, self._journal, self._planner, self._picks)
         self._regaining = Regaining(setting, self._board, self._journal, self._planner, self._calls, self._cutoff)
 
     # The way through ----------------------------------------------------------------------------------------
@@ -278,6 +280,9 @@ class Evaluation:
         else:
             by_content = self._cutoff.take_key(node)
         task = task_of(self._graph, node, so_far.blob, so_far.files, seed)
+        task.picks = self._picks.of(node, *self._board.followers_of(node))
+        if by_content is not None and self._picks.any_in(node):
+            task.takes = self._cutoff.unknown_parts(node)
         self._calls.start(node, task, attempt, draw, by_content)
         if attempt == 0:
             self._teller.started(node)
@@ -376,7 +381,9 @@ class Evaluation:
         reason = forced or self._reason(node, key)
         one = with_result(NodeStatus.RAN, reason, key, record, extra or NO_EXTRA)
         differs = before is not None and before.value != record.value
-        by_content = None if record.is_sample else call.by_content
+        by_content = [] if record.is_sample or call.by_content is None else [call.by_content]
+        if by_content and reply.taken:
+            by_content.append(self._cutoff.key_with(node, reply.taken))
         self._journal.enter(node, one, record, done.blob, by_content, differs=differs, told=reply.told)
         self._calls.keep(done.blob)
         if regaining.values and regaining.values.get(node, record.value) != record.value:

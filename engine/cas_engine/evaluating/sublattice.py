@@ -108,7 +108,8 @@ class Sublattices:
             lambda const: codec.decode(self._bytes(const)),
             lambda slot: codec.decode(self._store.get_pieces(blobs[slot])),
         )
-        reply = returned(value, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        reply = returned(value, seconds, task.picks, lambda const: codec.decode(self._bytes(const)))
         named = files.from_json([*entry.files, *entry.made])
         if prepared.manifest.names_files:
             named = (*named, files.NEVER_THE_SAME)

@@ -17,7 +17,7 @@ from cas_engine import files
 from cas_engine.calling.worker import InputGone, Raised, Reply, Returned, Task
 from cas_engine.capsules.frames import Encoded
 from cas_engine.executors.surroundings import Surroundings
-from cas_engine.plans.records import NO_PARTS, Parts
+from cas_engine.plans.records import NO_PARTS, Parts, paths_from_hex, paths_to_hex
 from cas_store import errors
 from cas_store.digest import Digest
 from cas_store.errors import StoreError
@@ -144,13 +144,15 @@ def _answered(answered: Answered) -> bytes:
         raw["value"], raw["seconds"] = reply.value.hex(), reply.seconds
         if reply.parts is not NO_PARTS:
             by_key = [[key, digest.hex()] for key, digest in reply.parts.by_key]
-            raw["parts"] = [b"".join(reply.parts.by_position).hex(), by_key]
+            raw["parts"] = [b"".join(reply.parts.by_position).hex(), by_key, paths_to_hex(reply.parts.by_path)]
         if reply.files:
             raw["files"] = files.to_json(reply.files)
         if reply.warning:
             raw["warning"] = reply.warning
         if reply.told:
             raw["told"] = reply.told.hex()
+        if reply.taken:
+            raw["taken"] = [[slot, path.hex(), digest.hex()] for slot, path, digest in reply.taken]
         raw["made"] = [_made_to_json(one) for one in made]
     elif isinstance(reply, Raised):
         raw["error"], raw["seconds"], raw["again"] = reply.error, reply.seconds, reply.again
@@ -167,13 +169,15 @@ def _answer_in(raw: dict[str, Any], frame: bytes, at: int) -> Answered:
     reply: Reply | StoreError
     made: list[Made] = []
     if "value" in raw:
-        positions, by_key = raw.get("parts", ("", ()))
+        positions, by_key, by_path = raw.get("parts", ("", (), ""))
         flat = bytes.fromhex(positions)
         by_position = tuple(flat[i : i + 16] for i in range(0, len(flat), 16))
-        parts = Parts(by_position, tuple((key, bytes.fromhex(digest)) for key, digest in by_key))
+        keyed = tuple((key, bytes.fromhex(digest)) for key, digest in by_key)
+        parts = Parts(by_position, keyed, paths_from_hex(by_path))
         value, found = bytes.fromhex(raw["value"]), files.from_json(raw.get("files", ()))
         said = bytes.fromhex(raw.get("told", ""))
-        reply = Returned(_ELSEWHERE, value, parts, found, raw["seconds"], raw.get("warning", ""), said)
+        taken = [(slot, bytes.fromhex(path), bytes.fromhex(digest)) for slot, path, digest in raw.get("taken", ())]
+        reply = Returned(_ELSEWHERE, value, parts, found, raw["seconds"], raw.get("warning", ""), said, tuple(taken))
         for digest, size, *lies in raw["made"]:
             if lies:
                 path, kept, stamp = lies

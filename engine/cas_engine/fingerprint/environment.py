@@ -137,7 +137,7 @@ def analysis() -> str:
         for folder in (here, f"{here}{os.sep}..{os.sep}values"):
             for name in sorted(os.listdir(folder)):  # noqa: PTH208
                 if name.endswith(".py"):
-                    with open(f"{folder}{os.sep}{name}", "rb") as file:  # noqa: PTH123
+                    with open(f"{folder}{os.sep}{name}", "rb") as file:
                         texts.append(file.read())
     except OSError:
         return ""

@@ -46,6 +46,7 @@ class Arguments:
     def __init__(self, world: Surroundings, node_of: Callable[[Handle], int]) -> None:
         self._world = world
         self._node_of = node_of
+        self.take_parts = False  # whether something was bound to a part of a result
 
     def param(self, row: Row, name: str, value: object, parents: list[int], *, is_ignored: bool = False) -> Binding:
         """What a parameter of an electron is bound to; the nodes that it hangs on are put to `parents`, by slot.
@@ -79,7 +80,10 @@ class Arguments:
         if type(value) is Handle:
             node = self._node_of(value)
             parents.append(node)
-            return Ref(len(parents) - 1, value._cas_path)  # noqa: SLF001 - handles are ours
+            path = value._cas_path  # noqa: SLF001 - handles are ours
+            if path:
+                self.take_parts = True
+            return Ref(len(parents) - 1, path)
         if type(value) in _SCALARS or not holds_handle(value):
             return const(value)
         if isinstance(value, dict):
@@ -97,6 +101,7 @@ class Arguments:
             slots = range(len(parents), len(parents) + len(values))
             paths = [value._cas_path for value in values]  # type: ignore[attr-defined]  # noqa: SLF001
             parents += map(self._node_of, values)  # type: ignore[arg-type]
+            self.take_parts = self.take_parts or any(paths)
             return tuple(map(tuple.__new__, repeat(Ref), zip(slots, paths)))  # noqa: B905 - hot, and as many
         return tuple([self._binding(value, parents, const) for value in values])
 

@@ -203,6 +203,8 @@ def call_arguments(template: Template) -> tuple[list[Binding], dict[str, Binding
 
 # In the JSON of each binding with a constant that is a blob; in a text the quotes would be escaped.
 BLOB_IN_JSON = b'["b"'
+# In that of each with a part of a result: how a path begins.
+PATH_IN_JSON = (b'[["item",', b'[["attr",')
 
 
 def to_json(binding: Binding) -> list[Any]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from cas_engine.graphs import bindings
 from cas_engine.graphs.alike import Alike, Small
-from cas_engine.graphs.bindings import Template, template_dumps, template_from_json
+from cas_engine.graphs.bindings import Template, refs_in, template_dumps, template_from_json
 from cas_store.digest import Digest
 
 KeyPart = tuple[Digest, int, int]  # the digest of a template, its slots, and how many of these count in a key
@@ -105,6 +105,11 @@ class Recorded(Sequence[Template]):
         """Those that have a constant which is a blob, and perhaps some others."""
         return (self[index] for index, line in enumerate(self.lines) if bindings.BLOB_IN_JSON in line)
 
+    def maybe_taking_parts(self) -> Iterator[int]:
+        """Those that take parts of results, and perhaps some others; of a graph without any, no line is looked at."""
+        if any(each in self._raw for each in bindings.PATH_IN_JSON):
+            yield from _with_paths(self.lines)
+
 
 class Indexed(Recorded):
     """Templates as lines, with a row for each: any is found without looking at the others."""
@@ -144,6 +149,7 @@ class Growing(Sequence[Template]):
         self._lines: list[bytes] = []
         self._made: dict[int, Template] = {}  # those that are like no others
         self._decoded: dict[int, Template] = {}
+        self.take_parts = False  # whether some may take parts of results
 
     def append(self, template: Template) -> None:
         """Add one."""
@@ -188,6 +194,12 @@ class Growing(Sequence[Template]):
         for at, line in enumerate(self._lines):
             if bindings.BLOB_IN_JSON in line:
                 yield self[len(self._alike) + at]
+
+    def maybe_taking_parts(self) -> Iterator[int]:
+        """As those that were recorded do. Those that are alike take none."""
+        if self.take_parts:
+            yield from self._made
+            yield from (len(self._alike) + at for at in _with_paths(self._lines))
 
     def __len__(self) -> int:
         return len(self._rows) // ROW.size
@@ -339,6 +351,24 @@ def naming_blobs(templates: Sequence[Template]) -> Iterable[Template]:
     if isinstance(templates, MoreTemplates):
         return chain(naming_blobs(templates.recorded), naming_blobs(templates.added))
     return templates.naming_blobs() if isinstance(templates, (Recorded, Growing)) else templates
+
+
+def taking_parts(templates: Sequence[Template]) -> Iterator[int]:
+    """The numbers of those that take parts of results, not only results as a whole."""
+    if isinstance(templates, MoreTemplates):
+        yield from taking_parts(templates.recorded)
+        yield from (len(templates.recorded) + at for at in taking_parts(templates.added))
+        return
+    maybe: Iterable[int] = range(len(templates))
+    if isinstance(templates, (Recorded, Growing)):
+        maybe = templates.maybe_taking_parts()
+    for at in maybe:
+        if any(ref.path for _, binding in templates[at].params for ref in refs_in(binding)):
+            yield at
+
+
+def _with_paths(lines: Sequence[bytes]) -> Iterator[int]:
+    return (at for at, line in enumerate(lines) if any(each in line for each in bindings.PATH_IN_JSON))
 
 
 def check(templates: Sequence[Template]) -> None:

@@ -268,6 +268,7 @@ class Trace:
     def finish(self, returned: object) -> Graph:
         """The graph of all that was called, with what the lattice function returned as its output."""
         output_parents: list[int] = []
+        self._templates.take_parts = self._arguments.take_parts
         output = self._arguments.returned(returned, output_parents)
         for alike in self._alike:
             for one in alike.values():

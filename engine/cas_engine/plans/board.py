@@ -99,6 +99,10 @@ class Board:
                     self.ready.append(child)
         return self._followers.pop(node, ())
 
+    def followers_of(self, node: int) -> Sequence[int]:
+        """The later ones that are the same call."""
+        return self._followers.get(node, ())
+
     def follow(self, node: int, first: int) -> None:
         """Attach a node to an earlier one that is the same call and is not settled yet."""
         self._followers.setdefault(first, []).append(node)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import islice
 
-from cas_engine.graphs.bindings import Binding, Const, Items, Ref, path_bytes
+from cas_engine.graphs.bindings import Binding, Const, Items, Ref, Step, path_bytes
 from cas_engine.graphs.graph import Graph, Row, in_force
 from cas_engine.graphs.templates import DIGEST_AT, ROW, Rows
 from cas_engine.plans.records import Parts
@@ -69,7 +69,10 @@ def content_key_of(
     def digest_of_slot(ref: Ref) -> Digest:
         if not ref.path:
             return value_of(above[ref.slot])
-        part = parts_of(above[ref.slot]).at(ref.path[0][1]) if ref.path[0][0] == "item" else None
+        parts, (kind, step) = parts_of(above[ref.slot]), ref.path[0]
+        if (known := part_in(parts, ref.path)) is not None:
+            return known
+        part = parts.at(step) if kind == "item" else None
         return part_of(value_of(above[ref.slot]), ref) if part is None else part_of(part, Ref(ref.slot, ref.path[1:]))
 
     usual, ignore = template.usual, graph.rows[electron].ignore
@@ -108,6 +111,13 @@ def value_digest(binding: Binding, slot_digest: Callable[[Ref], Digest]) -> Dige
     for name, item in binding.fields:
         pieces += [_text(name), value_digest(item, slot_digest)]
     return digest_of(b"".join(pieces))
+
+
+def part_in(parts: Parts, path: tuple[Step, ...]) -> Digest | None:
+    """The digest of what lies at the end of a path, None if it is not known."""
+    if len(path) == 1 and path[0][0] == "item" and (there := parts.at(path[0][1])) is not None:
+        return there
+    return parts.by_path.get(digest_of(path_bytes(path))) if parts.by_path else None
 
 
 def part_of(whole: Digest, ref: Ref) -> Digest:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -45,10 +45,15 @@ class Record(NamedTuple):  # not a dataclass: one is made for each node, and tha
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The digests of a container's items: by position, or by key for those dict keys that are texts or integers."""
+    """The digests of a container's items: by position, or by key for those dict keys that are texts or integers.
+
+    `by_path` has those of parts further in, of which it was known that others take them: by the digest of their access
+    path.
+    """
 
     by_position: tuple[Digest, ...]
     by_key: tuple[tuple[str | int, Digest], ...]
+    by_path: Mapping[Digest, Digest] = field(default_factory=dict)
 
     def at(self, step: object) -> Digest | None:
         """The digest of one item, None if it is not known."""
@@ -103,17 +108,20 @@ def dumps(record: Record) -> bytes:
     head = _HEAD.pack(
         record.value, record.blob, record.seconds, record.created, record.size, 1 if record.is_sample else 0
     )
-    if not (record.files or record.draw or record.parts.by_position or record.parts.by_key):
+    parts = record.parts
+    if not (record.files or record.draw or parts.by_position or parts.by_key or parts.by_path):
         return head + _short_tail(record.electron, record.dispatch)
     tail: dict[str, Any] = {"electron": record.electron, "dispatch": record.dispatch}
     if record.files:
         tail["files"] = files_to_json(record.files)
     if record.draw:
         tail["draw"] = record.draw
-    if record.parts.by_position:
-        tail["parts"] = b"".join(record.parts.by_position).hex()
-    if record.parts.by_key:
-        tail["keys"] = [[key, digest.hex()] for key, digest in record.parts.by_key]
+    if parts.by_position:
+        tail["parts"] = b"".join(parts.by_position).hex()
+    if parts.by_key:
+        tail["keys"] = [[key, digest.hex()] for key, digest in parts.by_key]
+    if parts.by_path:
+        tail["paths"] = paths_to_hex(parts.by_path)
     return head + json.dumps(tail, separators=(",", ":")).encode()
 
 
@@ -152,12 +160,12 @@ _Tail = tuple[int, Parts, tuple[FileContent, ...], str, str]
 
 def _tail(raw: bytes) -> _Tail:
     tail = json.loads(raw)
-    flat = bytes.fromhex(tail.get("parts", ""))
-    by_position = tuple(flat[i : i + 16] for i in range(0, len(flat), 16))
+    by_position = _digests_in(tail.get("parts", ""))
     by_key = tuple((key, bytes.fromhex(digest)) for key, digest in tail.get("keys", ()))
+    by_path = paths_from_hex(tail.get("paths", ""))
     return (
         tail.get("draw", 0),
-        Parts(by_position, by_key) if by_position or by_key else NO_PARTS,
+        Parts(by_position, by_key, by_path) if by_position or by_key or by_path else NO_PARTS,
         files_from_json(tail.get("files", ())),
         tail["electron"],
         tail["dispatch"],
@@ -165,3 +173,19 @@ def _tail(raw: bytes) -> _Tail:
 
 
 _likely_tail = lru_cache(maxsize=1024)(_tail)
+
+
+def paths_to_hex(by_path: Mapping[Digest, Digest]) -> str:
+    """The digests of access paths, each followed by that of what lies there."""
+    return b"".join([path + digest for path, digest in by_path.items()]).hex()
+
+
+def paths_from_hex(text: str) -> dict[Digest, Digest]:
+    """What `paths_to_hex` wrote."""
+    flat = _digests_in(text)
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _digests_in(text: str) -> tuple[Digest, ...]:
+    flat = bytes.fromhex(text)
+    return tuple(flat[i : i + 16] for i in range(0, len(flat), 16))
