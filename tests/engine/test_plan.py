@@ -153,6 +153,25 @@ def test_changed_code_is_named(mark: Mark) -> None:
     assert "rate" in reason(plan, "scale") or "factor" in reason(plan, "scale")
 
 
+def test_what_no_key_counts_is_no_reason() -> None:
+    @ct.electron
+    def load(n: int) -> int:
+        return n
+
+    @ct.electron(ignore=["label"])
+    def work(x: int, label: str, by: int = 2) -> int:
+        return x * by
+
+    @ct.lattice
+    def flow(n: int, label: str) -> Any:
+        return work(load(n), label, 2) if n else work(load(n), label)
+
+    ct.dispatch_sync(flow)(0, "first")
+    plan = ct.plan(flow)(1, "second")
+    assert reason(plan, "load") == "input n 0 → 1"
+    assert reason(plan, "work") == "upstream load"
+
+
 def test_duplicates_are_planned_as_the_same_call(mark: Mark) -> None:
     @ct.electron
     def work(n: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from cas_engine.bookkeeping.previews import preview_encoded
 from cas_engine.fingerprint.environment import FILE, VARIABLE, earlier_name, version_of
 from cas_engine.graphs.bindings import Binding, Const, Ref
 from cas_engine.graphs.graph import Graph, Row, counted
-from cas_engine.graphs.templates import MoreTemplates
+from cas_engine.graphs.templates import digests_of
 from cas_engine.plans.manifest import Manifest
 from cas_engine.plans.outcome import NodeOutcome
 from cas_store.digest import Digest
@@ -80,10 +80,7 @@ class Reasons:
         above = self._graph.parents_of(node)
         # Where nothing compares as changed it was a sample, or a result that did not repeat itself.
         drawn = [parent for parent in above if self._graph.row_of(parent).stochastic] or above
-        return f"upstream {self._label(drawn[0])}" if self._calls and drawn else NEVER
-
-    def _label(self, node: int) -> str:
-        return self._graph.names_of([node])[0]
+        return f"upstream {self._calls.label(drawn[0])}" if self._calls and drawn else NEVER
 
     def _cause(self, node: int) -> str | None:
         """Why its key is another one than it was, None if as far as can be told it is not."""
@@ -107,6 +104,12 @@ class Reasons:
                     self._causes.append(cause)
                 found[at] = number
         return self._causes[found[node]]
+
+    @cached_property
+    def _digests(self) -> tuple[Callable[[int], Digest], Callable[[int], Digest]]:
+        """Those of calls in the earlier dispatch, and of these."""
+        assert self._baseline is not None  # noqa: S101 - asked only with one
+        return digests_of(self._baseline.manifest.graph.templates), digests_of(self._graph.templates)
 
     def _before(self, node: int) -> int | None:
         """The node that it was in the earlier dispatch."""
@@ -157,10 +160,9 @@ class Reasons:
     def _input_change(self, before: int, node: int) -> str | None:
         assert self._baseline is not None  # noqa: S101 - asked only with one
         old_graph = self._baseline.manifest.graph
-        templates = self._graph.templates
-        recorded = templates.recorded if isinstance(templates, MoreTemplates) else templates
-        # Without decoding it; one that was added has a number that no recorded one has.
-        if old_graph.templates is recorded and old_graph.template_of[before] == self._graph.template_of[node]:
+        # All that counts in keys is in the digests, and those that were recorded need not be decoded for them.
+        digest_before, digest = self._digests
+        if digest_before(old_graph.template_of[before]) == digest(self._graph.template_of[node]):
             return None
         old = dict(old_graph.template(before).params)
         new = dict(self._graph.template(node).params)
@@ -190,10 +192,10 @@ class Reasons:
         old_above, above = old_graph.parents_of(before), self._graph.parents_of(node)
         for was, now in zip(old_above, above):  # noqa: B905 - the longer one's rest is told below
             if calls_before.call(was) != calls.call(now):
-                return f"hangs on {self._label(now)} instead of {old_graph.names_of([was])[0]}"
+                return f"hangs on {calls.label(now)} instead of {calls_before.label(was)}"
         for now in above:
             if self._found[now] != _NO_CAUSE:
-                return f"upstream {self._label(now)}"
+                return f"upstream {calls.label(now)}"
         return None
 
 
@@ -222,6 +224,13 @@ class Numbered:
     def call(self, node: int) -> tuple[str, int]:
         """The name, and the number of the call."""
         return self._graph.row_of(node).slot, self._numbers[node]
+
+    def label(self, node: int) -> str:
+        """As `Graph.names_of`, which has to count calls for each."""
+        slot, number = self.call(node)
+        if self._graph.names:
+            return self._graph.names[node]
+        return slot if len(self._nodes[slot]) == 1 else f"{slot}#{number}"
 
     def node(self, slot: str, number: int) -> int | None:
         """The node of a call, None if there is no such one."""

@@ -11,7 +11,7 @@ import struct
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate, chain
 from typing import Any
@@ -188,6 +188,10 @@ class Growing(Sequence[Template]):
         """As `key_rows_of`."""
         return self._rows
 
+    def key_part(self, index: int) -> KeyPart:
+        """What keys need to know of one."""
+        return KEY_PART(self._rows, index * ROW.size)
+
     def naming_blobs(self) -> Iterator[Template]:
         """As those that were recorded do."""
         yield from self._made.values()
@@ -280,6 +284,17 @@ def at_bottom(templates: Sequence[Template]) -> Sequence[Template]:
     while isinstance(templates, MoreTemplates):
         templates = templates.recorded
     return templates
+
+
+def digests_of(templates: Sequence[Template]) -> Callable[[int], Digest]:
+    """What gives the digest of each; those that were recorded are not decoded for it."""
+    if isinstance(templates, MoreTemplates):
+        recorded, added, count = digests_of(templates.recorded), digests_of(templates.added), len(templates.recorded)
+        return lambda at: recorded(at) if at < count else added(at - count)
+    if isinstance(templates, (Recorded, Growing)):
+        key_part = templates.key_part
+        return lambda at: key_part(at)[0]
+    return lambda at: templates[at].digest
 
 
 def some(templates: Sequence[Template], wanted: Iterable[int]) -> tuple[list[bytes], list[KeyPart]]:

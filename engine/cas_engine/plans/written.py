@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
 from cas_engine.plans.outcome import NO_EXTRA, NODE, STATUS, NodeOutcome, Packed, flagged
@@ -115,8 +116,8 @@ def item_dumps(number: int, node: NodeOutcome) -> bytes:
 
 @lru_cache(maxsize=256)
 def _told_of(reason: str) -> bytes:
-    """Few reasons serve many nodes."""
-    return _json({"reason": reason})
+    """Few reasons serve many nodes; or each has its own, where it tells which other node has changed."""
+    return f'{{"reason": {encode_basestring_ascii(reason)}}}'.encode()
 
 
 def item_loads(item: bytes) -> tuple[int, NodeOutcome]:
