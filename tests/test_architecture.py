@@ -65,7 +65,7 @@ READING_ORDER = {
             pins survey collection usage budget
         """,
         "cas_engine.preparing": """
-            recorder inputs replacement preparation
+            changing recorder inputs replacement preparation
         """,
         "cas_engine.calling": """
             seeding ownership picking worker printed

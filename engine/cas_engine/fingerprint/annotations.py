@@ -17,6 +17,7 @@ from cas_engine.modules.program import home_of
 
 _PLAIN_TEXTS = (typing.Literal, typing.Annotated)  # texts in the brackets of these name nothing
 _OF_TYPES = frozenset({"builtins", "types", "typing", "typing_extensions"})  # what these make is told by its text
+_DEEP = 2  # texts in texts
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -97,10 +98,11 @@ def describe_annotation(
     node: Node, reach: Reach, annotation: Any, said: list[object], names: dict[str, Any] | None = None
 ) -> None:
     """Note one type, with the classes that it is made of; a text stands for what `names` say."""
-    if isinstance(annotation, str):
-        annotation = _named(annotation, names or {})
-    if isinstance(annotation, typing.ForwardRef):
-        annotation = _named(annotation.__forward_arg__, names or {})
+    for _ in range(_DEEP):  # a text in quotes is a text of a text where `from __future__ import annotations` stands
+        if isinstance(annotation, str):
+            annotation = _named(annotation, names or {})
+        if isinstance(annotation, typing.ForwardRef):
+            annotation = _named(annotation.__forward_arg__, names or {})
     if isinstance(annotation, str):
         said.append(annotation)
         return

@@ -18,6 +18,7 @@ from cas_engine.fingerprint.idioms import (
     attributes_of_call,
     called_with,
     is_counted,
+    is_given_several,
     is_of_class,
     is_own_name,
     is_way_out,
@@ -54,6 +55,7 @@ from cas_engine.fingerprint.opcodes import (
 )
 from cas_engine.fingerprint.readings import (
     IMPORTERS,
+    LABELLING,
     LOADERS,
     MODULE_READERS,
     OF_CLASSES,
@@ -372,6 +374,8 @@ class _Writer:
             seen[end] = self.written
             self._counts(found, end)
             end += 1
+        if args[end - 1] in LABELLING and is_given_several(found, end - 1):
+            self.reflects.add("labels")
         asked = None
         before = args[at - 1] if at and kinds[at - 1] == O.GLOBAL else None
         if before in _ASKING:
@@ -430,6 +434,8 @@ class _Writer:
             what = OF_CLASSES.get(name) if is_of_class(found, at) else REFLECTIVE[name]
             if what is not None:
                 self.reflects.add(what)
+        elif name in LABELLING and is_given_several(found, at):
+            self.reflects.add("labels")
         self._counts(found, at)
 
     def _counts(self, found: Instructions, at: int) -> None:

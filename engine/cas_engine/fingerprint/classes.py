@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import enum
+import functools
 import re
 import sys
 import types
@@ -19,6 +20,7 @@ from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.opaque import known_parts
 from cas_engine.fingerprint.origin import Kind, is_importable, owner_of_class, owner_of_function, told_module
 from cas_engine.fingerprint.reach import Reach, belongs, says
+from cas_engine.fingerprint.readings import MARKS
 from cas_engine.fingerprint.resolve import folder_of, is_users_code, shown_module
 from cas_engine.modules.program import HOME, home_of
 
@@ -29,6 +31,7 @@ _SKIPPED = frozenset(
     | {"__abstractmethods__", "_abc_impl", "__slotnames__", "__orig_bases__", "__parameters__", "__type_params__"}
     | {"__protocol_attrs__", "__non_callable_proto_members__", "__classcell__", "__classdictcell__"}
     | {"__dataclass_fields__", "__dataclass_params__", "__conditional_annotations__", HOME}
+    | MARKS
 )
 _ENUM_MADE = frozenset(
     {"_generate_next_value_", "_member_names_", "_member_map_", "_value2member_map_", "_unhashable_values_"}
@@ -46,6 +49,7 @@ _PYDANTIC_TOLD = frozenset(
 )
 _PYDANTIC_DOCS = frozenset({"title", "description", "examples"})
 
+_OF_ALL = frozenset({"abc", "typing", "typing_extensions"})  # their classes are bases of many, and nobody registers
 _READS_BASES = frozenset({"__orig_bases__", "get_original_bases"})
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -60,7 +64,9 @@ def describe_class(node: Node, reach: Reach) -> None:
         # Methods of the user's that were put into it.
         patched = sorted(name for name, value in vars(cls).items() if _put_in(value))
         node.children = [reach.node(vars(cls)[name]) for name in patched]
-        says(node, owner.kind.value, told_module(owner, cls.__module__), cls.__qualname__, tuple(patched))
+        told = (told_module(owner, cls.__module__), cls.__qualname__, tuple(patched))
+        registered = _users_registered(cls, abc.get_cache_token()) if isinstance(cls, abc.ABCMeta) else ()
+        says(node, owner.kind.value, *told, *registered)
         return
     parts = known_parts(cls)
     if parts is not None:
@@ -252,6 +258,18 @@ def _registered(cls: abc.ABCMeta) -> list[type]:
     except (ImportError, AttributeError, TypeError):
         return []
     return sorted((each for each in found if each is not None), key=lambda each: (each.__qualname__, each.__module__))
+
+
+@functools.lru_cache(256)
+def _users_registered(cls: abc.ABCMeta, _token: int) -> tuple[str, ...]:
+    """The user's classes that are instances of a class of others because they were registered: `Sequence.register`.
+
+    By name: what they do counts where they are made. `_token` is another one after each registration anywhere.
+    """
+    if cls.__module__ in _OF_ALL:
+        return ()
+    found = {each for one in (cls, *all_subclasses(cls)) if isinstance(one, abc.ABCMeta) for each in _registered(one)}
+    return tuple(sorted(each.__qualname__ for each in found if owner_of_class(each).is_user))
 
 
 def _put_in(value: object) -> bool:

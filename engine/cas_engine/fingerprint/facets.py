@@ -17,7 +17,9 @@ from cas_store.digest import digest_of
 _TOLD = frozenset({"code", "class"})
 _OF_HANDED = frozenset({"labels", "parameters"})  # of functions that others are given
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_FOLLOWED = frozenset({"wrapped", "namespaces", "subclasses", "programs", "variables"})  # what these lead to is reached
+_FOLLOWED = frozenset(
+    {"wrapped", "namespaces", "subclasses", "programs", "variables", "entry points"}
+)  # what these lead to is reached
 
 
 def facets_of(nodes: list[Node]) -> list[bytes]:

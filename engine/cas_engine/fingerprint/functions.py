@@ -22,8 +22,17 @@ from cas_engine.fingerprint.origin import (
     owner_of_namespace,
     told_module,
 )
+from cas_engine.fingerprint.programs import with_imported
 from cas_engine.fingerprint.reach import Reach, belongs, says
-from cas_engine.fingerprint.readings import IMPORTERS, MODULE_READERS, REFLECTIVE, RUNNERS
+from cas_engine.fingerprint.readings import (
+    IMPORTERS,
+    MARKS,
+    MODULE_READERS,
+    OF_CALLERS,
+    OF_ENTRY_POINTS,
+    REFLECTIVE,
+    RUNNERS,
+)
 from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, OPTIONAL, Ref
 from cas_engine.fingerprint.resolve import (
     Foreign,
@@ -40,6 +49,7 @@ from cas_store.digest import digest_of
 _BUILTIN = type(len)
 _VALUES = frozenset({int, float, complex, bool, str, bytes, type(None), list, tuple, dict, set, frozenset})
 _METADATA = frozenset({"importlib.metadata", "importlib_metadata", "pkg_resources"})
+_TELLING = _METADATA | {module for module, _ in OF_CALLERS}
 _OF_PLACE = frozenset({"__name__", "__file__"})
 _EVALUATING = frozenset({"eval", "exec"})
 _LEADING_ON = MODULE_READERS | _EVALUATING | {"__subclasses__"}
@@ -157,7 +167,9 @@ class _Reader:
     def _foreign(self, foreign: Foreign) -> None:
         belongs(self.node, foreign.owner)
         if foreign.module in _METADATA:
-            self._packages_asked_for()
+            self._packages_asked_for(foreign.rest[:1])
+        if foreign.rest and (foreign.module, foreign.rest[0]) in OF_CALLERS:
+            self.node.reflects |= {"names"}
         if foreign.maker is not None:
             belongs(self.node, foreign.maker)
         if foreign.owner.compiled:
@@ -199,8 +211,10 @@ class _Reader:
             self.imports_by_name = True  # under another name: its argument isn't known
         if isinstance(obj, FunctionType) and not owner_of_function(obj).is_user:
             self._reflect((obj.__name__,))
+            if (obj.__module__, obj.__name__) in OF_CALLERS:
+                self.node.reflects |= {"names"}
             if obj.__module__ in _METADATA:
-                self._packages_asked_for()
+                self._packages_asked_for((obj.__name__,))
         if rest:
             self.said.append(("found", *self._told(obj, rest)))
             self._attribute_of_function(obj, rest[0], found.name)
@@ -219,8 +233,10 @@ class _Reader:
         ):
             self.child(obj.__dict__[name], ("attribute", id(obj), name), f"{shown}.{name}")
 
-    def _packages_asked_for(self) -> None:
+    def _packages_asked_for(self, by: tuple[str, ...]) -> None:
         """The distributions that the code names, where it asks for what is known of them: `version("numpy")`."""
+        if not OF_ENTRY_POINTS.isdisjoint(by):
+            self.node.reflects |= {"entry points"}
         self.node.packages |= {text for text in self.form.keywords if text.isascii() and installed_version(text)}
 
     def _told(self, obj: object, rest: tuple[str, ...]) -> tuple[object, ...]:
@@ -251,10 +267,13 @@ class _Reader:
         """An import by a computed name: all texts at hand that name modules of the user's are taken for it."""
         self.node.computes = True
         texts = {*self.form.keywords, *(text for child in self.node.children for text in texts_in(child.obj))}
+        package = self.fn.__globals__.get("__package__")
+        if "__name__" in self.form.names and isinstance(package, str) and package:
+            texts.add(package)  # a name that is made of the module's own
         modules = modules_named(texts, self.fn.__globals__)
         for module in modules:
             self.child(module, None, module.__name__)
-        for file in files_named(texts, self.base):
+        for file in with_imported(files_named(texts, self.base), self.base):
             self.node.packages |= {FILE + file}
         self.said.append("computed import")
         if sure and not modules:
@@ -273,7 +292,7 @@ def _is_plain(fn: Any) -> bool:
     """Whether a function stands for nothing else, and leads to nothing by its name."""
     if fn.__dict__ or fn.__name__ in _REFLECTING or fn is importlib.import_module:
         return False
-    return fn.__module__ not in _METADATA
+    return fn.__module__ not in _TELLING
 
 
 def all_subclasses(cls: type) -> list[type]:
@@ -367,7 +386,7 @@ def _kept_parameters(fn: FunctionType, form: Canonical) -> tuple[Parameter, ...]
 def _read_attributes(node: Node, fn: FunctionType, form: Canonical, reader: _Reader) -> None:
     """What was set on the function: state that its own code may read. What it wraps is told by its cells."""
     for name, value in sorted(fn.__dict__.items()) if fn.__dict__ else ():
-        if name != "__wrapped__" and name not in form.counted:
+        if name != "__wrapped__" and name not in form.counted and name not in MARKS:
             reader.said.append(("attribute", name))
             reader.child(value, ("attribute", id(fn), name), f"{node.name}.{name}")
 

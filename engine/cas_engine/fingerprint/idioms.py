@@ -100,6 +100,16 @@ def asked_for(found: Instructions, at: int, end: int) -> str | None:
     return text if called or with_default else None
 
 
+def is_given_several(found: Instructions, at: int) -> bool:
+    """Whether what the attribute at `at` leads to is called with a list or a table written out there."""
+    for i in range(at + 1, min(at + 1 + _SHORT, len(found.ops) - 1)):
+        if found.ops[i] in O.CALLS:
+            return False
+        if found.ops[i] in O.BUILDS:
+            return found.ops[i + 1] != O.BINARY_SUBSCR
+    return False
+
+
 def attributes_of_call(found: Instructions, at: int) -> tuple[tuple[str, ...], int]:
     """(attributes that are read at once from what the call at `at` gives, where that ends)."""
     if found.ops[at] not in O.CALLS:

@@ -5,15 +5,21 @@
 from __future__ import annotations
 
 import os
+import pkgutil
+import re
 from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType, ModuleType
 
 from cas_engine.fingerprint.references import LITERAL, Ref
-from cas_engine.fingerprint.resolve import Found, resolve_import
+from cas_engine.fingerprint.resolve import Found, folder_of, resolve_import
+from cas_engine.modules.program import program_of
 
 _MOST = 200  # texts
+_LONGEST = 20_000  # characters of a text
 _HOLD_NOTHING = frozenset({int, float, bool, bytes, complex, type(None), FunctionType, ModuleType, CodeType})
-_SCRIPTS = (".py", ".sh", ".bash", ".R", ".r", ".jl", ".pl", ".rb", ".js", ".lua", ".m", ".awk", ".sed", ".sql")
+_DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+(?::[^\W\d][\w.]*)?")  # in the text of a configuration
+_QUOTED = re.compile(r"""["']([^\W\d][\w.]*(?::[^\W\d][\w.]*)?)["']""")
+_PART = 3  # characters that the part of a name has at least
 
 
 def texts_in(value: object) -> Iterator[str]:
@@ -44,9 +50,10 @@ def _attributes_of(value: object) -> list[object]:
 
 
 def modules_named(texts: Iterable[str], namespace: dict[str, object]) -> list[ModuleType]:
-    """The user's modules that the texts name: "helpers", "plugins.", "helpers:scale", "helpers.scale"."""
+    """The user's modules that the texts name: "helpers", "plugins.", "helpers:scale", "helpers.scale", "plugin_"."""
     found: dict[str, ModuleType] = {}
-    for text in sorted(texts)[:_MOST]:
+    texts = set(texts)
+    for text in sorted(texts | set(_words_of(texts)))[:_MOST]:
         name = text.partition(":")[0].rstrip(".")
         while name and all(part.isidentifier() for part in name.lstrip(".").split(".")):
             resolution = resolve_import(Ref(LITERAL, name), namespace)
@@ -56,7 +63,35 @@ def modules_named(texts: Iterable[str], namespace: dict[str, object]) -> list[Mo
                 found[module.__name__] = module
                 break
             name = name.rpartition(".")[0]
+    for name in _with_parts(texts, namespace):
+        resolution = resolve_import(Ref(LITERAL, name), namespace)
+        if isinstance(resolution, Found) and isinstance(resolution.obj, ModuleType):
+            found[name] = resolution.obj
     return [module for _, module in sorted(found.items())]
+
+
+def _words_of(texts: Iterable[str]) -> Iterator[str]:
+    """Names with dots, and names in quotes, in longer texts: `{"target": "kernels.square"}`."""
+    for text in texts:
+        if len(text) <= _LONGEST and not text.isidentifier():
+            yield from _DOTTED.findall(text)
+            yield from _QUOTED.findall(text)
+
+
+def _with_parts(texts: Iterable[str], namespace: dict[str, object]) -> list[str]:
+    """Modules of the project whose names begin or end with a text: f"plugin_{kind}", "plugin_%s", kind + "_model"."""
+    begins = {text.partition("{")[0].partition("%")[0] for text in texts}
+    ends = {text.rpartition("}")[2].rpartition("%s")[2] for text in texts}
+    first = tuple(text for text in begins if text.endswith("_") and _is_part(text))
+    last = tuple(text for text in ends if text.startswith("_") and _is_part(text))
+    if not (first or last):
+        return []
+    known = program_of(namespace) or {each.name for each in pkgutil.iter_modules([folder_of(namespace) or "."])}
+    return sorted(name for name in known if name.startswith(first) or name.endswith(last))
+
+
+def _is_part(text: str) -> bool:
+    return len(text) >= _PART and text.isidentifier() and not text.startswith("__")
 
 
 def files_named(texts: Iterable[str], folder: str, endings: tuple[str, ...] = (".py",)) -> list[str]:
@@ -70,8 +105,3 @@ def files_named(texts: Iterable[str], folder: str, endings: tuple[str, ...] = ("
                     files.add(path)
                     break
     return sorted(files)
-
-
-def programs_named(texts: Iterable[str], folder: str) -> list[str]:
-    """The scripts that command lines name: `python tools/clean.py -v`, or a word of one."""
-    return files_named({word for text in texts for word in text.split()}, folder, _SCRIPTS)

@@ -146,6 +146,7 @@ BINARY_SUBSCR = number("BINARY_SUBSCR")
 BINARY_OR = number("BINARY_OR")
 OR = 7  # the argument of BINARY_OP for |
 BUILD_LIST = number("BUILD_LIST")
+BUILDS = frozenset(map(number, ("BUILD_LIST", "BUILD_MAP", "BUILD_CONST_KEY_MAP", "LIST_EXTEND"))) - {-1}
 LOAD_METHOD = number("LOAD_METHOD")
 SET_FUNCTION_ATTRIBUTE = number("SET_FUNCTION_ATTRIBUTE")
 CALLS = frozenset(op for op, name in enumerate(opcode.opname[:256]) if name.startswith("CALL"))

@@ -26,8 +26,12 @@ REFLECTIVE = {
     **dict.fromkeys(("curve_fit",), "parameters"),
     **dict.fromkeys(("model_json_schema", "json_schema", "model_fields"), "docs"),
 }
+# pandas labels by the names of the functions where these are given several: `frame.apply([mean, spread])`.
+LABELLING = frozenset({"apply", "transform"})
 # Those that lead to more: code, values, scripts that are run, variables of the environment.
-WIDENING = frozenset({"wrapped", "namespaces", "signatures", "annotations", "subclasses", "programs", "variables"})
+WIDENING = frozenset(
+    {"wrapped", "namespaces", "signatures", "annotations", "subclasses", "programs", "variables", "entry points"}
+)
 # Of a class: its name always counts.
 OF_CLASSES = {"__qualname__": "class qualnames", "__module__": "modules", "__doc__": "docs"}
 
@@ -46,11 +50,21 @@ LOADERS = frozenset(
     {"resolve_name", "locate", "run_module", "run_path", "spec_from_file_location", "exec_module", "load_module"}
     | {"iter_modules", "walk_packages"}
 )
+# Functions of Python that tell how the functions are called that are running: by what module, under which name.
+OF_CALLERS = frozenset(
+    {("inspect", name) for name in ("stack", "trace", "getouterframes", "getinnerframes", "getframeinfo")}
+    | {("traceback", name) for name in ("extract_stack", "extract_tb", "walk_stack", "walk_tb", "StackSummary")}
+)
+# What gives the entry points of distributions, the project's own among them.
+OF_ENTRY_POINTS = frozenset({"entry_points", "iter_entry_points", "get_entry_map", "load_entry_point"})
 # What runs another program, besides all of `subprocess`.
 RUNNERS = frozenset(
     {("os", name) for name in ("system", "popen", "posix_spawn", "execv", "execl", "spawnv", "spawnl")}
     | {("asyncio", name) for name in ("create_subprocess_exec", "create_subprocess_shell")}
 )
 
+# What marks code for type checkers: `typing.final`, `override`, `no_type_check`.
+MARKS = frozenset({"__final__", "__override__", "__no_type_check__"})
+
 # Attributes of a module that lead to all that is in it.
-WHOLE_MODULE = frozenset({"__dict__", "__path__", "__spec__", "__loader__", "__class__", "__dir__"})
+WHOLE_MODULE = frozenset({"__dict__", "__path__", "__spec__", "__loader__", "__class__", "__dir__", "__getattribute__"})

@@ -10,10 +10,12 @@ from types import CodeType, FunctionType, ModuleType
 
 from cas_engine.fingerprint.annotations import Annotated
 from cas_engine.fingerprint.bytecode import canonical
+from cas_engine.fingerprint.entries import Entries, groups_named
 from cas_engine.fingerprint.functions import CompiledFile, all_subclasses, read_as_if_in
 from cas_engine.fingerprint.graph import Node
-from cas_engine.fingerprint.named import modules_named, programs_named, texts_in
+from cas_engine.fingerprint.named import modules_named, texts_in
 from cas_engine.fingerprint.origin import owner_of_namespace
+from cas_engine.fingerprint.programs import programs_named
 from cas_engine.fingerprint.reach import Reach, says
 from cas_engine.fingerprint.resolve import folder_of, module_of
 from cas_engine.fingerprint.variables import Variable, variables_named
@@ -49,6 +51,7 @@ class Widening:
         self._annotated: dict[int, Annotated] = {}
         self._variables: dict[str, Variable] = {}
         self._files: dict[str, CompiledFile] = {}
+        self._entries: dict[str, Entries] = {}
 
     def beyond(self, nodes: list[Node]) -> Iterator[Node]:
         """Nodes that these lead to; those that are among them already, too."""
@@ -65,6 +68,10 @@ class Widening:
         if "variables" in reads:
             for name in variables_named(_texts_of(nodes)):
                 yield self._reach.node(self._variables.setdefault(name, Variable(name)), ("variable", name), name)
+        if "entry points" in reads:
+            askers = [node.obj.__globals__ for node in functions if "entry points" in node.reflects]
+            for group in groups_named(_texts_of(nodes)):
+                yield self._reach.node(self._entries.setdefault(group, Entries(group, askers[0])))
         if "wrapped" in reads:
             yield from self._wrapped(nodes)
         if "signatures" in reads:

@@ -18,11 +18,24 @@ if TYPE_CHECKING:
     from cas_engine.graphs.electron import Electron
 
 
+class Watch(Protocol):
+    """Looks at what may change."""
+
+    def has_changed(self) -> bool:
+        """Whether it has, or may have, since it was asked last."""
+
+
 class Surroundings(Protocol):
     """What a trace asks of the world: electrons described, constants digested."""
 
     def row(self, electron: Electron[..., Any]) -> Row:
         """The row of an electron, fingerprinted and with its capsule."""
+
+    def watch(self, fn: Callable[..., Any]) -> Watch | None:
+        """What tells whether a lattice's function has changed what its electrons read; None if it changes nothing."""
+
+    def look_again(self) -> None:
+        """Forget what code was: it may be another now."""
 
     def const(self, value: object) -> Const:
         """A value by digest, its bytes kept. Raises Undigestible, Unstorable."""

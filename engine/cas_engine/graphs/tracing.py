@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cas_engine.errors import AmbiguousElectron, TracingError
 from cas_engine.graphs.alike import SMALL_TYPES, Alike, Small
-from cas_engine.graphs.arguments import Arguments, Surroundings, holds_handle
+from cas_engine.graphs.arguments import Arguments, Surroundings, Watch, holds_handle
 from cas_engine.graphs.bindings import Binding, Const, Template, template_digest
 from cas_engine.graphs.graph import Graph, Row, standing
 from cas_engine.graphs.handles import Handle, place
@@ -34,8 +34,9 @@ current = _current.get
 class Trace:
     """Records nodes in the order of the calls."""
 
-    def __init__(self, world: Surroundings, replaced: Mapping[str, Row]) -> None:
+    def __init__(self, world: Surroundings, replaced: Mapping[str, Row], watch: Watch | None = None) -> None:
         self._world = world
+        self._watch = watch
         self._replaced = replaced
         self._arguments = Arguments(world, self._mine)
         self._rows: list[Row] = []
@@ -64,6 +65,9 @@ class Trace:
 
     def call(self, electron: Electron[..., Any], args: tuple[object, ...], kwargs: Mapping[str, object]) -> Handle:
         """Record a node. Raises BindError, Undigestible, Unstorable naming electron and parameter."""
+        if self._watch is not None and self._watch.has_changed():
+            self._row_of.clear()  # what an electron reads counts as it is when it is called
+            self._world.look_again()
         at = self._row_of.get(id(electron))
         if at is None:
             at = self._add_row(electron)
@@ -321,7 +325,7 @@ def trace(
 
     `replaced` maps names of electrons to the rows that stand in for them.
     """
-    recording = Trace(world, replaced)
+    recording = Trace(world, replaced, world.watch(lattice.fn))
     with _recording(recording):
         returned = lattice.fn(*args, **kwargs)
     return recording.finish(returned)

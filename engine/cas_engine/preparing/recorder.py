@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from cas_engine.capsules.frames import Encoded
 from cas_engine.errors import Undigestible, Unstorable
 from cas_engine.graphs.alike import Small
+from cas_engine.graphs.arguments import Watch
 from cas_engine.graphs.bindings import Const
 from cas_engine.graphs.graph import Reached, Row
 from cas_engine.graphs.omission import Step, replaced_part
 from cas_engine.graphs.signatures import signature_of
+from cas_engine.preparing.changing import watch_on
 from cas_engine.values import LEAVES, FileContent, files_met
 from cas_store.digest import Digest, digest_of
 from cas_store.errors import BlobMissing
@@ -65,6 +67,15 @@ class Recorder:
         from cas_engine.capsules.codec import SMALL
 
         return {kind: (LEAVES[kind], encode) for kind, encode in SMALL.items()}
+
+    def watch(self, fn: Callable[..., Any]) -> Watch | None:
+        """What tells whether a lattice's function has changed what its electrons read."""
+        return watch_on(fn)
+
+    def look_again(self) -> None:
+        """Look at code and values anew."""
+        self.__dict__.pop("session", None)
+        self._defaults.clear()
 
     # Surroundings of a trace --------------------------------------------------------------------------------
 
