@@ -123,7 +123,7 @@ def test_an_unchanged_redispatch_imports_nothing_that_runs_or_looks_at_code(home
 def test_a_run_imports_no_more_than_runs(home: Path) -> None:
     found = modules(home, "from flow import *; ct.dispatch_sync(fan)(int(sys.argv[1])).result", "21")
     assert found & HEAVY <= {"logging", "cloudpickle"}
-    assert len(ours(found, "cas_engine")) <= 146  # small ones: rooms of too many lines were divided
+    assert len(ours(found, "cas_engine")) <= 147  # small ones: rooms of too many lines were divided
 
 
 def test_a_run_by_the_command_imports_all_it_needs_before_the_users_folder_is_on_the_path(home: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,16 +23,20 @@ class Entries:
 
 def groups_named(texts: Iterable[str]) -> list[str]:
     """The groups of entry points that texts name."""
-    known: Any = importlib.metadata.entry_points()
+    from importlib.metadata import entry_points  # takes a while to import, and hardly any code asks
+
+    known: Any = entry_points()
     groups = set(known.groups if hasattr(known, "groups") else known)
     return sorted(groups.intersection(texts))
 
 
 def describe_entries(node: Node, reach: Reach) -> None:
     """By name, with the user's code that they stand for, or the package that they come with."""
+    from importlib.metadata import entry_points
+
     entries: Entries = node.obj
     node.name = f"entry points {entries.group}"
-    found = sorted({(each.name, each.value) for each in importlib.metadata.entry_points(group=entries.group)})
+    found = sorted({(each.name, each.value) for each in entry_points(group=entries.group)})
     for name, value in found:
         module, _, attrs = value.partition("[")[0].partition(":")
         path = tuple(part for part in attrs.strip().split(".") if part)

@@ -22,7 +22,6 @@ from cas_engine.fingerprint.origin import (
     owner_of_namespace,
     told_module,
 )
-from cas_engine.fingerprint.programs import with_imported
 from cas_engine.fingerprint.reach import Reach, belongs, says
 from cas_engine.fingerprint.readings import (
     IMPORTERS,
@@ -265,6 +264,8 @@ class _Reader:
 
     def computed_imports(self, *, sure: bool = True) -> None:
         """An import by a computed name: all texts at hand that name modules of the user's are taken for it."""
+        from cas_engine.fingerprint.programs import with_imported
+
         self.node.computes = True
         texts = {*self.form.keywords, *(text for child in self.node.children for text in texts_in(child.obj))}
         package = self.fn.__globals__.get("__package__")

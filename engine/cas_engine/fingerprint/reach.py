@@ -46,6 +46,10 @@ class Reach:
         self._coming: Iterator[Node] = iter(())
         self._values = Digester(self._code_in_value, ordered_dicts=True)
 
+    def learn(self, kind: type, describer: Describer) -> None:
+        """How to describe objects of a type that hardly ever comes up."""
+        self._by_type[kind] = describer
+
     def settled(self, node: Node) -> Node:
         """The node, with its digest."""
         settle(node, self._describe)

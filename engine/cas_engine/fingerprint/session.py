@@ -12,7 +12,6 @@ from itertools import islice
 from cas_engine.fingerprint.callables import BY_TYPE, describe_if_named, describe_marked, describe_ufunc
 from cas_engine.fingerprint.classes import describe_class
 from cas_engine.fingerprint.depends import Dependency
-from cas_engine.fingerprint.entries import Entries, describe_entries
 from cas_engine.fingerprint.environment import FILE, VARIABLE, effective, version_of
 from cas_engine.fingerprint.facets import facets_of
 from cas_engine.fingerprint.functions import describe_function
@@ -38,7 +37,6 @@ _DESCRIBERS = {
     Evaluated: describe_evaluated,
     Patch: describe_patch,
     Variable: describe_variable,
-    Entries: describe_entries,
 }
 
 

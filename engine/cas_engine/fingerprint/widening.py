@@ -7,18 +7,20 @@ import textwrap
 import warnings
 from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING
 
 from cas_engine.fingerprint.annotations import Annotated
 from cas_engine.fingerprint.bytecode import canonical
-from cas_engine.fingerprint.entries import Entries, groups_named
 from cas_engine.fingerprint.functions import CompiledFile, all_subclasses, read_as_if_in
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.named import modules_named, texts_in
 from cas_engine.fingerprint.origin import owner_of_namespace
-from cas_engine.fingerprint.programs import programs_named
 from cas_engine.fingerprint.reach import Reach, says
 from cas_engine.fingerprint.resolve import folder_of, module_of
 from cas_engine.fingerprint.variables import Variable, variables_named
+
+if TYPE_CHECKING:
+    from cas_engine.fingerprint.entries import Entries
 
 _LONGEST = 20_000  # characters of a text that may be code
 
@@ -69,9 +71,7 @@ class Widening:
             for name in variables_named(_texts_of(nodes)):
                 yield self._reach.node(self._variables.setdefault(name, Variable(name)), ("variable", name), name)
         if "entry points" in reads:
-            askers = [node.obj.__globals__ for node in functions if "entry points" in node.reflects]
-            for group in groups_named(_texts_of(nodes)):
-                yield self._reach.node(self._entries.setdefault(group, Entries(group, askers[0])))
+            yield from self._entry_points(functions, _texts_of(nodes))
         if "wrapped" in reads:
             yield from self._wrapped(nodes)
         if "signatures" in reads:
@@ -93,8 +93,19 @@ class Widening:
             codes = [node.obj for node in nodes if type(node.obj) is CodeType]
             yield from self._named_in(evaluating, [*sorted(_texts_of(nodes)), *codes])
 
+    def _entry_points(self, functions: list[Node], texts: set[str]) -> Iterator[Node]:
+        """The groups of entry points that texts name."""
+        from cas_engine.fingerprint.entries import Entries, describe_entries, groups_named
+
+        self._reach.learn(Entries, describe_entries)
+        askers = [node.obj.__globals__ for node in functions if "entry points" in node.reflects]
+        for group in groups_named(texts):
+            yield self._reach.node(self._entries.setdefault(group, Entries(group, askers[0])))
+
     def _programs(self, nodes: list[Node]) -> Iterator[Node]:
         """The scripts that command lines name: run as processes of their own, they are code, too."""
+        from cas_engine.fingerprint.programs import programs_named
+
         texts = _texts_of(nodes)
         runners = [node for node in nodes if "programs" in node.reflects]
         for folder in sorted({node.base or folder_of(node.obj.__globals__) for node in runners}):

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 from cas_engine.capsules.frames import Encoded
 from cas_engine.errors import Undigestible, Unstorable
 from cas_engine.graphs.alike import Small
-from cas_engine.graphs.arguments import Watch
 from cas_engine.graphs.bindings import Const
 from cas_engine.graphs.graph import Reached, Row
 from cas_engine.graphs.omission import Step, replaced_part
 from cas_engine.graphs.signatures import signature_of
-from cas_engine.preparing.changing import watch_on
 from cas_engine.values import LEAVES, FileContent, files_met
 from cas_store.digest import Digest, digest_of
 from cas_store.errors import BlobMissing
@@ -28,6 +26,7 @@ from cas_store.writes import Need, Put, PutBlob, Write
 if TYPE_CHECKING:
     from cas_engine.capsules.unchanged import LiveCode
     from cas_engine.fingerprint import Fingerprint, Fingerprinter
+    from cas_engine.graphs.arguments import Watch
     from cas_engine.graphs.electron import Electron
     from cas_engine.graphs.lattice import Lattice
     from cas_engine.graphs.options import Options
@@ -70,6 +69,8 @@ class Recorder:
 
     def watch(self, fn: Callable[..., Any]) -> Watch | None:
         """What tells whether a lattice's function has changed what its electrons read."""
+        from cas_engine.preparing.changing import watch_on
+
         return watch_on(fn)
 
     def look_again(self) -> None:
