@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
@@ -49,6 +49,9 @@ class Entry:
     whole_hit: bool  # answered from the record of an earlier dispatch, as one
 
 
+_FIELDS = tuple(field.name for field in fields(Entry))  # `asdict` copies all that is in them: a tenth of a millisecond
+
+
 def put(entry: Entry) -> list[Write]:
     """The writes that enter or renew a dispatch."""
     return [Put(Table.DISPATCHES, bytes.fromhex(entry.id), dumps(entry)), Put(Table.TIMELINE, timeline_key(entry), b"")]
@@ -56,7 +59,7 @@ def put(entry: Entry) -> list[Write]:
 
 def dumps(entry: Entry) -> bytes:
     """The row of a dispatch."""
-    return json.dumps(asdict(entry), separators=(",", ":")).encode()
+    return json.dumps({name: getattr(entry, name) for name in _FIELDS}, separators=(",", ":")).encode()
 
 
 def loads(row: bytes) -> Entry:

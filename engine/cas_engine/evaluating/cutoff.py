@@ -35,11 +35,12 @@ class Cutoff:
         graph, looked_up = self._graph, self._looked_up
         wanted: dict[int, Digest] = {}
         for node in nodes:
-            if node not in but and not graph.row_of(node).stochastic:
+            if node not in but and not graph.rows[graph.electron_of[node]].stochastic:
                 wanted[node] = looked_up[node] = self._key_of(node)
         found = self._found(wanted, decisions)
-        if taking := [node for node in wanted if node not in found and self._picks.any_in(node)]:
+        if self._picks.are_there:
             # It may have run when of what it takes no more was known than what it is a part of.
+            taking = [node for node in wanted if node not in found and self._picks.any_in(node)]
             found |= self._found({node: self._key_of(node, self._known_anyhow) for node in taking}, decisions)
         for node in found:
             del looked_up[node]

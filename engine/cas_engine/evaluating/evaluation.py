@@ -280,9 +280,10 @@ class Evaluation:
         else:
             by_content = self._cutoff.take_key(node)
         task = task_of(self._graph, node, so_far.blob, so_far.files, seed)
-        task.picks = self._picks.of(node, *self._board.followers_of(node))
-        if by_content is not None and self._picks.any_in(node):
-            task.takes = self._cutoff.unknown_parts(node)
+        if self._picks.are_there:
+            task.picks = self._picks.of(node, *self._board.followers_of(node))
+            if by_content is not None and self._picks.any_in(node):
+                task.takes = self._cutoff.unknown_parts(node)
         self._calls.start(node, task, attempt, draw, by_content)
         if attempt == 0:
             self._teller.started(node)

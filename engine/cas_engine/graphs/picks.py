@@ -19,13 +19,16 @@ class Picks:
         self._graph = graph
 
     @cached_property
+    def are_there(self) -> bool:
+        """Whether any call takes parts: mostly none does, and then nobody need ask for each."""
+        return bool(self._taking)
+
+    @cached_property
     def _taking(self) -> frozenset[int]:
         return frozenset(templates.taking_parts(self._graph.templates))
 
     def of(self, *nodes: int) -> tuple[Path, ...]:
         """The access paths by which others take parts of what some nodes give, all of which are the same call."""
-        if not self._taking:
-            return ()
         graph, found = self._graph, dict[bytes, Path]()
         for node in nodes:
             for child in graph.index.children_of(node):
