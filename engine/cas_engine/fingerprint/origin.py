@@ -19,6 +19,7 @@ from cas_engine.fingerprint.distributions import distribution_of, site_of
 
 OURS = frozenset({"cas_store", "cas_engine", "cas_run", "cloudpickle"})
 _MAINS = frozenset({"__main__", "__mp_main__"})
+_CYTHON = "_cython_"  # and its version: where what it compiled finds the types of its functions, a module without file
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made while running, by a class statement or a call
 
 
@@ -187,7 +188,7 @@ def _find_owner(name: str, file: str) -> Owner:
         return Owner(Kind.OURS)
     if not file or file.startswith("<"):
         is_python = name not in _MAINS and (top in sys.stdlib_module_names or name == builtins.__name__)
-        return _PYTHON if is_python else _USER
+        return _PYTHON if is_python or name.startswith(_CYTHON) else _USER
     path = os.path.abspath(file)
     site = site_of(path)
     if site is not None:
