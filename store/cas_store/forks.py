@@ -7,7 +7,9 @@ nothing: all descriptors are closed on exec.)
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
 import weakref
 from typing import Protocol
 
@@ -45,7 +47,26 @@ def free_lock() -> threading.Lock:
     return made
 
 
+_PATIENCE = 5.0  # seconds; most modules are there in a few milliseconds
+
+
+def _let_imports_end() -> None:
+    """A child has the locks of modules that other threads are importing, and nobody who would give them back.
+
+    The locks of importlib have no public name; without them a child is as well off as in any threaded program.
+    """
+    locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
+    deadline, me = time.monotonic() + _PATIENCE, threading.get_ident()
+    while any(_owner_of(lock()) not in (None, me) for lock in list(locks.values())) and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def _owner_of(lock: object) -> object:
+    return getattr(lock, "owner", None)
+
+
 def _before() -> None:
+    _let_imports_end()
     _lock.acquire()
     _resting[:] = list(_watched)
     for thing in _resting:

@@ -310,3 +310,26 @@ def test_readers_that_were_killed_do_not_make_the_file_grow(store: Store, start:
 
     before = grow(110)  # the check comes with one of these
     assert grow(90) == before
+
+
+def test_a_child_can_import_what_a_thread_of_its_parent_was_importing(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "lingering.py").write_text("import time\nbegun.set()\ntime.sleep(0.3)\n")
+    run(
+        """
+        import builtins, importlib, warnings
+        warnings.simplefilter("ignore")
+        sys.path.insert(0, sys.argv[2])
+        builtins.begun = threading.Event()
+        thread = threading.Thread(target=importlib.import_module, args=["lingering"])
+        thread.start()
+        begun.wait()
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(10)
+            import lingering
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        thread.join()
+        """,
+        str(tmp_path),
+    )
