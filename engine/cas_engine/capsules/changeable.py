@@ -50,7 +50,7 @@ def is_fixed(value: object) -> bool:
     """Whether nothing that a call does to the value could be seen in it later."""
     if type(value) in (tuple, frozenset):
         return all(map(is_fixed, value))  # type: ignore[call-overload]
-    if isinstance(value, _FIXED) or type(value).__module__.partition(".")[0] in {"cas_engine", "cas_run"}:
+    if issubclass(type(value), _FIXED) or type(value).__module__.partition(".")[0] in {"cas_engine", "cas_run"}:
         return True
     # An object without any state stands for itself: `if x is MISSING`.
     return type(value).__hash__ is object.__hash__ and not _has_state(value)
@@ -65,7 +65,7 @@ def exposure_of(fn: Callable[..., Any], found: Fingerprint, session: Fingerprint
     nodes = session.reached(fn)
     stored: set[str] = set()
     for node in nodes:
-        if isinstance(node.obj, types.FunctionType) and node.kind == "code":
+        if node.kind == "code" and isinstance(node.obj, types.FunctionType):
             stored |= _stored(node.obj.__code__)
     by_name = not stored.isdisjoint(_BY_NAME)
 

@@ -16,6 +16,7 @@ from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, IMPORT, LIT
 from cas_engine.fingerprint.resolve import import_module
 from cas_engine.graphs.handles import Handle, refuse_hidden
 from cas_engine.modules.program import absolute_name, program_of
+from cas_store.errors import CasRunError
 
 # The chains of attributes that are read from a thing; () is the thing as a whole.
 Paths = frozenset[tuple[str, ...]]
@@ -134,13 +135,18 @@ def innermost_first(root: object) -> list[Any]:
     while pending:
         thing, done = pending.pop()
         if done:
-            if isinstance(thing, types.FunctionType):
+            if type(thing) is types.FunctionType:
                 order.append(thing)
             continue
         if id(thing) not in seen:
             seen[id(thing)] = thing
             pending.append((thing, True))
-            pending += [(below, False) for below in _below(thing)]
+            try:
+                pending += [(below, False) for below in _below(thing)]
+            except CasRunError:
+                raise
+            except Exception:  # noqa: BLE001, S112 - a class or an object may refuse to be looked into
+                continue
     return order
 
 

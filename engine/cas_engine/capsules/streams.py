@@ -70,7 +70,7 @@ def _place_of_fault(pickler: CodePickler) -> str:
                 value = cells[name].cell_contents if name in cells else fn.__globals__[name]
             except (KeyError, ValueError):
                 continue
-            if isinstance(value, (types.FunctionType, types.ModuleType, type)):
+            if issubclass(type(value), (types.FunctionType, types.ModuleType, type)):
                 continue  # what is in it is told by its own name
             if not CodePickler(io.BytesIO(), pickler.session).can_write(value):
                 if name in cells:

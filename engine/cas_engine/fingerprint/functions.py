@@ -22,7 +22,7 @@ from cas_engine.fingerprint.origin import (
     owner_of_namespace,
     told_module,
 )
-from cas_engine.fingerprint.reach import Reach, belongs, says
+from cas_engine.fingerprint.reach import Lost, Reach, belongs, says
 from cas_engine.fingerprint.readings import (
     IMPORTERS,
     MARKS,
@@ -37,6 +37,7 @@ from cas_engine.fingerprint.resolve import (
     Foreign,
     Found,
     Missing,
+    is_a,
     look_up,
     module_of,
     registered_with,
@@ -68,7 +69,10 @@ def describe_function(node: Node, reach: Reach) -> None:
     reader = _Reader(node, fn, reach)
     form = reader.form
     for ref in form.refs:
-        reader.read(ref)
+        try:
+            reader.read(ref)
+        except Exception as error:  # noqa: BLE001 - looking at it ran code of the user's
+            reader.lose(ref, error)
     _read_defaults(node, fn, form, reader)
     _read_attributes(node, fn, form, reader)
     if not _LEADING_ON.isdisjoint(form.names) or form.computed_imports or reader.imports_by_name:
@@ -124,6 +128,11 @@ class _Reader:
         self.hidden: list[str] = []
         home = reach.home(fn.__globals__)
         self.base, self.shown = home.folder, home.shown
+
+    def lose(self, ref: Ref, error: Exception) -> None:
+        """What raises when it is looked at is lost, and nothing else of the function."""
+        self.said.append("lost")
+        self.child(Lost(error), None, ".".join((ref.name, *ref.attrs)))
 
     def read(self, ref: Ref) -> None:
         source, name, attrs, _, _ = ref
@@ -208,7 +217,7 @@ class _Reader:
             self.node.reflects |= {"variables"}
         if obj is importlib.import_module and ref.name not in IMPORTERS:
             self.imports_by_name = True  # under another name: its argument isn't known
-        if isinstance(obj, FunctionType) and not owner_of_function(obj).is_user:
+        if is_a(obj, FunctionType) and not owner_of_function(obj).is_user:
             self._reflect((obj.__name__,))
             if (obj.__module__, obj.__name__) in OF_CALLERS:
                 self.node.reflects |= {"names"}
@@ -241,13 +250,13 @@ class _Reader:
     def _told(self, obj: object, rest: tuple[str, ...]) -> tuple[object, ...]:
         """The attributes that are read from it; what usually doesn't count is told where it is read."""
         self._reflect(rest[1:])
-        if isinstance(obj, logging.Logger) and rest == ("name",):
+        if is_a(obj, logging.Logger) and rest == ("name",):
             return (*rest, obj.name)  # which otherwise changes no result
         what = REFLECTIVE.get(rest[0]) if rest else None
-        if what is None or (what == "subclasses" and isinstance(obj, type)):  # whose subclasses are followed
+        if what is None or (what == "subclasses" and is_a(obj, type)):  # whose subclasses are followed
             return rest
         named = what in {"names", "qualnames", "modules", "docs"} and rest[0].startswith("__")
-        if named and isinstance(obj, (FunctionType, type)):
+        if named and (is_a(obj, FunctionType) or is_a(obj, type)):
             return (*rest, str(getattr(obj, rest[0], "")))
         self._reflect(rest[:1])
         return rest
@@ -283,7 +292,7 @@ class _Reader:
     def subclasses(self) -> None:
         """`Base.__subclasses__()` reaches every class below it that exists now."""
         for child in list(self.node.children):
-            if isinstance(child.obj, type):
+            if issubclass(type(child.obj), type):
                 for cls in all_subclasses(child.obj):
                     self.child(cls, None, cls.__qualname__)
                     self.node.derived = (*self.node.derived, self.node.children[-1])

@@ -10,6 +10,7 @@ import reprlib
 import sys
 import threading
 from collections import Counter, OrderedDict, defaultdict
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
@@ -19,7 +20,7 @@ from cas_engine.fingerprint.contents import content, gives_what_nobody_sees
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.opaque import code_in, known_parts
 from cas_engine.fingerprint.origin import Kind, owner_of_class
-from cas_engine.fingerprint.places import names_a_place, place_of
+from cas_engine.fingerprint.places import items_of, names_a_place, pairs_of, place_of
 from cas_engine.fingerprint.reach import Reach, belongs, says
 from cas_engine.values.instances import has_hidden_state, visible_state
 from cas_engine.values.refused import refusal_of
@@ -108,18 +109,20 @@ def _describe_in_pieces(node: Node, reach: Reach) -> None:
     kind: Any = type(inside)
     said: list[object] = [type(node.obj).__qualname__]
     if issubclass(kind, (list, tuple)):
-        _children(node, reach, [(f"[{at}]", item) for at, item in enumerate(inside)])
-        said.append(len(inside))
+        items = list(items_of(inside))
+        _children(node, reach, [(f"[{at}]", item) for at, item in enumerate(items)])
+        said.append(len(items))
     elif issubclass(kind, (set, frozenset)):
-        _children(node, reach, [("{}", item) for item in inside])
-        items = list(node.children)
-        node.recipe = lambda of: digest_of(node.local, *sorted(map(of, items)), *map(of, node.children[len(items) :]))
+        _children(node, reach, [("{}", item) for item in items_of(inside)])
+        held = list(node.children)
+        node.recipe = lambda of: digest_of(node.local, *sorted(map(of, held)), *map(of, node.children[len(held) :]))
     elif issubclass(kind, dict):
         if issubclass(kind, defaultdict):
             _children(node, reach, [(".default_factory", inside.default_factory)])
-        keys = [key for key in inside if type(key) in _SCALARS]
-        _children(node, reach, [(f"[{key!r}]", inside[key]) for key in keys])
-        others = [(f".keys()[{at}]", pair) for at, pair in enumerate(inside.items()) if type(pair[0]) not in _SCALARS]
+        pairs = list(pairs_of(inside))
+        keys = [key for key, _ in pairs if type(key) in _SCALARS]
+        _children(node, reach, [(f"[{key!r}]", part) for key, part in pairs if type(key) in _SCALARS])
+        others = [(f".keys()[{at}]", pair) for at, pair in enumerate(pairs) if type(pair[0]) not in _SCALARS]
         _children(node, reach, [(where, part) for where, pair in others for part in pair])
         said += [tuple(place_of(key, node.base) or repr(key) for key in keys), len(others)]
     elif inside is not node.obj:
@@ -197,9 +200,9 @@ def _note_packages(node: Node, value: object) -> None:
             continue
         belongs(node, owner_of_class(kind))
         if issubclass(kind, (list, tuple, set, frozenset)):
-            row += list(each)[:64]
+            row += islice(items_of(each), 64)
         elif issubclass(kind, dict):
-            row += list(each.values())[:64]
+            row += [held for _, held in islice(pairs_of(each), 64)]
 
 
 class _Shortener(reprlib.Repr):

@@ -8,6 +8,7 @@ from contextlib import suppress
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from cas_engine.fingerprint.places import items_of, pairs_of
 from cas_engine.fingerprint.resolve import is_users_code
 
 _MOST = 500  # objects that are looked at in search of code
@@ -57,11 +58,12 @@ def _within(value: Any) -> Iterable[object]:
         return [value.__func__, value.__self__]
     if isinstance(value, dict):
         # Not a module's namespace: what lies in it is not held by who holds it.
-        return [] if "__builtins__" in value else list(value.values())
+        pairs = dict(pairs_of(value))
+        return [] if "__builtins__" in pairs else list(pairs.values())
     if isinstance(value, (list, tuple)):
-        return value
+        return items_of(value)
     if isinstance(value, (set, frozenset)):
-        return sorted(value, key=lambda each: str(getattr(each, "__qualname__", "")))
+        return sorted(items_of(value), key=lambda each: str(getattr(each, "__qualname__", "")))
     found: list[object] = [type(value)]
     with suppress(TypeError):
         found += vars(value).values()

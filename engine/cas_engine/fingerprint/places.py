@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import PurePath
 from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
@@ -50,11 +53,29 @@ def names_a_place(value: object, base: str) -> bool:
 
 def _parts(value: Any, kind: type) -> list[object]:
     if issubclass(kind, (list, tuple)):
-        return list(value[:_MOST])
+        return list(islice(items_of(value), _MOST))
     if issubclass(kind, (dict, MappingProxyType)):
-        return [*value, *value.values()] if len(value) <= _MOST else list(value.values())[:_MOST]
+        pairs = list(islice(pairs_of(value), _MOST + 1))
+        values = [held for _, held in pairs[:_MOST]]
+        return [*(key for key, _ in pairs), *values] if len(pairs) <= _MOST else values
     if issubclass(kind, (set, frozenset)):
-        return list(value) if len(value) <= _MOST else []
+        items = list(islice(items_of(value), _MOST + 1))
+        return items if len(items) <= _MOST else []
     if owner_of_class(kind).kind is Kind.PACKAGE or issubclass(kind, (type, *_CODE)) or has_hidden_state(kind):
         return []
     return list(visible_state(kind)(value))[1::2]
+
+
+def items_of(value: Any) -> Iterator[Any]:
+    """What a list, tuple or set holds, whatever a class of the user's that is derived from one says of it."""
+    base = next(base for base in (list, tuple, set, frozenset) if issubclass(type(value), base))
+    items: Iterator[Any] = base.__iter__(value)
+    return items
+
+
+def pairs_of(value: Any) -> Iterable[tuple[Any, Any]]:
+    """The same of a dict: its keys and what they stand for."""
+    bases = (OrderedDict, dict, type(value))
+    base: Any = next(base for base in bases if issubclass(type(value), base))
+    pairs: Iterable[tuple[Any, Any]] = base.items(value)
+    return pairs

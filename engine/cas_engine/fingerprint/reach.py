@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from types import FunctionType, ModuleType
@@ -153,11 +154,39 @@ class Reach:
         except Exception as error:  # noqa: BLE001 - it ran code of the user's: a property, a __getattr__, a __repr__
             node.children.clear()
             node.recipe = None
-            if give_module(node.obj if issubclass(kind, type) else kind):
+            if _is_mended(node.obj if issubclass(kind, type) else kind):
                 self._describe(node)
                 return
-            node.unresolved += (f"{node.name}: looking at it raised {type(error).__name__}: {error}",)
-            says(node, "not to be looked at", kind.__qualname__)
+            lose(node, error)
+
+
+class Lost:
+    """Stands for what raised when it was looked for."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def describe_lost(node: Node, _reach: Reach) -> None:
+    """It is told, and never the same."""
+    lose(node, node.obj.error)
+
+
+def lose(node: Node, error: Exception) -> None:
+    """Note that looking at a thing raised. Whether it is as it was cannot be told: so it never is."""
+    node.unresolved += (f"{node.name}: looking at it raised {type(error).__name__}: {error}",)
+    node.kind, node.detail = "value", f"<{type(node.obj).__qualname__}>"
+    says(node, "lost", os.urandom(16))
+
+
+def _is_mended(kind: type) -> bool:
+    """Whether it was given the module that it had not."""
+    try:
+        return give_module(kind)
+    except Exception:  # noqa: BLE001 - its metaclass may raise anything
+        return False
 
 
 def says(node: Node, *what: object) -> None:

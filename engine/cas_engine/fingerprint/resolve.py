@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from cas_engine.fingerprint.origin import (
     HEAP_TYPE,
@@ -33,6 +33,7 @@ _NUMBERS = frozenset({bool, int, float, complex})
 _TABLES = frozenset({list, tuple, dict, set, frozenset})
 _PLAIN = _TABLES | {str}
 _CACHED = type(functools.cache(len))
+Thing = TypeVar("Thing")
 MISSING = object()  # no such name, now
 
 
@@ -160,7 +161,7 @@ def follow(base: object, attrs: tuple[str, ...], place: tuple[int, str], name: s
     """Walk down attributes as long as they lead through the user's modules."""
     through: list[str] = []
     for at, attr in enumerate(attrs):
-        if not isinstance(base, ModuleType):
+        if type(base) is not ModuleType and not is_a(base, ModuleType):
             return Found(base, attrs[at:], place, name, tuple(through))
         namespace = vars(base)
         owner = owner_of_namespace(namespace)
@@ -178,11 +179,21 @@ def follow(base: object, attrs: tuple[str, ...], place: tuple[int, str], name: s
         if found is MISSING:
             return Missing(name, "not defined")
         base = found
-    if isinstance(base, ModuleType):
+    if type(base) not in _KEEP_NOTHING and is_a(base, ModuleType):
         owner = owner_of_namespace(vars(base))
         if not owner.is_user or owner.compiled:
             return _foreign(base, owner, ())
     return Found(base, (), place, name, tuple(through))
+
+
+def is_a(thing: object, kind: type[Thing]) -> TypeGuard[Thing]:
+    """As isinstance. A proxy may say what it stands for, or raise: it is unbound."""
+    if issubclass(type(thing), kind):
+        return True
+    try:
+        return isinstance(thing, kind)
+    except Exception:  # noqa: BLE001 - a __class__ of the user's may raise anything
+        return False
 
 
 def has_own_class(module: ModuleType) -> bool:

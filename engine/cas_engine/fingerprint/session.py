@@ -21,7 +21,7 @@ from cas_engine.fingerprint.model import Component, Fingerprint
 from cas_engine.fingerprint.modules import describe_module
 from cas_engine.fingerprint.origin import owner_of_module
 from cas_engine.fingerprint.patches import EXTENDED, Patch, Patches, describe_patch, extensions
-from cas_engine.fingerprint.reach import Reach
+from cas_engine.fingerprint.reach import Lost, Reach, describe_lost
 from cas_engine.fingerprint.readings import WIDENING
 from cas_engine.fingerprint.sources import sources_of
 from cas_engine.fingerprint.tables import KnownTables
@@ -37,6 +37,7 @@ _DESCRIBERS = {
     Evaluated: describe_evaluated,
     Patch: describe_patch,
     Variable: describe_variable,
+    Lost: describe_lost,
 }
 
 
