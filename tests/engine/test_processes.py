@@ -373,6 +373,51 @@ def test_short_calls_behind_a_long_one_are_made_by_others(mark: Mark, tmp_path: 
     assert run(flow).result == list(range(61))
 
 
+def test_a_call_that_was_recalled_finds_its_code_in_the_same_worker_later(user: Any) -> None:
+    script = user.script(
+        """
+        @ct.electron
+        def quick(n):
+            return n
+
+        @ct.electron
+        def other(n, seconds):
+            if seconds:
+                os.mkdir(f"other-{n}")
+                time.sleep(seconds)
+            return os.getpid()
+
+        @ct.lattice
+        def quickly(start):
+            return [quick(start + n) for n in range(20)]
+
+        @ct.lattice
+        def others(start, count, seconds):
+            return [other(start + n, seconds) for n in range(count)]
+
+        def wait_for(name):
+            while not os.path.exists(name):
+                time.sleep(0.01)
+
+        def run(lattice, *args):
+            return ct.dispatch_sync(lattice, executor="process")(*args)
+
+        os.environ["CAS_RUN_WORKERS"] = "1"
+        run(quickly, 0)
+        first = run(others, 0, 1, 0).result
+        os.environ["CAS_RUN_WORKERS"] = "2"
+        ct.dispatch(others, executor="process")(10, 1, 3.0)
+        wait_for("other-10")  # which keeps the first worker busy to the end
+        second = run(others, 20, 20, 0).result
+        ct.dispatch(others, executor="process")(50, 1, 0.4)
+        wait_for("other-50")  # which makes the second one late
+        done = run(quickly, 100)
+        show([len({*first, *second}), done.status, sorted({node.to_json()["tries"] for node in done.nodes})])
+        """
+    )
+    assert user.run(script).last == [2, "COMPLETED", [1]]
+
+
 def test_what_cannot_be_recorded_runs_in_this_process(mark: Mark) -> None:
     numbers = (n for n in range(10))
 

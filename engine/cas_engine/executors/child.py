@@ -161,6 +161,10 @@ class _Worker:
 
     def _hear(self, message: object) -> None:
         if isinstance(message, Order):
+            capsule = message.task.capsule
+            # Now, not when it is made: it may be recalled, and the coordinator sends the code of each electron once.
+            if capsule not in self._codes:
+                self._codes[capsule] = RecordedCode(), message.blobs[capsule]
             with self._lock:
                 self._orders.append(message)
                 self._lock.notify()
@@ -181,10 +185,7 @@ class _Worker:
             self.send(reported(self._answer(order)))
 
     def _answer(self, order: Order) -> Answered:
-        code, recorded = self._codes.get(order.task.capsule, (None, ()))
-        if code is None:
-            code, recorded = RecordedCode(), order.blobs[order.task.capsule]
-            self._codes[order.task.capsule] = code, recorded
+        code, recorded = self._codes[order.task.capsule]
         outpost = self._outpost(order.place)
         outpost.begin(f"{self._name}{order.number:x}-")
         made: Sequence[Made] = ()
