@@ -109,3 +109,25 @@ def _is_there(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_call_that_goes_on_printing_when_the_command_ends_does_not_break_it(space: Space) -> None:
+    space.write(
+        "loud.py",
+        """
+import cas_run as ct
+
+@ct.electron(timeout=0.2)
+def for_ever(n):
+    while True:
+        print("y" * 20_000)
+
+@ct.lattice
+def loud():
+    return [for_ever(n) for n in range(4)]
+""",
+    )
+    done = space.run("run", "loud.py", "--executor", "thread", "--json")
+    assert done.status == 1
+    assert done.json["status"] == "FAILED"
+    assert "Fatal Python error" not in done.err

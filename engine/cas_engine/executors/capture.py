@@ -6,8 +6,12 @@ code, processes that calls start and threads that they start write past it. In w
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, Token
@@ -31,7 +35,14 @@ class _Copying:
         self.__dict__.update(_name=name, _stream=stream)
 
     def write(self, text: str) -> int:
-        written: int = self._stream.write(text)
+        thread = threading.get_ident()
+        _writing.add(thread)
+        try:
+            if _is_ended and threading.current_thread() is not threading.main_thread():
+                return len(text)
+            written: int = self._stream.write(text)
+        finally:
+            _writing.discard(thread)
         output = _output.get()
         if output is not None and isinstance(text, str):
             output(self._name, text)
@@ -122,3 +133,22 @@ def _noting(*args: Any, **kwargs: Any) -> logging.LogRecord:
         with suppress(Exception):  # arguments that do not fit: logging says so itself
             output("log", f"{record.levelname} {record.name}: {record.getMessage()}\n")
     return record
+
+
+def _end() -> None:
+    """Calls that nobody could stop may still print: one that is frozen in the middle of a write when the interpreter
+    ends makes that a fatal error of Python's, as it cannot flush its streams.
+    """
+    global _is_ended  # noqa: PLW0603
+    _is_ended = True
+    deadline = time.monotonic() + _LAST_WRITE_S
+    while _writing - {threading.get_ident()} and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+_is_ended = False
+_LAST_WRITE_S = 2.0  # whoever reads what is printed may take some time
+_writing: set[int] = set()  # threads
+atexit.register(_end)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_writing.clear)
