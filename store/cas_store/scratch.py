@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import lmdb
 
 from cas_store.database import Database
 from cas_store.digest import digest_of
+from cas_store.errors import StoreError
 from cas_store.owners import Owners
 from cas_store.rows import Seal
 
@@ -116,8 +118,9 @@ class Scratch:
                     rows[key] = value[:_ID], value[_ID:]
         finally:
             view.close()
-        for key in dead:
-            self.let_go(key)
+        with suppress(StoreError):  # on a full disk: whoever asks may be about to make room
+            for key in dead:
+                self.let_go(key)
         sizes = {key: len(value) for key, (_, value) in rows.items()}
         if sizes != self._held[0]:  # a row is written once
             held = {value[at : at + _ID] for _, value in rows.values() for at in range(0, len(value), _ID)}

@@ -310,6 +310,23 @@ assert full > 100 and rows > full + 20
 futures = [store.submit([Put(Table.NODES, b"%d" % n, bytes(60_000))]) for n in range(100)]
 kinds = {type(future.exception()) for future in futures}
 assert kinds <= {StoreFull, type(None)} and StoreFull in kinds, kinds
+
+# A sweep makes room, though what the dead hold cannot be let go.
+for n in range(20):
+    if os.fork() == 0:
+        store.hold(os.urandom(16), [os.urandom(16) for _ in range(400)])
+        os._exit(0)
+    os.wait()
+try:
+    with open(store.path.parent / "more ballast", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1000))
+except OSError:
+    pass
+with store.snapshot() as snap:
+    some = [Victim(value, True) for _, value in snap.scan(Table.RECORDS)][-10:]
+with store.barrier() as barrier:
+    assert len(list(store.take(barrier, some))) == 10
 """
 
 
