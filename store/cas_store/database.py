@@ -175,7 +175,7 @@ class Database:
                 except lmdb.MapFullError:
                     self._resize(2 * self._opened().info()["map_size"])
                 except StoreReplaced:
-                    if self._lasting or healed:
+                    if self._lasting or healed or not self._root.is_dir():
                         raise
                     self._start_afresh()
                     healed = True

@@ -70,6 +70,9 @@ def translate(error: Exception, path: Path, doing: str) -> StoreError:
         )
     if code in _NO_PLACE and not os.path.exists(path):  # noqa: PTH110 - of a name that is too long too
         return StoreRefused(f"{what}\n  -> give a folder that can be made, or is there", path)
+    if code == errno.ENOENT:
+        advice = "start again: what can be is made anew; `cas-run doctor` tells what is lost"
+        return StoreError(f"{what}; a part of it was removed\n  -> {advice}", path)
     return StoreError(f"{what}\n  -> look at the system's log for a failing disk; then try again", path)
 
 

@@ -167,6 +167,7 @@ def test_a_folder_that_goes_away_under_an_open_store_is_noticed_before_anything_
     store: Store, tmp_path: Path, run: Any, how: str
 ) -> None:
     store.commit([Put(Table.RECORDS, b"a", b"1")])
+    assert store.claim([b"k"], b"h" * 16) == [None]
     if how == "moved away":
         store.path.rename(tmp_path / "moved")
     elif how == "emptied":
@@ -178,6 +179,9 @@ def test_a_folder_that_goes_away_under_an_open_store_is_noticed_before_anything_
         run("Store.open(sys.argv[1]).commit([Put(Table.RECORDS, b'b', b'2')])")
     with pytest.raises(StoreReplaced, match="removed or replaced"):
         store.commit([Put(Table.RECORDS, b"b", b"1")])
+    if how in ("removed", "moved away"):
+        with pytest.raises(StoreReplaced, match="removed or replaced"):
+            store.claim([b"l"], b"h" * 16)
     if how == "replaced":
         with Store.open(store.path) as other:
             assert other is not store

@@ -158,8 +158,8 @@ class _History:
             self._users[need][who] = None
         gone = store.find_missing(named.lasting)
         if gone:
-            parts = "a part" if len(gone) == 1 else f"{len(gone)} parts"
-            why = f"{parts} of its code, inputs or samples is lost: it can't be redispatched"
+            parts, are = ("a part", "is") if len(gone) == 1 else (f"{len(gone)} parts", "are")
+            why = f"{parts} of its code, inputs or samples {are} lost: it can't be redispatched"
             then = f"dispatch it again from its source; `cas-run rm {entry.id[:12]}` forgets it"
             yield Finding(Kind.HISTORY, who, why, then)
 
