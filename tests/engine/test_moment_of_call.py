@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,45 @@ SETTINGS = {"factor": 1, "other": 0}
 
 def _shift(n: int) -> int:
     return n
+
+
+STEP = 1
+
+
+def _made(k: int) -> Callable[[int], int]:
+    def plus(n: int) -> int:
+        return n + k
+
+    return plus
+
+
+_plus_nothing: Any = _made(0)
+
+
+def _step(n: int, by: int = 1) -> int:
+    shifted: int = _plus_nothing(abs(n))
+    return shifted + _times(by)
+
+
+def _times(by: int) -> int:
+    return by * STEP
+
+
+def _other(n: int, by: int = 1) -> int:
+    return n - by
+
+
+HERE = sys.modules[__name__]
+CHANGES: dict[str, tuple[object, str, object]] = {
+    "a constant": (HERE, "STEP", 2),
+    "a helper": (HERE, "_step", _other),
+    "a helper's helper": (HERE, "_times", lambda by: 2 * by),
+    "the body of a helper": (_step, "__code__", _other.__code__),
+    "a default": (_step, "__defaults__", (2,)),
+    "what a closure holds": (_plus_nothing.__closure__[0], "cell_contents", 1),
+    "a builtin, hidden": (HERE, "abs", lambda n: n + 1),
+    "a builtin, replaced": (builtins, "abs", lambda n: n + 1),
+}
 
 
 @pytest.fixture
@@ -113,6 +154,29 @@ def test_a_call_runs_the_helpers_that_were_there_when_it_was_dispatched(
 
     assert held(flow, lambda: monkeypatch.setitem(globals(), "_shift", shifted)) == 1
     assert ct.dispatch_sync(flow)().result == 2
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_changes_between_two_of_many_quick_calls_is_seen_by_none(what: str, monkeypatch: Any) -> None:
+    @ct.electron
+    def count(n: int) -> int:
+        return _step(n)
+
+    @ct.lattice
+    def flow(n: int) -> Any:
+        for _ in range(60):
+            n = count(n)
+        return n
+
+    left = iter(range(30))
+
+    def watch(event: object) -> None:
+        if type(event).__name__ == "NodeFinished" and next(left, None) == 29:
+            monkeypatch.setattr(*CHANGES[what], raising=False)
+
+    result = ct.dispatch_sync(flow, executor="inline", observer=watch)(0).result
+    monkeypatch.undo()
+    assert result == 60
 
 
 def test_a_sweep_over_a_global_gives_each_dispatch_its_own(mark: Mark) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cas_engine.capsules import capsule
 from cas_engine.capsules.changeable import Exposure, exposure_of, last_name, written_by
@@ -20,6 +20,9 @@ from cas_engine.capsules.frames import take_apart
 from cas_engine.capsules.lending import Lending, Loaded, changed_between
 from cas_engine.errors import CapsuleError, EnvironmentMismatch
 from cas_engine.fingerprint import Component, Fingerprint, Fingerprinter, KnownTables
+
+if TYPE_CHECKING:
+    from cas_engine.capsules.glimpse import Glimpse
 
 # A look costs about a tenth of this; calls that begin within it share one.
 _TRUST_S = 0.001
@@ -88,6 +91,8 @@ class LiveCode:
         self._reaches_nothing = sum(c.kind != "package" for c in recorded.components) == 1
         self._can_be_recorded: bool | None = None  # None: not looked at yet
         self._is_live = True
+        self._glimpse: Glimpse | None = None
+        self._can_glimpse = True  # as far as is known
         # By value it would be without them: nothing of the program's top level runs again.
         self.needs_program = recorded.has_patches and getattr(fn, "__module__", None) in {"__main__", "__mp_main__"}
         self._lock = threading.Lock()
@@ -141,13 +146,29 @@ class LiveCode:
             if not self._is_live or self._reaches_nothing:
                 return
             self._looked = time.monotonic()
+            if self._glimpse is not None and self._glimpse.holds():
+                return
+            session = Fingerprinter()
             try:
-                now = Fingerprinter().of(self._fn)
+                now = session.of(self._fn)
+                same = now.code == self._recorded.code
+                if same and self._can_glimpse:
+                    self._glimpse = self._first_glimpse(now, session)
+                    self._can_glimpse = self._glimpse is not None
             except Exception:  # noqa: BLE001 - what cannot be looked at, perhaps because it is being changed, is not the same
                 self._is_live = False
                 return
-            same = now.code == self._recorded.code
             self._is_live = same or (not also_what_calls_change and self._fixed == _fixed_of(now))
+
+    def _first_glimpse(self, found: Fingerprint, session: Fingerprinter) -> Glimpse | None:
+        """What tells from now on that nothing has changed since a look, where that can be told so."""
+        from cas_engine.capsules.glimpse import glimpse_of  # late: most electrons read nothing that could change
+
+        glimpse = glimpse_of(found, session.reached(self._fn))
+        # Something may have changed between the look and this: so it has to hold around another look.
+        if glimpse is not None and Fingerprinter().of(self._fn).code == self._recorded.code and glimpse.holds():
+            return glimpse
+        return None
 
 
 class _LiveLoan:
