@@ -453,6 +453,9 @@ class _Writer:
             self.out += (op, "code")
             inner = self._body(value, scope)
             parameters = _parameters(value, inner.numbers)
+            if at in found.unused:
+                end = value.co_argcount
+                del parameters[end - found.unused[at] : end]
             if value.co_name == "<lambda>":
                 self.hidden += [p.name for p in parameters]
                 parameters = [Parameter(p.kind, "", p.slot) for p in parameters]

@@ -79,7 +79,8 @@ def describe_value(node: Node, reach: Reach) -> None:
     parts = known_parts(value)
     if parts is not None:
         _children(node, reach, parts)
-        node.children += [reach.node(each, ("annotated", id(each.fn))) for each in annotated(node.children)]
+        if owner_of_class(type(value)).package == "pydantic":
+            node.children += [reach.node(each, ("annotated", id(each.fn))) for each in annotated(node.children)]
         says(node, "known", type(value).__qualname__)
         return
     if node.base and names_a_place(value, node.base):

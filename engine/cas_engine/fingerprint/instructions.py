@@ -42,7 +42,7 @@ Handler = tuple[int, int]  # the instruction that handles; depth of the stack an
 class Instructions:
     """Parallel lists, one entry for each instruction: columns are several times faster here than objects."""
 
-    __slots__ = ("args", "handlers", "has_import", "kinds", "landings", "makes", "ops", "starts", "targets")
+    __slots__ = ("args", "handlers", "has_import", "kinds", "landings", "makes", "ops", "starts", "targets", "unused")
 
     def __init__(self) -> None:
         self.kinds: list[int] = []
@@ -54,6 +54,7 @@ class Instructions:
         self.handlers: list[Handler | None] = []  # empty when nothing is handled
         self.has_import = False
         self.makes: list[int] = []  # the instructions that make functions
+        self.unused: dict[int, int] = {}  # how many last parameters of the code loaded there are read by nothing
 
 
 def variables(code: CodeType) -> tuple[tuple[str, ...], tuple[str, ...], int]:

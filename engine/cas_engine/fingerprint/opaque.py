@@ -19,6 +19,7 @@ _KNOWN = {
     "pydantic._internal._validate_call.ValidateCallWrapper": ("function", "validate_return"),
     "functools._lru_cache_wrapper": ("__wrapped__",),
     "numba.core.registry.CPUDispatcher": ("py_func", "targetoptions"),
+    "numpy.vectorize": ("pyfunc", "otypes", "excluded", "signature", "cache"),
     "joblib.memory.MemorizedFunc": ("func", "ignore"),
     "joblib.memory.NotMemorizedFunc": ("func",),
     "dask.delayed.DelayedLeaf": ("_obj", "_nout"),

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from types import CodeType
 
 from cas_engine.fingerprint import opcodes as O  # noqa: N812
-from cas_engine.fingerprint.instructions import CO_OPTIMIZED, Instructions
+from cas_engine.fingerprint.instructions import CO_OPTIMIZED, Instructions, decode
+from cas_engine.fingerprint.readings import LOCALS_READERS
 
-_ANNOTATIONS, _CLOSURE = 4, 8  # flags of MAKE_FUNCTION
+_DEFAULTS, _ANNOTATIONS, _CLOSURE = 1, 4, 8  # flags of MAKE_FUNCTION
+_STARS = 0x4 | 0x8  # *args, **kwargs
 _WAYS = frozenset({O.JUMP, O.BRANCH, O.OR_POP, O.FORK, O.END})
 _STORES = frozenset({O.STORE_FAST, O.STORE_DEREF})
 
@@ -20,6 +22,7 @@ def rewrite(code: CodeType, found: Instructions) -> None:
     if found.makes and code.co_flags & CO_OPTIMIZED:
         for at in found.makes:
             _leave_out_annotations(found, at)
+            _leave_out_defaults(found, at)
 
 
 def leave_out_imports(found: Instructions, told: Iterable[tuple[int, int]]) -> None:
@@ -85,7 +88,7 @@ def _leave_out_annotations(found: Instructions, at: int) -> None:
         return
     ops, args = found.ops, found.args
     setters = _setters(found, at)
-    after = at + 1 + len(setters)
+    after = max([at, *setters]) + 1
     if after >= len(ops) or ops[after] not in _STORES:
         return
     first = _start_of_value(found, last)
@@ -99,17 +102,56 @@ def _leave_out_annotations(found: Instructions, at: int) -> None:
         args[at] = int(str(args[at])) - _ANNOTATIONS
 
 
+def _leave_out_defaults(found: Instructions, at: int) -> None:
+    """The last defaults of an inner function, where nothing reads their parameters: as `_kept_parameters` does it."""
+    flags, inner = _flags(found, at), found.args[at - 1]
+    if flags & ~_CLOSURE != _DEFAULTS or type(inner) is not CodeType:
+        return
+    last = at - 2 - bool(flags & _CLOSURE)
+    while last > 0 and _is_removed(found, last):
+        last -= 1
+    defaults = found.args[last] if last >= 0 and found.kinds[last] == O.CONST else None
+    if type(defaults) is not tuple or inner.co_flags & _STARS or not LOCALS_READERS.isdisjoint(inner.co_names):
+        return
+    body = decode(inner)
+    read = {arg for kind, arg in zip(body.kinds, body.args) if kind in {O.FAST, O.DEREF}}  # noqa: B905 - of one length
+    optional = inner.co_varnames[inner.co_argcount - len(defaults) : inner.co_argcount]
+    kept = next((end for end in range(len(optional), 0, -1) if optional[end - 1] in read), 0)
+    if kept < len(optional):
+        found.unused[at - 1] = len(optional) - kept
+        found.args[last] = defaults[:kept]
+    if not kept:
+        _remove(found, last)
+        if O.V313:
+            _remove(found, next(each for each in _setters(found, at) if found.args[each] == _DEFAULTS))
+        else:
+            found.args[at] = flags - _DEFAULTS
+
+
+def _is_removed(found: Instructions, at: int) -> bool:
+    return found.kinds[at] == O.JUMP and found.targets.get(at) == at + 1
+
+
 def annotations_at(found: Instructions, at: int) -> int | None:
     """The instruction that leaves the annotations of the function made at `at`; None if it has none."""
-    flags = sum(int(str(found.args[each])) for each in _setters(found, at)) if O.V313 else int(str(found.args[at]))
+    flags = _flags(found, at)
     return at - 2 - bool(flags & _CLOSURE) if flags & _ANNOTATIONS else None
 
 
+def _flags(found: Instructions, at: int) -> int:
+    """What else the function made at `at` is given: its defaults, annotations, closure."""
+    return sum(int(str(found.args[each])) for each in (_setters(found, at) if O.V313 else (at,)))
+
+
 def _setters(found: Instructions, at: int) -> list[int]:
-    after = at + 1
-    while after < len(found.ops) and found.ops[after] == O.SET_FUNCTION_ATTRIBUTE:
+    setters, after = [], at + 1
+    while after < len(found.ops):
+        if found.ops[after] == O.SET_FUNCTION_ATTRIBUTE:
+            setters.append(after)
+        elif not _is_removed(found, after):
+            break
         after += 1
-    return list(range(at + 1, after))
+    return setters
 
 
 def _start_of_value(found: Instructions, last: int) -> int | None:

@@ -156,9 +156,7 @@ def visible_state(kind: type, base: type = object) -> _State:
 def _copied(own: dict[str, object]) -> frozenset[str]:
     """What functools.update_wrapper copied from what is wrapped: name and texts, which count there or nowhere."""
     wrapped = own["__wrapped__"]
-    return _NOT_STATE.union(
-        name for name in _ASSIGNED if name in own and getattr(wrapped, name, None) is own[name] is not None
-    )
+    return _NOT_STATE.union(name for name in _ASSIGNED if name in own and getattr(wrapped, name, own) is own[name])
 
 
 def _named(state: object) -> list[object]:
