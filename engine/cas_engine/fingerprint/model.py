@@ -29,6 +29,7 @@ class Fingerprint:
     unresolved: tuple[str, ...]  # what no analysis could follow
     warnings: tuple[str, ...]  # "f writes the global COUNT"
     modules: tuple[str, ...]  # the user's own modules reached, those imported in bodies too
+    by_texts: bool = False  # whether texts that it is given may lead to more: modules, scripts, variables
     has_patches: bool = False  # whether the user's modules have put something into a package that it reaches
     # What it reaches only because other modules have brought it, each with the digest of all that this reaches: what
     # they have put into packages, classes that they have derived. Sorted.

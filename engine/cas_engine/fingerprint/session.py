@@ -19,6 +19,7 @@ from cas_engine.fingerprint.graph import Node, reachable
 from cas_engine.fingerprint.held import describe_value
 from cas_engine.fingerprint.model import Component, Fingerprint
 from cas_engine.fingerprint.modules import describe_module
+from cas_engine.fingerprint.named import texts_in
 from cas_engine.fingerprint.origin import owner_of_module
 from cas_engine.fingerprint.patches import EXTENDED, Patch, Patches, describe_patch, extensions
 from cas_engine.fingerprint.reach import Lost, Reach, describe_lost
@@ -26,7 +27,13 @@ from cas_engine.fingerprint.readings import WIDENING
 from cas_engine.fingerprint.sources import sources_of
 from cas_engine.fingerprint.tables import KnownTables
 from cas_engine.fingerprint.variables import Variable, describe_variable
-from cas_engine.fingerprint.widening import Evaluated, Widening, describe_evaluated
+from cas_engine.fingerprint.widening import (
+    Evaluated,
+    Widening,
+    describe_evaluated,
+    looks_up_by_texts,
+    texts_of,
+)
 from cas_engine.values import Digester, meet
 from cas_store.digest import digest_of
 
@@ -57,6 +64,8 @@ class Fingerprinter:
         self._tables = tables
         self._known: dict[int, tuple[object, Fingerprint]] = {}
         self._modules: dict[int, tuple[object, list[types.ModuleType]]] = {}
+        self._by_texts: dict[int, list[Node]] = {}  # by the id of what was asked for: all that it reaches
+        self._named: dict[tuple[int, frozenset[str]], bytes] = {}
         self._lock = threading.RLock()
 
     @cached_property
@@ -82,6 +91,31 @@ class Fingerprinter:
     def digest_value(self, value: object, where: str = "") -> bytes:
         """The digest of an electron's argument; code in it counts with its packages. Raises Undigestible."""
         return Digester(self._code_in_argument).digest(value, where)
+
+    def named_by(self, fn: object, given: object) -> bytes:
+        """What the texts in an argument lead to, for a function that looks up what texts name; empty if to nothing.
+
+        With packages as they are here, as for code in an argument.
+        """
+        texts = frozenset(texts_in(given))
+        nodes = self._by_texts.get(id(fn)) if texts else None
+        if nodes is None:
+            return b""
+        with self._lock:
+            known = self._named.get((id(fn), texts))
+            if known is None:
+                known = self._named[id(fn), texts] = self._digest_of_named(nodes, set(texts))
+        return known
+
+    def _digest_of_named(self, nodes: list[Node], texts: set[str]) -> bytes:
+        own = {id(node) for node in nodes}
+        askers = [node for node in nodes if looks_up_by_texts([node], node.reflects)]
+        found = {id(node): node for node in Widening(self._reach).named(askers, texts, texts_of(nodes))}
+        digests = []
+        for node in (self._reach.settled(node) for at, node in found.items() if at not in own):
+            fingerprint = self._fingerprint(node, [])
+            digests.append(effective(fingerprint.code, fingerprint.packages))
+        return digest_of(b"".join(sorted(digests))) if digests else b""
 
     def sources(self, fp: Fingerprint, fn: object, depends_on: Sequence[object] = ()) -> dict[str, str]:
         """The source text of each piece of code in `fp`, by name, where the text is at hand and is that of the code."""
@@ -137,6 +171,8 @@ class Fingerprinter:
         if found.widens:
             declared = [*declared, *self._looked_up(found)]
             self._modules[id(root.obj)] = root.obj, [node.obj for node in found.nodes if node.kind == "module"]
+            if looks_up_by_texts(found.nodes, frozenset().union(*(node.reflects for node in found.nodes))):
+                self._by_texts[id(root.obj)] = found.nodes
         has_patches = False
         if found.reaches_packages:
             for patch in list(self._patches.of(found.namespaces.values(), found.packages)):
@@ -165,6 +201,7 @@ class Fingerprinter:
             unresolved=tuple(dict.fromkeys(found.unresolved)),
             warnings=tuple(dict.fromkeys(found.warnings)),
             modules=tuple(sorted(found.modules - {""})),
+            by_texts=id(root.obj) in self._by_texts,
             has_patches=has_patches,
             brought=tuple(sorted((name, node.digest) for name, node in found.brought)) if found.brought else (),
         )

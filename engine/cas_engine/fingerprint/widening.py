@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
@@ -59,19 +59,9 @@ class Widening:
         """Nodes that these lead to; those that are among them already, too."""
         reads: frozenset[str] = frozenset().union(*(node.reflects for node in nodes))
         functions = [node for node in nodes if node.kind == "code" and type(node.obj) is FunctionType]
-        computing = [node.obj for node in nodes if node.computes]
-        if computing:
-            texts = _texts_of(nodes)
-            spaces = {id(space): space for space in (getattr(each, "__globals__", {}) for each in computing)}
-            for space in spaces.values():  # recorded code imports what was recorded with it
-                yield from map(self._reach.node, modules_named(texts, space))
-        if "programs" in reads:
-            yield from self._programs(nodes)
-        if "variables" in reads:
-            for name in variables_named(_texts_of(nodes)):
-                yield self._reach.node(self._variables.setdefault(name, Variable(name)), ("variable", name), name)
-        if "entry points" in reads:
-            yield from self._entry_points(functions, _texts_of(nodes))
+        if looks_up_by_texts(nodes, reads):
+            texts = texts_of(nodes)
+            yield from self.named(nodes, texts, texts)
         if "wrapped" in reads:
             yield from self._wrapped(nodes)
         if "signatures" in reads:
@@ -87,11 +77,30 @@ class Widening:
             yield from (self._annotations(node) for node in nodes if node.kind in {"code", "class"})
         whole = [node for node in nodes if node.kind == "module"]
         if whole:
-            yield from self._inside(whole, asked.union(_texts_of(nodes)))
+            yield from self._inside(whole, asked.union(texts_of(nodes)))
         evaluating = [node.obj for node in functions if node.evaluates]
         if evaluating:
-            codes = [node.obj for node in nodes if type(node.obj) is CodeType]
-            yield from self._named_in(evaluating, [*sorted(_texts_of(nodes)), *codes])
+            yield from self._named_in(evaluating, [node.obj for node in nodes if type(node.obj) is CodeType])
+
+    def named(self, nodes: list[Node], texts: set[str], known: set[str]) -> Iterator[Node]:
+        """What texts lead to for the functions among these nodes, which know those and others of their own."""
+        reads: frozenset[str] = frozenset().union(*(node.reflects for node in nodes))
+        functions = [node for node in nodes if node.kind == "code" and type(node.obj) is FunctionType]
+        spaces = {
+            id(space): space for space in (getattr(node.obj, "__globals__", {}) for node in nodes if node.computes)
+        }
+        for space in spaces.values():  # recorded code imports what was recorded with it
+            yield from map(self._reach.node, modules_named(texts, space))
+        if "programs" in reads:
+            yield from self._programs(functions, texts | known)
+        if "variables" in reads:
+            for name in variables_named(texts):
+                yield self._reach.node(self._variables.setdefault(name, Variable(name)), ("variable", name), name)
+        if "entry points" in reads:
+            yield from self._entry_points(functions, texts)
+        evaluating = [node.obj for node in functions if node.evaluates]
+        if evaluating:
+            yield from self._named_in(evaluating, sorted(texts))
 
     def _entry_points(self, functions: list[Node], texts: set[str]) -> Iterator[Node]:
         """The groups of entry points that texts name."""
@@ -102,12 +111,11 @@ class Widening:
         for group in groups_named(texts):
             yield self._reach.node(self._entries.setdefault(group, Entries(group, askers[0])))
 
-    def _programs(self, nodes: list[Node]) -> Iterator[Node]:
+    def _programs(self, functions: list[Node], texts: set[str]) -> Iterator[Node]:
         """The scripts that command lines name: run as processes of their own, they are code, too."""
         from cas_engine.fingerprint.programs import programs_named
 
-        texts = _texts_of(nodes)
-        runners = [node for node in nodes if "programs" in node.reflects]
+        runners = [node for node in functions if "programs" in node.reflects]
         for folder in sorted({node.base or folder_of(node.obj.__globals__) for node in runners}):
             for file in programs_named(texts, folder):
                 yield self._reach.node(self._files.setdefault(file, CompiledFile(file)), ("file", file), file)
@@ -134,7 +142,7 @@ class Widening:
                 if isinstance(value, ModuleType) and name in asked and owner_of_namespace(vars(value)).is_user:
                     yield self._reach.node(value)
 
-    def _named_in(self, functions: list[FunctionType], texts: list[str | CodeType]) -> Iterator[Node]:
+    def _named_in(self, functions: list[FunctionType], texts: Sequence[str | CodeType]) -> Iterator[Node]:
         for fn in functions:
             for text in texts:
                 known = self._evaluated.get((id(fn), text))
@@ -157,7 +165,16 @@ class Widening:
         return self._reach.node(self._annotated.setdefault(id(node.obj), Annotated(node.obj)))
 
 
-def _texts_of(nodes: Iterable[Node]) -> set[str]:
+_BY_TEXTS = frozenset({"programs", "variables", "entry points"})
+
+
+def looks_up_by_texts(nodes: Iterable[Node], reads: frozenset[str]) -> bool:
+    """Whether something among these nodes looks up what texts name, of which it may be given more."""
+    return not reads.isdisjoint(_BY_TEXTS) or any(node.computes or node.evaluates for node in nodes)
+
+
+def texts_of(nodes: Iterable[Node]) -> set[str]:
+    """The texts that these nodes know."""
     return {text for node in nodes for text in (*node.keywords, *texts_in(node.obj))}
 
 

@@ -31,6 +31,9 @@ class Surroundings(Protocol):
     def row(self, electron: Electron[..., Any]) -> Row:
         """The row of an electron, fingerprinted and with its capsule."""
 
+    def const_of(self, row: Row) -> Callable[[object], Const] | None:
+        """As `const`, for what is given to an electron that looks up what texts name; None for all others."""
+
     def watch(self, fn: Callable[..., Any]) -> Watch | None:
         """What tells whether a lattice's function has changed what its electrons read; None if it changes nothing."""
 
@@ -66,7 +69,7 @@ class Arguments:
 
         Raises Undigestible, Unstorable, naming electron and parameter.
         """
-        const = self._world.unkeyed if is_ignored else self._world.const
+        const = self._world.unkeyed if is_ignored else self._world.const_of(row) or self._world.const
         paths = omitted(row.ignore, name.lstrip("*")) if row.ignore and not is_ignored else ()
         try:
             if paths and not holds_handle(value):

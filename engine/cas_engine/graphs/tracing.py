@@ -125,6 +125,8 @@ class Trace:
         """What calls have in common that are given values of these types; None where they are to be looked at."""
         if any(kind not in SMALL_TYPES and kind is not Handle for kind in kinds):
             return None
+        if str in kinds and self._world.const_of(self._rows[at]) is not None:
+            return None
         written = self._written(at, positional, named)
         default, electron = self._world.default, self._electrons[written.at]
         defaults = ((name, default(electron, name)) for name in written.with_default)
@@ -182,7 +184,7 @@ class Trace:
         self._kept.append(electron)
         self._rows.append(row)
         self._electrons.append(electron)
-        if row.ignore or not row.signature.known or _having_defaults(row.signature):
+        if row.ignore or not row.signature.known or _having_defaults(row.signature) or self._world.const_of(row):
             self._alike.append({})
         else:
             parameters = tuple((p.name, p.kind) for p in row.signature.parameters)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cas_engine.bookkeeping.previews import preview
 from cas_engine.errors import BadOption, Undigestible, Unstorable
@@ -21,7 +21,8 @@ def bind_inputs(
     who = f"lattice `{row.name}`"
     bound = bind(row.signature, len(args), list(kwargs), who)
     pairs = pick(bound, args, kwargs)
-    params = tuple((name, _input(recorder, who, name, value)) for name, value in pairs)
+    const = recorder.const_of(row) or recorder.const
+    params = tuple((name, _input(const, who, name, value)) for name, value in pairs)
     index = {where: i for i, (_, where) in enumerate(bound.order)}
     template = Template(
         params=params,
@@ -37,11 +38,11 @@ def bind_inputs(
     return template, tuple(previews)
 
 
-def _input(recorder: Recorder, who: str, name: str, value: object) -> Const:
+def _input(const: Callable[[object], Const], who: str, name: str, value: object) -> Const:
     if type(value) is Handle:
         raise BadOption(f"{who}: its input `{name}` is a result of a lattice being traced\n  -> pass a value")
     try:
-        return recorder.const(value)
+        return const(value)
     except (Undigestible, Unstorable) as problem:
         raise problem.within(f"{who}: its input `{name.lstrip('*')}`") from None
 
@@ -53,7 +54,7 @@ def merged_inputs(
     row = before.lattice
     who = f"lattice `{row.name}`"
     pairs = pick(bind(row.signature, len(args), list(kwargs), who, partial=True), args, kwargs)
-    new: dict[str, Binding] = {name: _input(recorder, who, name, value) for name, value in pairs}
+    new: dict[str, Binding] = {name: _input(recorder.const, who, name, value) for name, value in pairs}
     seen = {name: preview(value) for name, value in pairs}
     old = dict(before.inputs.params)
     if any(name.startswith("*") and not name.startswith("**") for name in new):

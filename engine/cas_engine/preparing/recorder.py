@@ -46,6 +46,7 @@ class Recorder:
         self.packed: dict[Digest, bytes] = {}  # capsules that were not in the store
         self._defaults: dict[tuple[int, str], Digest | None] = {}
         self._blobs: set[Digest] = set()
+        self._by_texts: dict[Digest, object] = {}  # by its code: what looks up what texts name
         self._counted_on: dict[Digest, Callable[[], bytes]] = {}  # capsules found there, and how to make them again
 
     @cached_property
@@ -88,6 +89,8 @@ class Recorder:
         fn = electron.fn
         inner = fn.fn if isinstance(fn, Lattice) else fn
         fingerprint = self.session.of(fn, options.depends_on)
+        if fingerprint.by_texts:
+            self._by_texts[fingerprint.code] = fn
         reaches = tuple(Reached(*reached) for reached in fingerprint.electrons)
         return Row(
             slot=options.name,
@@ -117,6 +120,18 @@ class Recorder:
             digest = self.session.digest_value(value)
         self.files.update(met)
         return self._const(digest, self._encode(value, self.session), tuple(met))
+
+    def const_of(self, row: Row) -> Callable[[object], Const] | None:
+        """As `const`, its digest with what the texts in a value lead to, for code that looks up what texts name."""
+        fn = self._by_texts.get(row.code) if self._by_texts else None
+        if fn is None:
+            return None
+
+        def const(value: object) -> Const:
+            plain, named = self.const(value), self.session.named_by(fn, value)
+            return plain._replace(digest=digest_of(b"naming\0" + plain.digest + named)) if named else plain
+
+        return const
 
     def small(self, value: object) -> Small | None:
         """A value of one of SMALL_TYPES as `const` has it, in short; None if it is a blob of its own."""
@@ -162,6 +177,8 @@ class Recorder:
     def lattice_row(self, lattice: Lattice[..., Any]) -> Row:
         """The row of a lattice that is dispatched."""
         fingerprint = self.session.of(lattice)
+        if fingerprint.by_texts:
+            self._by_texts[fingerprint.code] = lattice
         reaches = tuple(Reached(*reached) for reached in fingerprint.electrons)
         return Row(
             slot=lattice.name,
@@ -222,7 +239,8 @@ class Recorder:
         module, qualname = getattr(fn, "__module__", None), getattr(fn, "__qualname__", None)
         about = json.dumps([name, module, qualname, list(fingerprint.packages)]).encode()
         key = digest_of(b"capsule\0" + fingerprint.code + about)
-        known = self.store.get(Table.CAPSULES, key)
+        # What texts may lead to is recorded as well, and the code does not tell whether it is what it was.
+        known = None if fingerprint.by_texts else self.store.get(Table.CAPSULES, key)
         if known is not None and not self.store.find_missing([known]):
             self._counted_on[known] = lambda: capsule.pack(fn, fingerprint, self.session, depends_on)
             self.live[known] = self._live_code(fn)
@@ -230,7 +248,8 @@ class Recorder:
         packed = capsule.pack(fn, fingerprint, self.session, depends_on)
         digest = self._keep(Encoded([packed], len(packed)))
         self.packed[digest] = packed
-        self.writes.append(Put(Table.CAPSULES, key, digest))
+        if not fingerprint.by_texts:
+            self.writes.append(Put(Table.CAPSULES, key, digest))
         self.live[digest] = self._live_code(fn)
         return digest
 
