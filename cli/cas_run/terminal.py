@@ -111,7 +111,8 @@ class Terminal:
         except OSError:  # stderr is closed
             _point_to_nowhere(1)
         tty, colour = self.out.tty, self.out.colour
-        self.out = Stream(os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors="replace"))
+        # Open to the end, whoever warns of that: it is the answer's.
+        self.out = Stream(os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors="replace", closefd=False))
         self.out.tty, self.out.colour = tty, colour
         # Prints of electrons appear when they happen, between our own lines.
         if hasattr(sys.stdout, "reconfigure"):

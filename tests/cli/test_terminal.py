@@ -253,6 +253,14 @@ def modules_after(word: str, env: dict[str, str]) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env).stderr
 
 
+def test_it_has_nothing_to_be_warned_of(space: Space) -> None:
+    """PYTHONWARNINGS=error, as in many a CI: what is left open is told when the interpreter ends."""
+    strict = space.environment(PYTHONWARNINGS="error")
+    assert space.run("run", "-q", "flow.py", env=strict).err == "loading 4\n"
+    for words in (("list",), ("show", "@last"), ("result", "@last", "--json"), ("doctor",)):
+        assert space.run(*words, env=strict).err == ""
+
+
 def test_the_command_loads_no_engine_to_show_its_help() -> None:
     loaded = modules_after("--help", env=dict(os.environ))
     for heavy in ("cas_engine.graphs.electron", "cas_store.store", "lmdb", "cloudpickle", "rich", "numpy", "asyncio"):

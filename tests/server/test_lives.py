@@ -167,3 +167,18 @@ def test_electrons_run_in_workers_unless_their_lattice_says_otherwise(served: An
     beside, apart = ran_in("beside", 10), ran_in("apart", 11)
     assert beside in served.coordinators()
     assert apart not in served.coordinators()
+
+
+def test_a_store_that_cannot_be_used_is_said_so_with_when_to_ask_again(
+    place: tuple[Path, dict[str, str]], start: Any
+) -> None:
+    folder, ids = place
+    served = start(folder)
+    assert served.redispatch(ids["flow"], inputs={"C": 21.0}).status == 200
+    (folder / "store").rename(folder / "elsewhere")
+    try:
+        answer = served.redispatch(ids["flow"], inputs={"C": 22.0})
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5"), answer
+    finally:
+        (folder / "elsewhere").rename(folder / "store")
+    assert served.redispatch(ids["flow"], inputs={"C": 22.0}).json["status"] == "COMPLETED"

@@ -22,7 +22,7 @@ from cas_run.server.operations import OPERATIONS, Endpoint, Operation
 from cas_run.server.problems import Field, Problem, problem_of, unprocessable
 from cas_run.server.service import Service
 from cas_run.server.tokens import Grant
-from cas_store.errors import CasRunError, StoreError
+from cas_store.errors import CasRunError
 
 _PIECE = 1 << 18  # bytes of a download at a time
 _CANCELLED_S = 0.5  # in which a task that is cancelled has ended
@@ -65,12 +65,19 @@ def application(service: Service, policy: Policy) -> Guard:
             message = f"`{scope['path'][:80]}` has no {scope['method'][:20]}"
             raise Problem(refused.status_code, kind, message, headers=refused.headers) from None
         except CasRunError as error:
-            if isinstance(error, StoreError) and (told := problem_of(error)).status == 503:
-                told.headers["Retry-After"] = "5"
-                raise told from error
-            raise problem_of(error) from error
+            raise _soon_again(problem_of(error)) from error
+        except Problem as problem:  # what a coordinator could not do
+            _soon_again(problem)
+            raise
 
     return Guard(app, policy, service.metrics)
+
+
+def _soon_again(problem: Problem) -> Problem:
+    """The same, with when to ask again if it is the store that cannot be used."""
+    if problem.status == 503:
+        problem.headers.setdefault("Retry-After", "5")
+    return problem
 
 
 async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
