@@ -267,7 +267,7 @@ def _large_blobs(path: Path) -> set[bytes]:
     """The digests for which a copy of the rows says that there is a file."""
     name = Table.BLOBS.value.encode()
     try:
-        env = lmdb.open(str(path), subdir=False, readonly=True, lock=False, max_dbs=len(Table), lib_version=0)
+        env = lmdb.open(os.fsencode(path), subdir=False, readonly=True, lock=False, max_dbs=len(Table), lib_version=0)
         try:
             with env.begin() as transaction:
                 keys = transaction.cursor(env.open_db(name, txn=transaction)).iternext(values=False)

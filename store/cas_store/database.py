@@ -268,7 +268,7 @@ class Database:
     def _counted(self, place: Path, work: Callable[[lmdb.Environment], None]) -> dict[str, int]:
         # As the folder that it is: a compacted copy notes whether it was opened as a file.
         env = lmdb.open(
-            str(place),
+            os.fsencode(place),
             subdir=place.is_dir(),
             readonly=True,
             lock=False,
@@ -435,7 +435,7 @@ class Database:
         while True:
             try:
                 return lmdb.open(
-                    str(folder),
+                    os.fsencode(folder),  # a path of any bytes, whatever the locale
                     map_size=size,
                     max_dbs=len(self._names),
                     max_readers=_READERS,

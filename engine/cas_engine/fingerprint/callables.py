@@ -16,6 +16,7 @@ from cas_engine.fingerprint.functions import CompiledFile
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.origin import is_importable, owner_of_class, owner_of_module
 from cas_engine.fingerprint.reach import Describer, Reach, belongs, says
+from cas_engine.fingerprint.readings import led_to
 from cas_engine.values import File
 
 # What functools itself puts there.
@@ -140,6 +141,7 @@ def describe_named(node: Node, reach: Reach, module: str, qualname: str) -> None
         node.children = [reach.node(CompiledFile(owner.compiled), ("file", owner.compiled), module)]
         says(node, "compiled", qualname)
     else:
+        node.reflects |= led_to(module, (qualname,))
         says(node, owner.kind.value, module, qualname)
 
 

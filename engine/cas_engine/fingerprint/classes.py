@@ -20,7 +20,7 @@ from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.opaque import known_parts
 from cas_engine.fingerprint.origin import Kind, is_importable, owner_of_class, owner_of_function, told_module
 from cas_engine.fingerprint.reach import Reach, belongs, says
-from cas_engine.fingerprint.readings import MARKS
+from cas_engine.fingerprint.readings import MARKS, led_to
 from cas_engine.fingerprint.resolve import folder_of, is_users_code, shown_module
 from cas_engine.modules.program import HOME, home_of
 
@@ -66,6 +66,7 @@ def describe_class(node: Node, reach: Reach) -> None:
         node.children = [reach.node(vars(cls)[name]) for name in patched]
         told = (told_module(owner, cls.__module__), cls.__qualname__, tuple(patched))
         registered = _users_registered(cls, abc.get_cache_token()) if isinstance(cls, abc.ABCMeta) else ()
+        node.reflects |= led_to(cls.__module__, (cls.__qualname__,))
         says(node, owner.kind.value, *told, *registered)
         return
     parts = known_parts(cls)

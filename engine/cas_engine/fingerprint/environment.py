@@ -8,6 +8,7 @@ import functools
 import importlib.util
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -21,6 +22,31 @@ MISSING = "missing"
 FILE = "file:"  # begins the name of a file that code depends on: like a package, it counts as found where a node runs
 VARIABLE = "env:"  # begins that of an environment variable
 UNSET = "unset"
+
+# What says where and for whom something runs, not what is computed.
+_SURROUNDINGS = frozenset(
+    {"HOME", "USER", "USERNAME", "USERPROFILE", "LOGNAME", "SHELL", "TERM", "COLUMNS", "LINES", "DISPLAY"}
+    | {"PATH", "PYTHONPATH", "PYTHONHASHSEED", "PWD", "OLDPWD", "TMPDIR", "TEMP", "TMP", "HOST", "HOSTNAME"}
+)
+_OF_MACHINES = (
+    "SLURM_",
+    "PBS_",
+    "SGE_",
+    "LSB_",
+    "OMP_",
+    "MKL_",
+    "OPENBLAS_",
+    "NUMEXPR_",
+    "CUDA_VISIBLE",
+    "XDG_",
+    "SSH_",
+)
+_CREDENTIALS = re.compile(r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS|(?:API|ACCESS|SECRET)_KEY)(?:_|$)")
+
+
+def is_elsewhere(variable: str) -> bool:
+    """Whether a variable says where and for whom something runs."""
+    return variable in _SURROUNDINGS or variable.startswith(_OF_MACHINES) or _CREDENTIALS.search(variable) is not None
 
 
 def earlier_name(package: str, known: Sequence[str]) -> str:
@@ -38,9 +64,18 @@ def version_of(package: str) -> str:
     Of an environment variable a digest of what it is set to. "python" is the interpreter; "missing" what isn't here.
     """
     if package.startswith(VARIABLE):
-        value = os.environ.get(package[len(VARIABLE) :])
+        value = _value_of(package[len(VARIABLE) :])
         return UNSET if value is None else f"set:{digest_of(value.encode('utf-8', 'surrogateescape')).hex()}"
     return _file_version(package[len(FILE) :]) if package.startswith(FILE) else _version_of(package)
+
+
+def _value_of(variable: str) -> str | None:
+    """What it is set to; of a name with a star all that begin or end so, with what each is set to."""
+    if "*" not in variable:
+        return os.environ.get(variable)
+    begin, _, end = variable.partition("*")
+    alike = [name for name in os.environ if name.startswith(begin) and name.endswith(end) and not is_elsewhere(name)]
+    return repr([(name, os.environ.get(name)) for name in sorted(alike)]) if alike else None
 
 
 def _file_version(path: str) -> str:

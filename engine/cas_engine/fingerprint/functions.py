@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -30,7 +29,7 @@ from cas_engine.fingerprint.readings import (
     OF_CALLERS,
     OF_ENTRY_POINTS,
     REFLECTIVE,
-    RUNNERS,
+    led_to,
 )
 from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, OPTIONAL, Ref
 from cas_engine.fingerprint.resolve import (
@@ -42,7 +41,6 @@ from cas_engine.fingerprint.resolve import (
     module_of,
     registered_with,
 )
-from cas_engine.fingerprint.variables import READERS
 from cas_engine.fingerprint.versions import installed_version
 from cas_store.digest import digest_of
 
@@ -190,10 +188,9 @@ class _Reader:
                 self.child(foreign.setting, ("setting", name), name)
         self.node.children += [self.reach.node(each) for each in foreign.held]
         self._reflect(foreign.rest)
-        if foreign.module == "subprocess" or (foreign.rest and (foreign.module, foreign.rest[0]) in RUNNERS):
-            self.node.reflects |= {"programs"}
-        if foreign.module == "os" and not READERS.isdisjoint(foreign.rest[:1]):
-            self.node.reflects |= {"variables"}
+        leads = led_to(foreign.module, foreign.rest)
+        if leads:
+            self.node.reflects |= leads
         if foreign.module == "sys" and foreign.rest[:1] == ("modules",):
             self.imports_by_name = True
             if "__name__" in self.form.names:
@@ -213,8 +210,6 @@ class _Reader:
         if found.place[1] in _OF_PLACE and isinstance(obj, str) and not rest:
             self._of_place(obj, found)
             return
-        if obj is os.getenv:
-            self.node.reflects |= {"variables"}
         if obj is importlib.import_module and ref.name not in IMPORTERS:
             self.imports_by_name = True  # under another name: its argument isn't known
         if is_a(obj, FunctionType) and not owner_of_function(obj).is_user:
@@ -410,6 +405,7 @@ def _describe_foreign(node: Node, reach: Reach) -> None:
         belongs(node, owner_of_namespace(vars(told)))
         node.name = f"{fn.__module__}.{fn.__qualname__}"
         node.children = [reach.node(each) for each in registered_with(fn)]
+        node.reflects |= led_to(fn.__module__, (fn.__name__,))
         says(node, owner.kind.value, told_module(owner, fn.__module__), fn.__qualname__)
         return
     module = str(fn.__globals__.get("__name__"))

@@ -62,9 +62,28 @@ RUNNERS = frozenset(
     {("os", name) for name in ("system", "popen", "posix_spawn", "execv", "execl", "spawnv", "spawnl")}
     | {("asyncio", name) for name in ("create_subprocess_exec", "create_subprocess_shell")}
 )
+# What reads the environment, `os.path.expandvars` too.
+_OF_ENVIRONMENT = frozenset({"environ", "environb", "getenv", "getenvb", "expandvars"})
+# Where these are defined, by the module that everybody has them from.
+_HOMES = {
+    **dict.fromkeys(("os", "posix", "nt", "posixpath", "ntpath"), "os"),
+    **dict.fromkeys(("asyncio", "asyncio.subprocess"), "asyncio"),
+    "subprocess": "subprocess",
+}
+_NOTHING, _PROGRAMS, _VARIABLES = frozenset[str](), frozenset({"programs"}), frozenset({"variables"})
 
 # What marks code for type checkers: `typing.final`, `override`, `no_type_check`.
 MARKS = frozenset({"__final__", "__override__", "__no_type_check__"})
 
 # Attributes of a module that lead to all that is in it.
 WHOLE_MODULE = frozenset({"__dict__", "__path__", "__spec__", "__loader__", "__class__", "__dir__", "__getattribute__"})
+
+
+def led_to(module: str | None, names: tuple[str, ...]) -> frozenset[str]:
+    """What reading this of a module of Python's leads to: programs that it runs, variables of the environment."""
+    home = _HOMES.get(module or "")
+    if home is None or not names:
+        return _PROGRAMS if home == "subprocess" else _NOTHING
+    if home == "subprocess" or (home, names[0]) in RUNNERS:
+        return _PROGRAMS
+    return _VARIABLES if not _OF_ENVIRONMENT.isdisjoint(names[:2]) else _NOTHING

@@ -17,7 +17,7 @@ from cas_engine.fingerprint.named import modules_named, texts_in
 from cas_engine.fingerprint.origin import owner_of_namespace
 from cas_engine.fingerprint.reach import Reach, says
 from cas_engine.fingerprint.resolve import folder_of, module_of
-from cas_engine.fingerprint.variables import Variable, variables_named
+from cas_engine.fingerprint.variables import Variable, variables_named, variables_of_shells
 
 if TYPE_CHECKING:
     from cas_engine.fingerprint.entries import Entries
@@ -92,15 +92,19 @@ class Widening:
         for space in spaces.values():  # recorded code imports what was recorded with it
             yield from map(self._reach.node, modules_named(texts, space))
         if "programs" in reads:
-            yield from self._programs(functions, texts | known)
+            yield from self._programs(nodes, texts | known)
         if "variables" in reads:
-            for name in variables_named(texts):
-                yield self._reach.node(self._variables.setdefault(name, Variable(name)), ("variable", name), name)
+            yield from map(self._variable, variables_named(texts))
+        elif "programs" in reads:
+            yield from map(self._variable, variables_of_shells(texts))
         if "entry points" in reads:
             yield from self._entry_points(functions, texts)
         evaluating = [node.obj for node in functions if node.evaluates]
         if evaluating:
             yield from self._named_in(evaluating, sorted(texts))
+
+    def _variable(self, name: str) -> Node:
+        return self._reach.node(self._variables.setdefault(name, Variable(name)), ("variable", name), name)
 
     def _entry_points(self, functions: list[Node], texts: set[str]) -> Iterator[Node]:
         """The groups of entry points that texts name."""
@@ -111,12 +115,12 @@ class Widening:
         for group in groups_named(texts):
             yield self._reach.node(self._entries.setdefault(group, Entries(group, askers[0])))
 
-    def _programs(self, functions: list[Node], texts: set[str]) -> Iterator[Node]:
+    def _programs(self, nodes: list[Node], texts: set[str]) -> Iterator[Node]:
         """The scripts that command lines name: run as processes of their own, they are code, too."""
         from cas_engine.fingerprint.programs import programs_named
 
-        runners = [node for node in functions if "programs" in node.reflects]
-        for folder in sorted({node.base or folder_of(node.obj.__globals__) for node in runners}):
+        runners = [node for node in nodes if "programs" in node.reflects]
+        for folder in sorted({node.base or folder_of(getattr(node.obj, "__globals__", {})) for node in runners}):
             for file in programs_named(texts, folder):
                 yield self._reach.node(self._files.setdefault(file, CompiledFile(file)), ("file", file), file)
 
