@@ -108,7 +108,7 @@ def describe_annotation(
         return
     parts = typing.get_args(annotation)
     origin = typing.get_origin(annotation)
-    if origin is not None:
+    if origin is not None and origin is not annotation:  # that of `Generic` is itself
         said.append(("generic", len(parts)))
         describe_annotation(node, reach, origin, said, names)
         for part in parts:
