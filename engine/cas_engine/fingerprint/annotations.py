@@ -50,6 +50,13 @@ def describe_annotated(node: Node, reach: Reach) -> None:
     says(node, "annotations", *said)
 
 
+def describe_alias(node: Node, reach: Reach) -> None:
+    """A type alias (`type Row = list[int]`): by what it stands for, which is worked out when it is asked for."""
+    said: list[object] = [str(node.obj.__name__)]
+    describe_annotation(node, reach, node.obj.__value__, said)
+    says(node, "type alias", *said)
+
+
 def names_for(thing: type | FunctionType) -> dict[str, Any]:
     """What texts among the annotations of a class or function may name."""
     return home_of(thing) if isinstance(thing, type) else thing.__globals__

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import sys
 import types
+import typing
 from collections.abc import Iterator
 from typing import Any
 
-from cas_engine.fingerprint.annotations import Annotated, describe_annotated
+from cas_engine.fingerprint.annotations import Annotated, describe_alias, describe_annotated
 from cas_engine.fingerprint.bytecode import canonical
 from cas_engine.fingerprint.depends import Dependency, describe_dependency, describe_file
 from cas_engine.fingerprint.environment import FILE
@@ -246,3 +247,5 @@ BY_TYPE: dict[type, Describer] = {
     File: describe_file,
     Annotated: describe_annotated,
 }
+if sys.version_info >= (3, 12):
+    BY_TYPE[typing.TypeAliasType] = describe_alias

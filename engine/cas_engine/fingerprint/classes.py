@@ -49,6 +49,7 @@ _PYDANTIC_TOLD = frozenset(
 )
 _PYDANTIC_DOCS = frozenset({"title", "description", "examples"})
 
+_OF_MEMBERS = 3  # attributes that each member of an enumeration has at least
 _OF_ALL = frozenset({"abc", "typing", "typing_extensions"})  # their classes are bases of many, and nobody registers
 _READS_BASES = frozenset({"__orig_bases__", "get_original_bases"})
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -117,6 +118,9 @@ def _describe_kind(node: Node, reach: Reach, cls: type, said: list[object]) -> f
         said.append(str(getattr(vars(cls).get("_boundary_"), "name", "")))
         for name, member in members:
             node.children.append(reach.node(member._value_, ("enum", id(cls), name), f"{node.name}.{name}"))
+            for attr, value in _set_on_member(cls, member):
+                said.append((name, attr))
+                node.children.append(reach.node(value, ("enum", id(cls), name, attr), f"{node.name}.{name}.{attr}"))
         made = _ENUM_MADE | set(cls.__members__)
         new = vars(cls).get("__new_member__")
         return frozenset(made if new is None else made - {"__new_member__"})
@@ -139,6 +143,19 @@ def _describe_kind(node: Node, reach: Reach, cls: type, said: list[object]) -> f
     if "__pydantic_fields__" in vars(cls) or "__pydantic_core_schema__" in vars(cls):
         return _describe_pydantic(node, reach, cls, said)
     return frozenset()
+
+
+def _set_on_member(cls: type, member: enum.Enum) -> list[tuple[str, object]]:
+    """What was set on a member besides its value: by `__init__`, or by anybody later; no cache of its own."""
+    own = vars(member)
+    if len(own) <= _OF_MEMBERS:
+        return []
+    cached = functools.cached_property
+    return sorted(
+        (name, value)
+        for name, value in own.items()
+        if not name.startswith("_") and not isinstance(getattr(cls, name, None), cached)
+    )
 
 
 def _is_made(own: Mapping[str, object], name: str) -> bool:

@@ -59,8 +59,12 @@ def _facets(node: Node, read: frozenset[str]) -> tuple[object, ...]:
     if read & {"signatures", "annotations"}:
         told = [f"{name}: {inspect.formatannotation(each)}" for name, each in annotations_of(thing).items()]
         found += [_ADDRESS.sub("", text) for text in told]
-    if "generics" in read and isinstance(thing, type):
-        found += [inspect.formatannotation(each) for each in vars(thing).get("__orig_bases__", ())]
+    if "generics" in read:
+        if isinstance(thing, type):
+            found += [inspect.formatannotation(each) for each in vars(thing).get("__orig_bases__", ())]
+        for each in getattr(thing, "__type_params__", ()) or getattr(thing, "__parameters__", ()):
+            parts = [getattr(each, name, None) for name in ("__name__", "__bound__", "__constraints__", "__default__")]
+            found.append(_ADDRESS.sub("", " ".join(map(inspect.formatannotation, parts))))
     if "sources" in read:
         try:
             found.append(inspect.getsource(thing))

@@ -133,6 +133,8 @@ def _describe_in_pieces(node: Node, reach: Reach) -> None:
         return
     if inside is node.obj and kind not in _CONTAINERS:
         _describe_attributes(node, reach, said)
+    elif owner_of_class(type(node.obj)).is_user:
+        node.children.append(reach.node(type(node.obj)))  # a dict, a queue, a `threading.local` of the user's own
     says(node, "pieces", *said)
 
 

@@ -18,7 +18,7 @@ from cas_engine.modules.program import program_of
 _SKIPPED_NAMES = frozenset(
     {"__builtins__", "__annotations__", "__all__", "__author__", "__cached__", "__doc__", "__file__"}
     | {"__loader__", "__name__", "__package__", "__path__", "__spec__", "__warningregistry__"}
-    | {"__conditional_annotations__", "__annotate__"}
+    | {"__conditional_annotations__", "__annotate__", "TYPE_CHECKING"}
 )
 # What an interactive session keeps of itself: inputs, outputs, the last results.
 _SESSION = re.compile(r"(In|Out|exit|quit|get_ipython|open|_+|_i+|_i?\d+|_[iod]h)\Z")

@@ -15,7 +15,7 @@ REFLECTIVE = {
         "signatures",
     ),
     **dict.fromkeys(("co_varnames", "co_argcount", "co_names", "co_code"), "signatures"),
-    **dict.fromkeys(("__orig_bases__", "get_original_bases"), "generics"),
+    **dict.fromkeys(("__orig_bases__", "get_original_bases", "__type_params__", "__parameters__"), "generics"),
     **dict.fromkeys(("__wrapped__", "unwrap"), "wrapped"),
     **dict.fromkeys(("__subclasses__",), "subclasses"),
     **dict.fromkeys(("__globals__", "f_globals", "getmodule"), "namespaces"),

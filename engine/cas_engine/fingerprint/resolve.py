@@ -248,7 +248,10 @@ def _foreign(module: ModuleType, owner: Owner, attrs: tuple[str, ...], *, consta
         base = vars(base).get(attr, MISSING) if attr in vars(base) else _made_when_asked(base, attr)
         if is_made_of_users_code(base) or (isinstance(base, type) and base.__flags__ & HEAP_TYPE):
             return Found(base, attrs[at + 1 :], place, f"{module.__name__}.{attr}")
-    held = tuple(registered_with(base)) if type(base) is FunctionType else tuple(_registered_in(base))
+    if type(base) is FunctionType:
+        held = tuple(registered_with(base))
+    else:  # a function in C may read any table of its module: `sqlite3.adapters`
+        held = tuple(_tables_of(module) if type(base) is BuiltinFunctionType else _registered_in(base))
     setting = base if constants and not owner.is_user and _is_setting(base, owner) else None
     return Foreign(owner, module.__name__, attrs, held, _maker_of(base) or owner, setting)
 
@@ -298,6 +301,13 @@ def registered_with(fn: FunctionType) -> Iterator[object]:
             yield found
         else:
             yield from _registered_in(found)
+
+
+def _tables_of(module: ModuleType) -> Iterator[object]:
+    """The user's code in the tables that a module has."""
+    for table in list(vars(module).values()):
+        if type(table) is dict and table is not vars(module):
+            yield from _registered_in(table)
 
 
 def _registered_in(holder: object) -> Iterator[object]:
