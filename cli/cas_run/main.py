@@ -99,6 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     session = Session()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        return _told(words, session)
+    finally:
+        session.terminal.drop_unwritten()
+
+
+def _told(words: list[str], session: Session) -> int:
+    try:
         status = _run(words, session)
         session.tell_damage()
         session.terminal.out.write("")

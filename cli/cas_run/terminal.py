@@ -132,6 +132,17 @@ class Terminal:
                 continue
         os._exit(status)
 
+    def drop_unwritten(self) -> None:
+        """What could not be said is no reason for the interpreter to end with a status of its own."""
+        for file in (self.err.file, sys.stdout, sys.stderr):
+            try:
+                if file is not None:
+                    file.flush()
+            except OSError:
+                _point_to_nowhere(file.fileno())
+            except ValueError:  # closed
+                continue
+
     def drop_out(self) -> None:
         """The reader of stdout has gone: let nothing complain, the interpreter's last flush included."""
         _point_to_nowhere(self.out.file.fileno())
@@ -141,7 +152,7 @@ def _tolerant(file: TextIO | None) -> TextIO:
     if file is None:
         from pathlib import Path
 
-        return Path(os.devnull).open("w", encoding="utf-8")
+        return Path(os.devnull).open("w", encoding="utf-8", errors="replace")
     # A terminal that can't show an arrow shows a question mark, never a UnicodeEncodeError.
     if hasattr(file, "reconfigure"):
         file.reconfigure(errors="replace")

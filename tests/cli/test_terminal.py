@@ -280,3 +280,21 @@ def test_the_command_starts_in_the_time_that_click_needs_twice() -> None:
     own = start_of("from cas_run.main import main; main(['--help'])")
     assert own < 2 * click + 0.02, f"{own * 1e3:.0f} ms against {click * 1e3:.0f} ms"
     assert Path(sys.executable).exists()
+
+
+def test_a_stderr_that_takes_nothing_changes_neither_answer_nor_status(space: Space) -> None:
+    def run(*words: str, to: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["bash", "-c", f'"$@" {to}', "bash", *space.command(*words)],
+            cwd=space.folder,
+            env=space.environment(),
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout
+
+    for to in ("2>/dev/full", "2>&-"):
+        status, out = run("run", "flow.py", "--json", to=to)
+        assert (status, json.loads(out)["status"]) == (0, "COMPLETED")
+        assert run("run", "fails.py", "-q", to=to)[0] == 1
+        assert run("show", "ffff", to=to) == (4, "")
