@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,10 @@ class Whole(click.IntRange):
     """A whole number, perhaps within limits."""
 
     name = "whole number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Of what is more than anything has, the most that can be counted."""
+        return min(int(super().convert(value, param, ctx)), sys.maxsize)
 
 
 def id_argument(name: str = "dispatch_id", metavar: str = "ID") -> Decorator:

@@ -122,7 +122,11 @@ def _from_file(target: Target) -> ModuleType:
     path = Path(target.place)
     if not path.is_absolute():
         _working_folder()
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError as error:  # a name that is too long, say
+        raise LoadingError(f"{path} can't be looked at: {error.strerror}\n  -> give a file: flow.py:lattice") from None
+    if not is_there:
         raise LoadingError(_no_such_file(path))
     path = path.resolve()
     stem = path.stem

@@ -27,6 +27,7 @@ USAGE = [
     ("list", "-n", "many"),
     ("run", "."),
     ("run", "no-module"),
+    ("run", "x" * 300 + ".py:flow"),
     ("run", ""),
     ("export", "a.bundle"),
     ("list", "--server", "two words"),
@@ -44,6 +45,15 @@ def test_wrong_usage_is_status_2_and_one_clear_line(space: Space, words: tuple[s
     assert done.err.startswith("error: ")
     assert "Traceback" not in done.err
     assert not space.store.exists() or space.run("list", "--json").json == {"dispatches": []}
+
+
+def test_a_number_may_be_more_than_anything_has(space: Space) -> None:
+    many = "9" * 25
+    assert space.run("run", "-q", "flow.py").status == 0
+    assert len(space.run("list", "--json", "-n", many).json["dispatches"]) == 1
+    assert space.run("gc", "--keep-last", many).status == 0
+    assert space.run("show", f"@last~{many}").status == 4
+    assert space.run("show", "@last~" + "9" * 5000).status == 4
 
 
 def test_from_a_folder_that_is_gone_what_is_named_in_full_still_works(space: Space) -> None:

@@ -43,6 +43,14 @@ def test_the_environment_counts_before_the_file(config: Path, monkeypatch: pytes
     assert setting("audit") == "5%"
 
 
+@pytest.mark.parametrize(
+    "written", ["{}", "  {}  ", '"{}"', "'{}'", "{} # of this machine", "{}\t; of this machine", "{}\r"]
+)
+def test_a_value_is_what_it_is_meant_to_be(config: Path, written: str) -> None:
+    config.write_bytes(b"\xef\xbb\xbf[cas-run]\nstore = " + written.format("/a#1/b;c's").encode() + b"\n")
+    assert setting("store") == "/a#1/b;c's"
+
+
 @pytest.mark.parametrize("text", ["[cas-run]\nstor = x\n", "store = x\n", "[cas-run\n"])
 def test_a_file_that_is_not_understood_is_refused_by_name(config: Path, text: str) -> None:
     config.write_text(text)

@@ -139,10 +139,13 @@ def resolve(store: Store, text: str) -> str:
     raise UnknownDispatch(text, _nearest(prefix, _ids(store, b"")))
 
 
+_FEW = 16  # digits of a number of dispatches that a store may have
+
+
 def _before_last(text: str) -> int | None:
     """How many dispatches before the last `@last~2` means; None if it is not so written."""
     name, tilde, number = text.partition("~")
-    if name != "@last" or (tilde and not number.isdecimal()):
+    if name != "@last" or (tilde and not (number.isdecimal() and len(number) < _FEW)):
         return None
     return int(number) if tilde else 0
 

@@ -117,7 +117,7 @@ def _in_file() -> Mapping[str, str]:
 
 def _read(path: Path) -> Mapping[str, str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):  # HOME=/dev/null is a way to say that there is none
         return {}
     except (OSError, UnicodeDecodeError) as error:
@@ -130,10 +130,10 @@ def _parsed(text: str, path: Path) -> Mapping[str, str]:
     """A dispatch asks for eight settings, and a parser takes ten times as long as the file."""
     import configparser
 
-    parser = configparser.ConfigParser(interpolation=None)
+    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#", ";"))
     try:
         parser.read_string(text, str(path))
-        found = dict(parser[_SECTION]) if _SECTION in parser else {}
+        found = {name: _unquoted(text) for name, text in parser[_SECTION].items()} if _SECTION in parser else {}
     except configparser.Error as error:
         raise _unreadable(path, error) from None
     others = [f"[{name}]" for name in parser.sections() if name != _SECTION]
@@ -145,6 +145,11 @@ def _parsed(text: str, path: Path) -> Mapping[str, str]:
         known = ", ".join(f"`{name}`" for name in NAMES)
         raise BadOption(f"the config file {path} sets `{unknown[0]}`, which is not known\n  -> it may set {known}")
     return found
+
+
+def _unquoted(text: str) -> str:
+    """Without the quotes that other formats want around a text."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
 def _unreadable(path: Path, error: Exception) -> BadOption:
