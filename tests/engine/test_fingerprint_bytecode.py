@@ -330,9 +330,9 @@ def fresh(fn: Callable[..., object]) -> CodeType:
 
 def digest_now(fn: FunctionType) -> bytes:
     # Not `canonical`, which would remember: what counts is what is read from the live code object.
-    from cas_engine.fingerprint.bytecode import _Writer
+    from cas_engine.fingerprint.bytecode import written
 
-    return _Writer().write(fn.__code__).digest
+    return written(fn.__code__).digest
 
 
 def test_code_that_ran_hot_is_the_same() -> None:

@@ -123,7 +123,7 @@ def test_an_unchanged_redispatch_imports_nothing_that_runs_or_looks_at_code(home
 def test_a_run_imports_no_more_than_runs(home: Path) -> None:
     found = modules(home, "from flow import *; ct.dispatch_sync(fan)(int(sys.argv[1])).result", "21")
     assert found & HEAVY <= {"logging", "cloudpickle"}
-    assert len(ours(found, "cas_engine")) <= 147  # small ones: rooms of too many lines were divided
+    assert len(ours(found, "cas_engine")) <= 149  # small ones: rooms of too many lines were divided
 
 
 def test_a_run_by_the_command_imports_all_it_needs_before_the_users_folder_is_on_the_path(home: Path) -> None:
@@ -199,7 +199,7 @@ N = 200
 CEILINGS: dict[str, dict[str, int]] = {  # with N leaves; `python` are the calls of Python's functions
     "cold": {"reads": 920, "writes": 920, "digests": 2_550, "python": 47_500, "size": 560_000},
     "unchanged": {"reads": 15, "writes": 4, "digests": 20, "python": 1_450},
-    "called again": {"reads": 17, "writes": 4, "digests": 48, "python": 2_450},
+    "called again": {"reads": 17, "writes": 4, "digests": 48, "python": 2_300},
     "one more": {"reads": 500, "writes": 28, "digests": 1_220, "python": 19_000},
     # More calls than 200 keys would take, so that it is no more with 200,000.
     "recomputed": {"reads": 32, "writes": 13, "digests": 70, "python": 9_500},

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from cas_engine.capsules.installed import is_dispatcher, is_installed, is_users_class, is_users_module
-from cas_engine.fingerprint.bytecode import MODULE_READERS, canonical
+from cas_engine.fingerprint.bytecode import canonical
 from cas_engine.fingerprint.origin import owner_of_module
-from cas_engine.fingerprint.readings import REFLECTIVE
+from cas_engine.fingerprint.readings import MODULE_READERS, REFLECTIVE
 from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, IMPORT, LITERAL, OPTIONAL
 from cas_engine.fingerprint.resolve import import_module
 from cas_engine.graphs.handles import Handle, refuse_hidden

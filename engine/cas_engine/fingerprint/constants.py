@@ -6,13 +6,13 @@ import marshal
 from typing import Any
 
 # Marshal's second format knows no sharing and no interning: equal constants, equal bytes, with their types.
-_FORMAT = 2
+FORMAT = 2
 SIMPLE = frozenset({int, str, float, bool, type(None), bytes, complex, type(...)})
 
 
 def dumped(value: Any) -> bytes:
     """The bytes of a structure of plain types."""
-    return marshal.dumps(value, _FORMAT)
+    return marshal.dumps(value, FORMAT)
 
 
 def plain(value: object) -> object:

@@ -6,10 +6,10 @@ import importlib
 import logging
 import sys
 from types import FunctionType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from cas_engine.fingerprint.annotations import annotated
-from cas_engine.fingerprint.bytecode import Canonical, Parameter, canonical
+from cas_engine.fingerprint.bytecode import Canonical, canonical
 from cas_engine.fingerprint.environment import FILE
 from cas_engine.fingerprint.graph import DigestOf, Node
 from cas_engine.fingerprint.named import files_named, modules_named, texts_in
@@ -24,6 +24,7 @@ from cas_engine.fingerprint.origin import (
 from cas_engine.fingerprint.reach import Lost, Reach, belongs, says
 from cas_engine.fingerprint.readings import (
     IMPORTERS,
+    LEADING_ON,
     MARKS,
     MODULE_READERS,
     OF_CALLERS,
@@ -33,6 +34,7 @@ from cas_engine.fingerprint.readings import (
 )
 from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, OPTIONAL, Ref
 from cas_engine.fingerprint.resolve import (
+    MISSING,
     Foreign,
     Found,
     Missing,
@@ -41,18 +43,18 @@ from cas_engine.fingerprint.resolve import (
     module_of,
     registered_with,
 )
+from cas_engine.fingerprint.scopes import call_of
 from cas_engine.fingerprint.versions import installed_version
 from cas_store.digest import digest_of
 
 _BUILTIN = type(len)
+_FOUND = ("found",)
 _VALUES = frozenset({int, float, complex, bool, str, bytes, type(None), list, tuple, dict, set, frozenset})
 _METADATA = frozenset({"importlib.metadata", "importlib_metadata", "pkg_resources"})
 _TELLING = _METADATA | {module for module, _ in OF_CALLERS}
 _OF_PLACE = frozenset({"__name__", "__file__"})
 _EVALUATING = frozenset({"eval", "exec"})
-_LEADING_ON = MODULE_READERS | _EVALUATING | {"__subclasses__"}
 _REFLECTING = frozenset(REFLECTIVE)
-_POSITIONAL = frozenset({"p", "a"})
 
 
 def describe_function(node: Node, reach: Reach) -> None:
@@ -62,32 +64,35 @@ def describe_function(node: Node, reach: Reach) -> None:
     if not home.owner.is_user:
         _describe_foreign(node, reach)
         return
-    node.kind, node.name = "code", f"{home.shown}.{fn.__qualname__}"
-    node.modules |= {home.module}
-    reader = _Reader(node, fn, reach)
-    form = reader.form
+    node.kind, node.name, node.modules = "code", f"{home.shown}.{fn.__qualname__}", home.modules
+    form = canonical(fn.__code__)
+    reader = _Reader(node, fn, form, reach)
     for ref in form.refs:
         try:
             reader.read(ref)
         except Exception as error:  # noqa: BLE001 - looking at it ran code of the user's
             reader.lose(ref, error)
     _read_defaults(node, fn, form, reader)
-    _read_attributes(node, fn, form, reader)
-    if not _LEADING_ON.isdisjoint(form.names) or form.computed_imports or reader.imports_by_name:
+    if fn.__dict__:
+        _read_attributes(node, fn, form, reader)
+    if form.keywords:
+        node.keywords = form.keywords
+    if form.asked:
+        node.asked |= form.asked
+    if form.is_telling or reader.imports_by_name or reader.hidden:
+        _note_form(node, form, reader)
+    says(node, "function", form.digest, tuple(reader.said))
+
+
+def _note_form(node: Node, form: Canonical, reader: _Reader) -> None:
+    """What a body tells besides what it does and reads."""
+    if not LEADING_ON.isdisjoint(form.names) or form.computed_imports or reader.imports_by_name:
         _lead_on(node, form, reader)
     if form.queries:
         node.evaluates = True
-    if form.reflects:
-        node.reflects |= form.reflects
-    if form.asked:
-        node.asked |= form.asked
-    if form.keywords:
-        node.keywords = form.keywords
-    if form.hidden or reader.hidden:
-        node.hidden = (*form.hidden, *reader.hidden)
-    if form.writes:
-        node.warnings += tuple(f"{node.name} writes the {what}" for what in form.writes)
-    says(node, "function", form.digest, tuple(reader.said))
+    node.reflects |= form.reflects
+    node.hidden = (*form.hidden, *reader.hidden)
+    node.warnings += tuple(f"{node.name} writes the {what}" for what in form.writes)
 
 
 def _lead_on(node: Node, form: Canonical, reader: _Reader) -> None:
@@ -106,7 +111,7 @@ def _lead_on(node: Node, form: Canonical, reader: _Reader) -> None:
 
 def read_as_if_in(node: Node, fn: FunctionType, form: Canonical, reach: Reach) -> tuple[object, ...]:
     """Follow what a text names when `fn` evaluates it; names that it doesn't find there may be given to it."""
-    reader = _Reader(node, fn, reach)
+    reader = _Reader(node, fn, canonical(fn.__code__), reach)
     for ref in form.refs:
         reader.read(Ref(OPTIONAL, ref.name, ref.attrs) if ref.source == GLOBAL else ref)
     node.reflects, node.asked = node.reflects | form.reflects, node.asked | form.asked
@@ -116,11 +121,13 @@ def read_as_if_in(node: Node, fn: FunctionType, form: Canonical, reach: Reach) -
 class _Reader:
     """Follows what one function reads, and notes what it found in the function's node."""
 
-    def __init__(self, node: Node, fn: FunctionType, reach: Reach) -> None:
+    __slots__ = ("base", "fn", "form", "hidden", "imports_by_name", "node", "reach", "said", "shown")
+
+    def __init__(self, node: Node, fn: FunctionType, form: Canonical, reach: Reach) -> None:
         self.node = node
         self.fn = fn
         self.reach = reach
-        self.form = canonical(fn.__code__)
+        self.form = form
         self.said: list[object] = []
         self.imports_by_name = False
         self.hidden: list[str] = []
@@ -134,21 +141,24 @@ class _Reader:
 
     def read(self, ref: Ref) -> None:
         source, name, attrs, _, _ = ref
-        if source == COUNTER:
-            self.said.append("counter")
-            return
         module: Any = None
         if source == GLOBAL:
-            base = look_up(self.fn.__globals__, name)
+            space = self.fn.__globals__
+            base = space.get(name, MISSING)
+            if base is MISSING:
+                base = look_up(space, name)
             kind = type(base)
             if kind is _BUILTIN and is_builtin(name, base):
                 self.said.append(("builtin", name, attrs))  # the most frequent case, without a node of its own
                 return
             if not attrs and (kind in _VALUES or (kind is FunctionType and _is_plain(base))) and name not in _OF_PLACE:
-                self.said.append(("found",))  # as below, without a detour
-                self.child(base, (id(self.fn.__globals__), name), f"{self.shown}.{name}")
+                self.said.append(_FOUND)  # as below, without a detour
+                self.reach.child(self.node, base, (id(space), name), f"{self.shown}.{name}", self.base)
                 return
             module = base if kind is ModuleType else None
+        elif source == COUNTER:
+            self.said.append("counter")
+            return
         resolution = self.reach.resolved(ref, self.fn, module)
         if isinstance(resolution, Found):
             self._found(ref, resolution)
@@ -158,10 +168,7 @@ class _Reader:
             self._missing(ref, resolution)
 
     def child(self, obj: object, place: object, name: str) -> None:
-        child = self.reach.node(obj, place, name)
-        if not child.base:
-            child.base = self.base
-        self.node.children.append(child)
+        self.reach.child(self.node, obj, place, name, self.base)
 
     def _missing(self, ref: Ref, missing: Missing) -> None:
         if ref.source == OPTIONAL:
@@ -223,7 +230,7 @@ class _Reader:
             self._attribute_of_function(obj, rest[0], found.name)
             self.node.asked = self.node.asked.union(rest)
         else:
-            self.said.append(("found",))
+            self.said.append(_FOUND)
         self.child(obj, found.place, found.name)
 
     def _attribute_of_function(self, obj: object, name: str, shown: str) -> None:
@@ -321,71 +328,13 @@ class CompiledFile:
 
 
 def _read_defaults(node: Node, fn: FunctionType, form: Canonical, reader: _Reader) -> None:
-    said, hidden, defaults = _call_of(fn, form)
+    said, hidden, defaults = call_of(fn, form)
     reader.said += said
-    reader.hidden += hidden
+    if hidden:
+        reader.hidden += hidden
     for at, name, where in defaults:
         value = fn.__kwdefaults__[where] if isinstance(where, str) else fn.__defaults__[where]  # type: ignore[index]
-        reader.child(value, ("default", id(fn), at), f"{node.name}({name}=)")
-
-
-class _Call(NamedTuple):
-    """What counts of a function's parameters, when certain ones have defaults."""
-
-    said: tuple[tuple[object, ...], ...]
-    hidden: tuple[str, ...]
-    defaults: tuple[tuple[int, str, int | str], ...]  # (number of the parameter, its name, where its default is)
-
-
-def _call_of(fn: FunctionType, form: Canonical) -> _Call:
-    """As above; worked out once for a code object, for as many defaults and those names."""
-    by_name = fn.__kwdefaults__
-    key = len(fn.__defaults__ or ()), frozenset(by_name) if by_name else None
-    known: _Call | None = form.calls.get(key)
-    if known is None:
-        known = form.calls[key] = _new_call(fn, form)
-    return known
-
-
-def _new_call(fn: FunctionType, form: Canonical) -> _Call:
-    by_name = fn.__kwdefaults__ or {}
-    first = fn.__code__.co_argcount - len(fn.__defaults__ or ())
-    hides = fn.__code__.co_name == "<lambda>"  # hardly ever called by these names
-    kept = _kept_parameters(fn, form)
-    said: list[tuple[object, ...]] = []
-    defaults: list[tuple[int, str, int | str]] = []
-    for at, (kind, name, slot) in enumerate(kept):
-        has_default = at >= first if kind in _POSITIONAL else kind == "k" and name in by_name
-        said.append((kind, "" if hides else name, slot, has_default))
-        if has_default:
-            defaults.append((at, name, name if kind == "k" else at - first))
-    return _Call(tuple(said), tuple(name for _, name, _ in kept) if hides else (), tuple(defaults))
-
-
-def _kept_parameters(fn: FunctionType, form: Canonical) -> tuple[Parameter, ...]:
-    """The parameters that count: all but those with a default that nothing reads and whose absence moves no other.
-
-    So a new optional argument that the body doesn't use leaves the fingerprint as it was.
-    """
-    parameters = form.parameters
-    optional = len(fn.__defaults__ or ())
-    by_name = fn.__kwdefaults__ or {}
-    if not (optional or by_name) or form.reads_locals:
-        return parameters
-    if min([p.slot for p in parameters], default=0) >= 0:
-        return parameters
-    kinds = {p.kind for p in parameters}
-    if "**" in kinds:  # a new name would be taken from **kwargs
-        return parameters
-    kept = parameters
-    if by_name:
-        kept = tuple(p for p in parameters if not (p.kind == "k" and p.slot < 0 and p.name in by_name))
-    positional = sum(p.kind in _POSITIONAL for p in kept)  # they come first
-    while optional and positional and "*" not in kinds and kept[positional - 1].slot < 0:
-        positional -= 1
-        kept = kept[:positional] + kept[positional + 1 :]
-        optional -= 1
-    return kept
+        reader.reach.child(node, value, ("default", id(fn), at), f"{node.name}({name}=)", reader.base)
 
 
 def _read_attributes(node: Node, fn: FunctionType, form: Canonical, reader: _Reader) -> None:
@@ -418,7 +367,7 @@ def _describe_foreign(node: Node, reach: Reach) -> None:
     if "registry" in fn.__dict__ and "dispatch" in fn.__dict__:
         _describe_dispatch(node, reach)
         return
-    reader = _Reader(node, fn, reach)
+    reader = _Reader(node, fn, canonical(fn.__code__), reach)
     for free in fn.__code__.co_freevars:
         reader.read(Ref(FREE, free))
     for at, value in enumerate((*(fn.__defaults__ or ()), *(fn.__kwdefaults__ or {}).values())):

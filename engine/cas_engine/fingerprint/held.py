@@ -27,11 +27,12 @@ from cas_engine.values.refused import refusal_of
 from cas_store.digest import digest_of
 
 _SHORT = frozenset({float, bool, type(None)})  # as they are written
-_NUMBERS = frozenset({int, float, bool, complex, type(None)})
-_SCALARS = _NUMBERS | {str, bytes}
+NUMBERS: frozenset[type] = frozenset({int, float, bool, complex, type(None)})
+_SCALARS = NUMBERS | {str, bytes}
 _LONG = 10**15  # numbers from here on may have to be shortened
 
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset, defaultdict, OrderedDict, Counter})
+PLAIN_TYPES: frozenset[type] = _SCALARS | _CONTAINERS  # of values that are nothing else
 
 # Synchronization and logging: there to be used, not to be computed with. The type is all that counts.
 _INERT = (
@@ -48,12 +49,20 @@ _DEEP = 4  # levels of attributes of a package's object
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
+def describe_number(node: Node, _reach: Reach) -> None:
+    """As below; nothing else can be said of one."""
+    value = node.obj
+    kind = type(value)
+    node.kind, node.detail = "value", repr(value) if kind in _SHORT else _short(value)
+    says(node, "value", kind.__name__, marshal.dumps(value, 2))
+
+
 def describe_value(node: Node, reach: Reach) -> None:
     """A value by its digest, or piece by piece where that is refused."""
     value = node.obj
     node.kind, node.detail = "value", _short(value)
     kind = type(value)
-    below = place_of(value, node.base) if node.base and kind not in _NUMBERS else None
+    below = place_of(value, node.base) if node.base and kind not in NUMBERS else None
     if below is not None:
         says(node, "place", kind.__name__, below)
         return

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cas_engine.fingerprint import opcodes as O  # noqa: N812
 from cas_engine.fingerprint.instructions import Instructions
 
 _ASKERS = frozenset({"getattr", "hasattr"})
 _LOADS = frozenset({O.CONST, O.FAST, O.DEREF, O.GLOBAL})
 _FORKS = frozenset({O.BRANCH, O.OR_POP, O.FORK})
+MARK = 64  # on the kind of an instruction
 _SHORT = 16  # instructions; CPython copies at most 4, which may have become more here
 
 
@@ -18,6 +21,28 @@ def landing(found: Instructions, at: int) -> int:
         passed.add(at)
         at = found.targets[at]
     return at
+
+
+def marked(found: Instructions) -> list[int]:
+    """The kinds of the instructions, with a mark where more is to be done than to write them down."""
+    kinds = found.kinds
+    marks: Iterable[int] = range(len(kinds)) if found.handlers else _joins_of(found)
+    if marks:
+        kinds = kinds.copy()
+        for at in marks:
+            if kinds[at] != O.JUMP:
+                kinds[at] += MARK
+    return kinds
+
+
+def _joins_of(found: Instructions) -> set[int]:
+    """All instructions that may be come to in more than one way, and perhaps others."""
+    if not (found.passed or found.keeps):
+        return found.landings
+    joins = found.landings.union(found.passed)
+    if found.keeps:  # past a value that is kept only to be asked again: see below
+        joins = joins.union(at + 1 for at in found.landings if at + 1 < len(found.kinds))
+    return joins
 
 
 def is_way_out(found: Instructions, at: int) -> bool:

@@ -7,12 +7,24 @@ from types import CodeType
 
 from cas_engine.fingerprint import opcodes as O  # noqa: N812
 from cas_engine.fingerprint.instructions import CO_OPTIMIZED, Instructions
-from cas_engine.fingerprint.readings import BARE_QUERIES, FRAMES, LOCALS_READERS, QUERIES, WITHOUT_ARGUMENT
+from cas_engine.fingerprint.readings import (
+    BARE_QUERIES,
+    FRAMES,
+    IMPORTERS,
+    LABELLING,
+    LOCALS_READERS,
+    QUERIES,
+    WITHOUT_ARGUMENT,
+)
 from cas_engine.fingerprint.references import GLOBAL, LITERAL, OPTIONAL, Ref
 from cas_engine.fingerprint.rewrites import annotations_at
 
 _READ_LOCALS = LOCALS_READERS | FRAMES
 _QUERIED = QUERIES | BARE_QUERIES
+# Names without which a code object does none of what `reads_locals` and `queries_of` look for; and without which what
+# it reads by a chain of names is what the chain says.
+LOOKING = _READ_LOCALS | _QUERIED
+TELLING = IMPORTERS | LABELLING | {"getattr", "hasattr", "vars", "globals", "getLogger", "__dict__", "modules"}
 _VARIABLE, _WORD = re.compile(r"@([^\W\d]\w*)"), re.compile(r"[^\W\d]\w*")
 _STORES = O.STORES_OF_VARIABLES | {O.STORE_GLOBAL, O.STORE_NAME}
 

@@ -6,8 +6,7 @@ import opcode
 import sys
 
 # How an instruction is read. The order is nothing; the groups are.
-SKIP = 0  # says nothing about what is computed: padding, caches, tracing, cells that other instructions imply
-EXTEND = 1  # a prefix of the next argument
+SKIP = 0  # says nothing about what is computed: padding, prefixes of arguments, caches, cells that others imply
 PLAIN = 2  # the raw argument counts (or there is none)
 CONST = 3  # the argument is a constant
 RETURN_CONST = 4  # a constant, then a return
@@ -25,6 +24,8 @@ FORK = 15  # any other instruction with a second way on: a loop's end, the start
 END = 16  # nothing follows
 MAKE = 17  # makes a function
 SUPER = 18  # an attribute of super()
+JUMPING = frozenset({JUMP, BRANCH, OR_POP, FORK})
+NAMED = frozenset({GLOBAL, ATTR, NAME, SUPER, IMPORT})
 
 V311 = sys.version_info >= (3, 11)
 V312 = sys.version_info >= (3, 12)
@@ -33,6 +34,7 @@ V313 = sys.version_info >= (3, 13)
 # PUSH_NULL: CPython has several ways to call one thing, and takes another where it sees the import of a module.
 _SKIPPED = frozenset(
     {"PUSH_NULL", "NOP", "CACHE", "RESUME", "PRECALL", "MAKE_CELL", "COPY_FREE_VARS", "GEN_START", "NOT_TAKEN"}
+    | {"EXTENDED_ARG"}
 )
 _JUMPS = frozenset(
     {"JUMP_FORWARD", "JUMP_ABSOLUTE", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "JUMP_NO_INTERRUPT"}
@@ -58,7 +60,6 @@ def number(name: str) -> int:
 def _kind(op: int, name: str) -> int:
     named = (
         (name in _SKIPPED, SKIP),
-        (name == "EXTENDED_ARG", EXTEND),
         (name == "RETURN_CONST", RETURN_CONST),
         (name in _PAIRS, FAST_PAIR),
         (name in _JUMPS, JUMP),
@@ -80,11 +81,9 @@ def _kind(op: int, name: str) -> int:
 
 
 KIND = bytes(_kind(op, name) for op, name in enumerate(opcode.opname[:256]))  # bytes, to translate code with
-PLAIN_ARG = [op >= opcode.HAVE_ARGUMENT for op in range(256)]
+SKIPPED = bytes(op for op, kind in enumerate(KIND) if kind == SKIP)
 SAME = bytes(opcode.opmap.get(_SAME.get(name, name), op) for op, name in enumerate(opcode.opname[:256]))
 PAIR = {number(name): (number(a), number(b)) for name, (a, b) in _PAIRS.items() if number(name) >= 0}
-BACKWARD = ["JUMP_BACKWARD" in name or name.startswith("POP_JUMP_BACKWARD") for name in opcode.opname[:256]]
-ABSOLUTE = [op in opcode.hasjabs for op in range(256)]
 
 
 def _cache_units(op: int) -> int:
@@ -95,7 +94,17 @@ def _cache_units(op: int) -> int:
     return int(entries[op]) if entries and op < len(entries) else 0
 
 
-CACHES = [_cache_units(op) for op in range(256)]
+def _jump(op: int, name: str) -> tuple[int, int]:
+    if op in opcode.hasjabs:
+        return 1, 0
+    backward = "JUMP_BACKWARD" in name or name.startswith("POP_JUMP_BACKWARD")
+    return -1 if backward else 1, 1 + _cache_units(op)
+
+
+# How far a jump leads for each unit of its argument, and from how far behind the jump; 0 where it says from the start.
+JUMPS = [_jump(op, name) for op, name in enumerate(opcode.opname[:256])]
+
+HAVE_ARGUMENT = opcode.HAVE_ARGUMENT
 
 # A branch in one form: what is asked of the value, and whether the jump is taken when the answer is yes.
 IS_TRUE, IS_NONE = "?", "?None"
@@ -117,6 +126,7 @@ if V311:
 if V312:
     NAME_SHIFT[number("LOAD_ATTR")] = 1
 
+EXTENDED_ARG = number("EXTENDED_ARG")
 LOAD_CONST = number("LOAD_CONST")
 LOAD_GLOBAL = number("LOAD_GLOBAL")
 RETURN_VALUE = number("RETURN_VALUE")
@@ -147,6 +157,7 @@ BINARY_OR = number("BINARY_OR")
 OR = 7  # the argument of BINARY_OP for |
 BUILD_LIST = number("BUILD_LIST")
 BUILDS = frozenset(map(number, ("BUILD_LIST", "BUILD_MAP", "BUILD_CONST_KEY_MAP", "LIST_EXTEND"))) - {-1}
+DEFAULTS, ANNOTATIONS, CLOSURE = 1, 4, 8  # flags of MAKE_FUNCTION
 LOAD_METHOD = number("LOAD_METHOD")
 SET_FUNCTION_ATTRIBUTE = number("SET_FUNCTION_ATTRIBUTE")
 CALLS = frozenset(op for op, name in enumerate(opcode.opname[:256]) if name.startswith("CALL"))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from marshal import dumps
 from types import FunctionType, ModuleType
 
-from cas_engine.fingerprint.constants import dumped
+from cas_engine.fingerprint.constants import FORMAT
 from cas_engine.fingerprint.graph import DigestOf, Node, settle
 from cas_engine.fingerprint.origin import Kind, Owner
 from cas_engine.fingerprint.references import Ref
@@ -28,16 +29,18 @@ class Reach:
     def __init__(
         self,
         by_type: dict[type, Describer],
+        code_types: dict[type, bool],
         describe_class: Describer,
         others: Describer,
         tables: KnownTables | None = None,
     ) -> None:
+        """`code_types`: whether things of a type count as code, where that is known beforehand."""
         self._tables = tables
         self._by_type = by_type
+        self._code_types = code_types.copy()
         self._describe_class = describe_class
         self._describe_other = others
         self._nodes: dict[object, Node] = {}
-        self._code_types: dict[type, bool] = {}
         self._held: list[object] = []
         self._homes: dict[int, Home] = {}
         self._foreign: dict[tuple[int, tuple[str, ...]], tuple[int, Foreign]] = {}
@@ -58,14 +61,22 @@ class Reach:
 
     def node(self, obj: object, place: object = None, name: str = "") -> Node:
         """The node of an object. Code is the same node wherever it is met; a value belongs to its place."""
-        key: object = id(obj)
-        if place is not None and not self.is_code(obj):
+        if place is None or self._code_types.get(type(obj)) or self.is_code(obj):
+            key: object = id(obj)
+        else:
             key = place
         known = self._nodes.get(key)
         if known is None or known.obj is not obj:
             known = self._nodes[key] = Node(obj, name)
             self._held.append(obj)  # a temporary object's id must not be given to another
         return known
+
+    def child(self, parent: Node, obj: object, place: object, name: str, base: str) -> None:
+        """Add the node of an object to the children of another; it is told from the folder `base`, if from none yet."""
+        child = self.node(obj, place, name)
+        if not child.base:
+            child.base = base
+        parent.children.append(child)
 
     def home(self, namespace: dict[str, object]) -> Home:
         """Where code with these globals is from; asked for each function of a module, and looked up once."""
@@ -100,8 +111,7 @@ class Reach:
         known = self._code_types.get(kind)
         if known is None:
             marked = any("__cas_code__" in vars(cls) for cls in kind.__mro__)
-            known = kind in self._by_type or marked or issubclass(kind, (type, ModuleType))
-            self._code_types[kind] = known
+            known = self._code_types[kind] = marked or issubclass(kind, (type, ModuleType))
         return known
 
     def read_value(self, value: object) -> tuple[bytes, list[Node]]:
@@ -191,7 +201,7 @@ def _is_mended(kind: type) -> bool:
 
 def says(node: Node, *what: object) -> None:
     """Fix what a node says of itself. Only plain types: text, numbers, bytes, None and tuples of them."""
-    node.local = digest_of_one(dumped(what))
+    node.local = digest_of_one(dumps(what, FORMAT))  # type: ignore[arg-type]
 
 
 def belongs(node: Node, owner: Owner) -> None:

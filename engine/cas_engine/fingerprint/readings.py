@@ -45,6 +45,8 @@ MODULE_READERS = frozenset({"globals", "eval", "exec"})
 # `numexpr.evaluate("a * b")`, `polars.sql("select * from frame")` where nothing marks the variable.
 QUERIES = frozenset({"query", "eval"})
 BARE_QUERIES = frozenset({"eval", "evaluate", "sql", "SQLContext"})
+# What leads on to more than is named.
+LEADING_ON = MODULE_READERS | {"__subclasses__"}
 IMPORTERS = frozenset({"import_module", "__import__", "find_spec"})  # the last looks whether there is one
 LOADERS = frozenset(
     {"resolve_name", "locate", "run_module", "run_path", "spec_from_file_location", "exec_module", "load_module"}

@@ -43,7 +43,7 @@ class Home(NamedTuple):
     owner: Owner
     shown: str  # the module's name for people
     folder: str  # of its project
-    module: str  # its name as it is
+    modules: frozenset[str]  # its name as it is
 
 
 class Found(NamedTuple):
@@ -99,7 +99,7 @@ def home_of(namespace: dict[str, object]) -> Home:
         owner_of_namespace(namespace),
         shown_module(namespace),
         folder_of(namespace),
-        name if isinstance(name, str) else "",
+        frozenset({name if isinstance(name, str) else ""}),
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import CodeType
+from typing import Any
 
 from cas_engine.fingerprint import opcodes as O  # noqa: N812
 from cas_engine.fingerprint.instructions import CO_OPTIMIZED, Instructions, decode
 from cas_engine.fingerprint.readings import LOCALS_READERS
 
-_DEFAULTS, _ANNOTATIONS, _CLOSURE = 1, 4, 8  # flags of MAKE_FUNCTION
 _STARS = 0x4 | 0x8  # *args, **kwargs
 _WAYS = frozenset({O.JUMP, O.BRANCH, O.OR_POP, O.FORK, O.END})
 _STORES = frozenset({O.STORE_FAST, O.STORE_DEREF})
@@ -17,7 +17,7 @@ _STORES = frozenset({O.STORE_FAST, O.STORE_DEREF})
 
 def rewrite(code: CodeType, found: Instructions) -> None:
     """Change the instructions of `code` in place."""
-    if O.SWAP in found.ops:
+    if found.swaps:
         _apply_swaps(found)
     if found.makes and code.co_flags & CO_OPTIMIZED:
         for at in found.makes:
@@ -43,6 +43,7 @@ def _remove(found: Instructions, at: int) -> None:
     # A jump to the next instruction is no instruction: nothing moves, so all targets stay right.
     found.kinds[at], found.ops[at], found.args[at] = O.JUMP, 0, 0
     found.targets[at] = at + 1
+    found.passed += (at + 1,)
 
 
 def _apply_swaps(found: Instructions) -> None:
@@ -97,17 +98,17 @@ def _leave_out_annotations(found: Instructions, at: int) -> None:
     for each in range(first, last + 1):
         _remove(found, each)
     if O.V313:
-        _remove(found, next(each for each in setters if args[each] == _ANNOTATIONS))
+        _remove(found, next(each for each in setters if args[each] == O.ANNOTATIONS))
     else:
-        args[at] = int(str(args[at])) - _ANNOTATIONS
+        args[at] = int(str(args[at])) - O.ANNOTATIONS
 
 
 def _leave_out_defaults(found: Instructions, at: int) -> None:
     """The last defaults of an inner function, where nothing reads their parameters: as `_kept_parameters` does it."""
     flags, inner = _flags(found, at), found.args[at - 1]
-    if flags & ~_CLOSURE != _DEFAULTS or type(inner) is not CodeType:
+    if flags & ~O.CLOSURE != O.DEFAULTS or type(inner) is not CodeType:
         return
-    last = at - 2 - bool(flags & _CLOSURE)
+    last = at - 2 - bool(flags & O.CLOSURE)
     while last > 0 and _is_removed(found, last):
         last -= 1
     defaults = found.args[last] if last >= 0 and found.kinds[last] == O.CONST else None
@@ -123,9 +124,9 @@ def _leave_out_defaults(found: Instructions, at: int) -> None:
     if not kept:
         _remove(found, last)
         if O.V313:
-            _remove(found, next(each for each in _setters(found, at) if found.args[each] == _DEFAULTS))
+            _remove(found, next(each for each in _setters(found, at) if found.args[each] == O.DEFAULTS))
         else:
-            found.args[at] = flags - _DEFAULTS
+            found.args[at] = flags - O.DEFAULTS
 
 
 def _is_removed(found: Instructions, at: int) -> bool:
@@ -135,12 +136,14 @@ def _is_removed(found: Instructions, at: int) -> bool:
 def annotations_at(found: Instructions, at: int) -> int | None:
     """The instruction that leaves the annotations of the function made at `at`; None if it has none."""
     flags = _flags(found, at)
-    return at - 2 - bool(flags & _CLOSURE) if flags & _ANNOTATIONS else None
+    return at - 2 - bool(flags & O.CLOSURE) if flags & O.ANNOTATIONS else None
 
 
 def _flags(found: Instructions, at: int) -> int:
     """What else the function made at `at` is given: its defaults, annotations, closure."""
-    return sum(int(str(found.args[each])) for each in (_setters(found, at) if O.V313 else (at,)))
+    args: list[Any] = found.args
+    flags: int = sum(args[each] for each in _setters(found, at)) if O.V313 else args[at]
+    return flags
 
 
 def _setters(found: Instructions, at: int) -> list[int]:

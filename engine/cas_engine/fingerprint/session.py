@@ -6,7 +6,7 @@ import sys
 import threading
 import types
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 
 from cas_engine.fingerprint.callables import BY_TYPE, describe_if_named, describe_marked, describe_ufunc
@@ -16,13 +16,13 @@ from cas_engine.fingerprint.environment import FILE, VARIABLE, effective, versio
 from cas_engine.fingerprint.facets import facets_of
 from cas_engine.fingerprint.functions import describe_function
 from cas_engine.fingerprint.graph import Node, reachable
-from cas_engine.fingerprint.held import describe_value
+from cas_engine.fingerprint.held import NUMBERS, PLAIN_TYPES, describe_number, describe_value
 from cas_engine.fingerprint.model import Component, Fingerprint
 from cas_engine.fingerprint.modules import describe_module
 from cas_engine.fingerprint.named import texts_in
 from cas_engine.fingerprint.origin import owner_of_module
 from cas_engine.fingerprint.patches import EXTENDED, Patch, Patches, describe_patch, extensions
-from cas_engine.fingerprint.reach import Lost, Reach, describe_lost
+from cas_engine.fingerprint.reach import Describer, Lost, Reach, describe_lost
 from cas_engine.fingerprint.readings import WIDENING
 from cas_engine.fingerprint.sources import sources_of
 from cas_engine.fingerprint.tables import KnownTables
@@ -37,7 +37,7 @@ from cas_engine.fingerprint.widening import (
 from cas_engine.values import Digester, meet
 from cas_store.digest import digest_of
 
-_DESCRIBERS = {
+_OF_CODE: dict[type, Describer] = {
     **BY_TYPE,
     types.FunctionType: describe_function,
     types.ModuleType: describe_module,
@@ -46,8 +46,15 @@ _DESCRIBERS = {
     Variable: describe_variable,
     Lost: describe_lost,
 }
+_DESCRIBERS: dict[type, Describer] = {
+    **dict.fromkeys(PLAIN_TYPES, describe_value),
+    **dict.fromkeys(NUMBERS, describe_number),
+    **_OF_CODE,
+}
+_CODE_TYPES: dict[type, bool] = {**dict.fromkeys(_DESCRIBERS, False), **dict.fromkeys(_OF_CODE, True)}
 
 
+_new = tuple.__new__  # of a named tuple, in a third of the time: there is one for each thing that is reached
 _MOST_ROUNDS = 5  # of looking at code again
 
 
@@ -71,7 +78,7 @@ class Fingerprinter:
     @cached_property
     def _reach(self) -> Reach:
         # Not before code is met: each call has sessions, most meet none, and this is cycles for Python to collect.
-        return Reach(_DESCRIBERS, describe_class, _describe_other, self._tables)
+        return Reach(_DESCRIBERS, _CODE_TYPES, describe_class, _describe_other, self._tables)
 
     @cached_property
     def _patches(self) -> Patches:
@@ -197,9 +204,9 @@ class Fingerprinter:
             code=code,
             packages=tuple(packages),
             components=(*found.components, *map(found.package, packages), *found.lost),
-            electrons=tuple(dict.fromkeys(found.electrons)),
-            unresolved=tuple(dict.fromkeys(found.unresolved)),
-            warnings=tuple(dict.fromkeys(found.warnings)),
+            electrons=tuple(dict.fromkeys(found.electrons)) if found.electrons else (),
+            unresolved=tuple(dict.fromkeys(found.unresolved)) if found.unresolved else (),
+            warnings=tuple(dict.fromkeys(found.warnings)) if found.warnings else (),
             modules=tuple(sorted(found.modules - {""})),
             by_texts=id(root.obj) in self._by_texts,
             has_patches=has_patches,
@@ -260,7 +267,8 @@ class _Findings:
             kind, name = node.kind, above  # under which it is known, or the nearest one above it that is told
             if kind is not None or not self.nodes:
                 name = node.name
-                self.components.append(Component(kind or "code", name, node.local, node.detail, above))
+                told = kind or "code", name, node.local, node.detail, above
+                self.components.append(_new(Component, told))
             self.nodes.append(node)
             if kind != "value" or node.reflects:
                 self._note_code(node)
@@ -293,14 +301,19 @@ class _Findings:
             self.electrons.append((node.electron, node.digest, node.draws))
 
     def package(self, name: str) -> Component:
-        version = version_of(name)
+        version, via = version_of(name), self.via.get(name, "")
         if name.startswith(FILE):
             path = name[len(FILE) :]
-            return Component("file", path, digest_of(version.encode()), version, self.via.get(name, ""))
+            return Component("file", path, digest_of(version.encode()), version, via)
         if name.startswith(VARIABLE):
             variable = name[len(VARIABLE) :]
-            return Component("variable", variable, digest_of(version.encode()), "", self.via.get(name, ""))
-        return Component("package", name, digest_of(f"{name}\0{version}".encode()), version, self.via.get(name, ""))
+            return Component("variable", variable, digest_of(version.encode()), "", via)
+        return Component("package", name, _digest_of_version(name, version), version, via)
+
+
+@lru_cache(maxsize=1024)
+def _digest_of_version(name: str, version: str) -> bytes:
+    return digest_of(f"{name}\0{version}".encode())
 
 
 def _describe_other(node: Node, reach: Reach) -> None:
