@@ -1,7 +1,7 @@
 """What plain code reads, held by identity: a glimpse tells that nothing has changed in a twentieth of a look's time.
 
 Only of functions of the user's that read each other, constants and builtins, each by its name. Whatever else code may
-read, and whatever a glimpse finds to be another object, takes a look.
+read, and whatever a glimpse finds to be another object, takes a look: docs/decisions/0017.
 """
 
 from __future__ import annotations
