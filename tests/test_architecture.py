@@ -53,7 +53,7 @@ READING_ORDER = {
         """,
         "cas_engine.capsules": """
             reading glimpse changeable live installed reached classes facades image arrays expressions oddities
-            by_value streams frames unstorable deep definitions codec faithful capsule
+            by_value streams frames unstorable deep definitions codec restoring faithful capsule
             lending unchanged
         """,
         "cas_engine.plans": """

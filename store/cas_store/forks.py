@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 import weakref
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+L = TypeVar("L")
 
 
 class ForkAware(Protocol):
@@ -40,7 +42,15 @@ def watch(thing: ForkAware) -> None:
 
 def free_lock() -> threading.Lock:
     """A lock that a forked child finds free: the thread that held it has stayed in the parent."""
-    made = threading.Lock()
+    return _freed(threading.Lock())
+
+
+def free_rlock() -> threading.RLock:
+    """The same of a lock that a thread may take again."""
+    return _freed(threading.RLock())
+
+
+def _freed(made: L) -> L:
     renew = getattr(made, "_at_fork_reinit", None)  # what the standard library does with its own
     if renew is not None and hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=renew)

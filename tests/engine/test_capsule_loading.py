@@ -284,7 +284,7 @@ def test_code_loaded_by_value_leaves_the_globals_of_the_live_program_alone(packa
     del sys.modules["counting"]
     live._unfit.add("counting")
     assert [capsule.load(blob)(), capsule.load(blob)()] == [1, 2]
-    assert [capsule.load(blob, fresh=True)(), capsule.load(blob, fresh=True)()] == [1, 1]
+    assert [capsule.load_anew(blob)[0](), capsule.load_anew(blob)[0]()] == [1, 1]
     assert module.COUNT == 0
 
 

@@ -40,6 +40,7 @@ from cas_engine.capsules.installed import (
 from cas_engine.capsules.live import Name, Session
 from cas_engine.fingerprint.annotations import annotations_of, codes_in, names_for
 from cas_engine.fingerprint.classes import reads_annotations
+from cas_engine.fingerprint.patches import Extension, Patch
 from cas_engine.modules.program import Facade, program_of, stood_for
 
 PROTOCOL = 5
@@ -133,6 +134,9 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self._free_cell(obj)
         if kind is types.CodeType:
             return _code(obj)
+        if kind is Patch or kind is Extension:
+            told = (obj.package, obj.path, obj.holder, obj.name, obj.is_item, obj.value, obj.shown)
+            return Image.patch, (*told, kind is Extension)
         return self._instance(obj)
 
     # --- functions

@@ -15,12 +15,14 @@ from typing import Any
 
 from cas_engine.capsules import live
 from cas_engine.capsules.definitions import PYTHON, load_by_value, told
+from cas_engine.capsules.definitions import load_anew as load_stream
 from cas_engine.capsules.frames import Frame, FrameError, Kind, build, take_apart
 from cas_engine.capsules.live import Name
 from cas_engine.capsules.streams import write_code
 from cas_engine.errors import CapsuleError
 from cas_engine.fingerprint import Fingerprint, Fingerprinter
 from cas_engine.fingerprint.environment import analysis, version_of
+from cas_engine.fingerprint.patches import Patch
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ def pack(fn: Callable[..., Any], fp: Fingerprint, session: Fingerprinter, depend
     """The capsule of a function, partial, callable instance, electron or lattice. Never fails for what it can't carry:
     that is noted in the header, and the function still runs wherever it can be imported.
     """
-    stream = write_code(fn, session)
+    brought = session.of(fn).brought
+    stream = write_code(fn, session, [thing for _, _, thing in brought if isinstance(thing, Patch)])
     module = getattr(fn, "__module__", None)
     module = module if isinstance(module, str) else ""
     qualname = getattr(fn, "__qualname__", None)
@@ -85,7 +88,7 @@ def pack(fn: Callable[..., Any], fp: Fingerprint, session: Fingerprinter, depend
         ),
         sources=dict(session.sources(fp, fn, depends_on)),
         fault=told(stream),
-        brought=tuple((name, digest.hex()) for name, digest in session.of(fn).brought),
+        brought=tuple((name, digest.hex()) for name, digest, _ in brought),
         analysis=analysis(),
     )
     section = json.dumps(asdict(header), separators=(",", ":")).encode()
@@ -97,33 +100,62 @@ def header(blob: bytes | memoryview) -> CapsuleHeader:
     return _header(_frame(blob))
 
 
-def load(blob: bytes | memoryview, session: Fingerprinter | None = None, *, fresh: bool = False) -> Callable[..., Any]:
+def load(blob: bytes | memoryview, session: Fingerprinter | None = None) -> Callable[..., Any]:
     """The function: the live one if its code is the recorded, else that of the capsule.
 
     The live one is looked at anew each time, as what it reaches may have changed since; a session shares this among the
-    capsules of one dispatch. `fresh`: recorded code is loaded anew, with its globals as they were recorded, and refused
-    if what it meets here is not as it was.
+    capsules of one dispatch. For looking at, not to be called: see `load_anew`.
     Raises CapsuleError, EnvironmentMismatch, FrameError.
     """
     frame = _frame(blob)
     head = _header(frame)
     session = session or Fingerprinter()
-    found = _live(head, session)
+    found: Callable[..., Any] | None = _live(head, session)
     if found is None:
-        shown = f"{head.module}.{head.qualname or head.name}"
-        if head.fault:
-            raise CapsuleError(
-                f"the recorded code of `{shown}` only runs where its module can be imported unchanged: {head.fault}\n"
-                "  -> make that inside the function that needs it, or run where the source is as it was recorded"
-            )
-        found = load_by_value(frame.stream, session, shown, head.python, dict(head.packages), fresh=fresh)
-        if fresh and _is_comparable(head):
-            from cas_engine.capsules import faithful  # late: most code runs in the process that recorded it
+        found = load_by_value(frame.stream, session, *_loadable(head))
+    return found
 
-            brought = [(name, bytes.fromhex(digest)) for name, digest in head.brought]
-            faithful.check(found, brought, session, shown)
-    function: Callable[..., Any] = found
-    return function
+
+def load_anew(
+    blob: bytes | memoryview, session: Fingerprinter | None = None
+) -> tuple[Callable[..., Any], Sequence[Patch]]:
+    """The function as `load` does, recorded code with its globals as they were recorded; what is to be put back around
+    calls of it.
+
+    Raises CapsuleError, EnvironmentMismatch, FrameError.
+    """
+    head = header(blob)
+    session = session or Fingerprinter()
+    found: Callable[..., Any] | None = _live(head, session)
+    return (found, ()) if found is not None else load_recorded(blob, session)
+
+
+def load_recorded(blob: bytes | memoryview, session: Fingerprinter) -> tuple[Callable[..., Any], Sequence[Patch]]:
+    """As `load_anew`, the recorded function also where the live one is the same."""
+    frame = _frame(blob)
+    head = _header(frame)
+    function, brought = load_stream(frame.stream, session, *_loadable(head))
+    if not _is_comparable(head):
+        return function, brought
+    from cas_engine.capsules import faithful  # late: most code runs in the process that recorded it
+
+    recorded = [(name, bytes.fromhex(digest)) for name, digest in head.brought]
+    return function, faithful.missing(function, recorded, brought, session, _shown(head))
+
+
+def _loadable(head: CapsuleHeader) -> tuple[str, str, dict[str, str]]:
+    """What is told of code when it is loaded by value. Raises CapsuleError if it cannot be."""
+    if head.fault:
+        raise CapsuleError(
+            f"the recorded code of `{_shown(head)}` only runs where its module can be imported unchanged: "
+            f"{head.fault}\n"
+            "  -> make that inside the function that needs it, or run where the source is as it was recorded"
+        )
+    return _shown(head), head.python, dict(head.packages)
+
+
+def _shown(head: CapsuleHeader) -> str:
+    return f"{head.module}.{head.qualname or head.name}"
 
 
 def _is_comparable(head: CapsuleHeader) -> bool:

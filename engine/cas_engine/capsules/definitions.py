@@ -30,6 +30,7 @@ from cas_engine.capsules.live import Name, Session, code_of
 from cas_engine.capsules.streams import Stream, write_code
 from cas_engine.errors import CapsuleError, EnvironmentMismatch
 from cas_engine.fingerprint import Fingerprinter
+from cas_engine.fingerprint.patches import Patch
 from cas_engine.modules import moved
 from cas_engine.modules.importing import Unpickler
 from cas_store import forks
@@ -118,20 +119,38 @@ def load_by_value(
     shown: str,
     python: str,
     versions: dict[str, str] | None = None,
-    *,
-    fresh: bool = False,
 ) -> Any:
     """The root of a stream, loaded once for a process as long as it is among the last ones used.
 
-    `fresh`: loaded anew, with globals that nobody has changed since they were recorded.
+    Raises CapsuleError, EnvironmentMismatch.
     """
     # What somebody has to himself is not to be met by anybody else.
-    fresh = fresh or live.own_classes() is not None
+    is_own = live.own_classes() is not None
     digest = digest_of(stream)
     with _lock:
-        if digest in _loaded and not fresh:
+        if digest in _loaded and not is_own:
             _loaded.move_to_end(digest)
             return _loaded[digest]
+    found, _ = load_anew(stream, session, shown, python, versions)
+    with _lock:
+        if not is_own:
+            _loaded[digest] = found
+        if len(_loaded) > _MEMORY:
+            _loaded.popitem(last=False)
+    return found
+
+
+def load_anew(
+    stream: bytes | memoryview,
+    session: Session,
+    shown: str,
+    python: str,
+    versions: dict[str, str] | None = None,
+) -> tuple[Any, list[Patch]]:
+    """The root of a stream with globals that nobody has changed since they were recorded; what others brought to it.
+
+    Raises CapsuleError, EnvironmentMismatch.
+    """
     if python != PYTHON:
         raise EnvironmentMismatch(
             f"`{shown}` was recorded under Python {python}, and its source is not here as it was recorded; "
@@ -139,7 +158,7 @@ def load_by_value(
             [("python", python, PYTHON)],
         )
     try:
-        found = load_code(stream, session)
+        return load_code(stream, session)
     except (CapsuleError, EnvironmentMismatch, MemoryError):
         raise
     except ImportError as error:
@@ -149,12 +168,6 @@ def load_by_value(
             f"the recorded code of `{shown}` cannot be loaded here: {type(error).__name__}: {error}\n"
             "  -> compare the installed packages with those that were recorded"
         ) from error
-    with _lock:
-        if not fresh:
-            _loaded[digest] = found
-        if len(_loaded) > _MEMORY:
-            _loaded.popitem(last=False)
-    return found
 
 
 def forget(classes: Collection[type]) -> None:

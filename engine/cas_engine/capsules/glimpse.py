@@ -56,7 +56,7 @@ class Glimpse:
 
 def glimpse_of(found: Fingerprint, nodes: Iterable[Node]) -> Glimpse | None:
     """Of what a look has found, with all that it met; None where identity would not tell enough."""
-    odd = found.electrons or found.unresolved or found.warnings or found.has_patches or found.brought
+    odd = found.electrons or found.unresolved or found.warnings or found.brought
     if odd or found.packages != ("python",):
         return None
     nodes, glimpse = list(nodes), Glimpse()

@@ -23,6 +23,7 @@ from typing import Any
 from cas_engine.capsules import classes, facades
 from cas_engine.capsules.live import ClassKey, Name, Session, agree_on, find_class, key_of
 from cas_engine.errors import CapsuleError
+from cas_engine.fingerprint.patches import Extension, Patch
 from cas_engine.modules import moved
 from cas_engine.modules.importing import Unpickler, imported
 from cas_engine.modules.program import MODULES, RecordedModule, absolute_name
@@ -42,6 +43,7 @@ class Image:
         }
         self._facades = facades.Facades(self.modules, self.find_module)
         self._made: dict[int, tuple[ClassKey, type, classes.Shape]] = {}
+        self.brought: list[Patch] = []
 
     # --- the vocabulary of streams
 
@@ -139,6 +141,23 @@ class Image:
         """A new one of what has no content worth keeping."""
         return _FRESH[kind]()
 
+    def patch(
+        self,
+        package: str,
+        path: tuple[str, ...],
+        holder: str,
+        name: str,
+        is_item: bool,
+        value: object,
+        shown: str,
+        is_extension: bool,
+    ) -> Patch:
+        """What a module of the user's had put into a package."""
+        kind = Extension if is_extension else Patch
+        made = kind(package, path, holder, name, is_item=is_item, value=value, shown=shown)
+        self.brought.append(made)
+        return made
+
     @staticmethod
     def absent(what: str) -> object:
         raise CapsuleError(what)
@@ -223,8 +242,8 @@ class ImageUnpickler(Unpickler):
         return super().find_class(module, name)
 
 
-def load_code(content: bytes | memoryview, session: Session) -> Any:
-    """The root of a stream of code by value."""
+def load_code(content: bytes | memoryview, session: Session) -> tuple[Any, list[Patch]]:
+    """The root of a stream of code by value, and what other modules had brought to it."""
     for _ in range(16):
         image = Image(session)
         unpickler = ImageUnpickler(io.BytesIO(content), image)
@@ -232,5 +251,5 @@ def load_code(content: bytes | memoryview, session: Session) -> Any:
         for _ in range(unpickler.load()):
             root = unpickler.load()
         if image.complete():
-            return root
+            return root, image.brought
     raise CapsuleError("recorded classes keep being loaded by other threads\n  -> try again")

@@ -7,13 +7,15 @@ closure, an instance or a class. Code that can change nothing is loaded once for
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from cas_engine.capsules import definitions, live
 from cas_engine.capsules.changeable import Exposure, exposure_of
+from cas_engine.capsules.restoring import restored
 from cas_engine.fingerprint import Component, Fingerprint, Fingerprinter, KnownTables
+from cas_engine.fingerprint.patches import Patch
 
 Load = Callable[[], Callable[..., Any]]
 
@@ -21,7 +23,8 @@ Load = Callable[[], Callable[..., Any]]
 class Lending:
     """All loads of one function by value."""
 
-    def __init__(self, load: Load, *, gives_one: bool = False) -> None:
+    def __init__(self, load: Load, brought: Sequence[Patch] = (), *, gives_one: bool = False) -> None:
+        self.brought = brought  # is to be put back around what `take` gives, and around taking it
         self.gives_one = gives_one  # always the same object, so that calls share it after all
         self._load = load
         self._free: list[Loaded] = []
@@ -52,7 +55,8 @@ class Lending:
 
         Raises CapsuleError, EnvironmentMismatch.
         """
-        loaded = self.take()
+        with restored(self.brought):
+            loaded = self.take()
         if not loaded.is_for_all:
             with self._lock:
                 self._free.append(loaded)

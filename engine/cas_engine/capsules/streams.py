@@ -11,6 +11,7 @@ from typing import Any
 from cas_engine.capsules import reached
 from cas_engine.capsules.by_value import CodePickler, Fault, first_line
 from cas_engine.capsules.live import Session
+from cas_engine.fingerprint.patches import Patch
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +23,37 @@ class Stream:
     where: str = ""
 
 
-def write_code(root: object, session: Session) -> Stream:
-    """The root and all of the user's own that it reaches, as one stream."""
+def write_code(root: object, session: Session, brought: Sequence[Patch] = ()) -> Stream:
+    """The root and all of the user's own that it reaches, as one stream, with what other modules have brought to it."""
+    for patch in brought:
+        fault = _fault_of(patch, session)
+        if fault is not None:
+            return Stream(b"", fault, f"`{patch.shown}`, which is set in {patch.package},")
     try:
         modules = session.modules_of(root)
     except Exception:  # noqa: BLE001 - whatever hinders a fingerprint, there is nothing more to be known
         modules = ()
     try:
-        return _write([root], session, modules)
+        return _write([*brought, root], session, modules)
     except RecursionError:
         # A chain of hundreds of functions: from its end, so that each finds the ones it calls already written.
         try:
-            return _write([*reached.innermost_first(root), root], session, modules)
+            return _write([*reached.innermost_first(root), *brought, root], session, modules)
         except RecursionError:
             return Stream(b"", Fault(type(root).__name__, "it is nested too deeply"))
+
+
+def _fault_of(patch: Patch, session: Session) -> Fault | None:
+    if not patch.path:
+        return Fault(type(patch.value).__name__, "no module of the package leads to it")
+    trial = CodePickler(io.BytesIO(), session)
+    if trial.can_write(patch.value):
+        return None
+    try:
+        trial.dump(patch.value)
+    except Exception as error:  # noqa: BLE001 - any type may refuse in its own way
+        return Fault(type(patch.value).__name__, first_line(error))
+    return trial.faults[0] if trial.faults else None
 
 
 def _write(

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cas_engine.capsules import capsule
 from cas_engine.capsules.changeable import Exposure, exposure_of, last_name, written_by
-from cas_engine.capsules.definitions import load_by_value
-from cas_engine.capsules.frames import take_apart
 from cas_engine.capsules.lending import Lending, Loaded, changed_between
+from cas_engine.capsules.restoring import restored
 from cas_engine.errors import CapsuleError, EnvironmentMismatch
 from cas_engine.fingerprint import Component, Fingerprint, Fingerprinter, KnownTables
+from cas_engine.fingerprint.model import named
 
 if TYPE_CHECKING:
     from cas_engine.capsules.glimpse import Glimpse
@@ -93,8 +93,6 @@ class LiveCode:
         self._is_live = True
         self._glimpse: Glimpse | None = None
         self._can_glimpse = True  # as far as is known
-        # By value it would be without them: nothing of the program's top level runs again.
-        self.needs_program = recorded.has_patches and getattr(fn, "__module__", None) in {"__main__", "__mp_main__"}
         self._lock = threading.Lock()
         self._looked = time.monotonic()
         self._by_value = RecordedCode(by_value=True)
@@ -113,9 +111,16 @@ class LiveCode:
                 can_be = self._by_value.is_faithful(blob, self._recorded.code)
                 self._is_live = self._is_live and not can_be
             self._can_be_recorded = can_be
-        if self._is_live and time.monotonic() - self._looked > _TRUST_S:
+        # What is put back for a moment may have been there a moment ago.
+        if self._is_live and (self._recorded.brought or time.monotonic() - self._looked > _TRUST_S):
             self._look(also_what_calls_change=bool(self._can_be_recorded))
         return self._fn if self._is_live else None
+
+    @property
+    def meets_what_it_met(self) -> bool:
+        """Whether what other modules have brought to the function when it was recorded is there in this process."""
+        recorded = self._recorded.brought
+        return not recorded or named(Fingerprinter().of(self._fn).brought) == named(recorded)
 
     def by_value(self) -> Loan:
         """The recorded function, for one call."""
@@ -207,23 +212,18 @@ class RecordedCode:
         """For one call."""
         return _Lent(self)
 
-    def take(self, blob: Blob) -> tuple[Lending, Loaded]:
-        """A load of the function. Raises CapsuleError, EnvironmentMismatch."""
-        lending = self._lending_of(blob)
-        return lending, lending.take()
-
     def is_faithful(self, blob: Blob, code: bytes) -> bool:
         """Whether the function by value is what has this fingerprint."""
         try:
-            return self._lending_of(blob).is_faithful(code)
+            return self.lending(blob).is_faithful(code)
         except (CapsuleError, EnvironmentMismatch):
             return False
 
-    def _lending_of(self, blob: Blob) -> Lending:
+    def lending(self, blob: Blob) -> Lending:
+        """All loads of the function. Raises CapsuleError, EnvironmentMismatch."""
         with self._lock:
             if self._lending is None:
-                there = blob()
-                self._lending = Lending(lambda: _by_value(there)) if self._is_by_value else _best(there)
+                self._lending = (_by_value if self._is_by_value else _best)(blob())
         return self._lending
 
 
@@ -234,15 +234,18 @@ class _Lent:
         self._use = ExitStack()
 
     def function(self, blob: Blob) -> Callable[..., Any]:
-        _, loaded = self._taken = self._code.take(blob)
+        lending = self._code.lending(blob)
+        self._use.enter_context(restored(lending.brought))
+        loaded = lending.take()
+        self._taken = lending, loaded
         self._use.enter_context(loaded.in_use())
         return loaded.function
 
     def end(self) -> tuple[str, ...] | None:
-        if self._taken is None:
-            return ()
-        lending, loaded = self._taken
         with self._use:
+            if self._taken is None:
+                return ()
+            lending, loaded = self._taken
             names = lending.give_back(loaded)
         text = _SHARED if lending.gives_one else _OWN
         return names and (text.format(_listed(names)),)
@@ -262,26 +265,27 @@ def _listed(names: tuple[str, ...]) -> str:
 def _best(blob: bytes | memoryview) -> Lending:
     """The function by name where that does, by value if a call could change what it reads."""
     session = Fingerprinter()
-    function = capsule.load(blob, session, fresh=True)
-    found = session.of(function)
-    if exposure_of(function, found, session).can_change and not capsule.header(blob).fault:
-        lending = Lending(lambda: _by_value(blob))
-        try:
-            if lending.is_faithful(found.code):
-                return lending
-        except (CapsuleError, EnvironmentMismatch):
-            pass  # the one that is here will have to do
-    return Lending(lambda: function, gives_one=True)
+    function, brought = capsule.load_anew(blob, session)
+    with restored(brought):
+        session = Fingerprinter() if brought else session
+        found = session.of(function)
+        if exposure_of(function, found, session).can_change and not capsule.header(blob).fault:
+            lending = Lending(lambda: _recorded(blob), brought)
+            try:
+                if lending.is_faithful(found.code):
+                    return lending
+            except (CapsuleError, EnvironmentMismatch):
+                pass  # the one that is here will have to do
+    return Lending(lambda: function, brought, gives_one=True)
 
 
-def _by_value(blob: bytes | memoryview) -> Callable[..., Any]:
-    head = capsule.header(blob)
-    shown = f"{head.module}.{head.qualname or head.name}"
-    if head.fault:
-        return capsule.load(blob)  # which says what hinders it
-    stream = take_apart(blob).stream
-    packages = dict(head.packages)
-    function: Callable[..., Any] = load_by_value(stream, Fingerprinter(), shown, head.python, packages, fresh=True)
+def _by_value(blob: bytes | memoryview) -> Lending:
+    brought = capsule.load_recorded(blob, Fingerprinter())[1] if capsule.header(blob).brought else ()
+    return Lending(lambda: _recorded(blob), brought)
+
+
+def _recorded(blob: bytes | memoryview) -> Callable[..., Any]:
+    function, _ = capsule.load_recorded(blob, Fingerprinter())
     return function
 
 

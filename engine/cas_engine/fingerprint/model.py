@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -18,6 +19,14 @@ class Component(NamedTuple):
     via: str  # the name of the component that reaches it, "" for the root
 
 
+class Brought(NamedTuple):
+    """What code reaches only because other modules have brought it: put it into a package, or derived a class."""
+
+    name: str
+    digest: bytes  # of all that it reaches
+    thing: object  # a Patch, or the class
+
+
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """The identity of code: what would run, not how it is written."""
@@ -30,7 +39,9 @@ class Fingerprint:
     warnings: tuple[str, ...]  # "f writes the global COUNT"
     modules: tuple[str, ...]  # the user's own modules reached, those imported in bodies too
     by_texts: bool = False  # whether texts that it is given may lead to more: modules, scripts, variables
-    has_patches: bool = False  # whether the user's modules have put something into a package that it reaches
-    # What it reaches only because other modules have brought it, each with the digest of all that this reaches: what
-    # they have put into packages, classes that they have derived. Sorted.
-    brought: tuple[tuple[str, bytes], ...] = ()
+    brought: tuple[Brought, ...] = ()  # sorted
+
+
+def named(brought: Iterable[Brought]) -> set[tuple[str, bytes]]:
+    """Names and digests: what can be compared between processes."""
+    return {(name, digest) for name, digest, _ in brought}

@@ -38,18 +38,37 @@ class Target(NamedTuple):
     attrs: tuple[str, ...]
     name: str
     is_item: bool
+    source: tuple[str, str] | None = None  # (module, name) that the root was imported from
 
 
 class Patch:
-    """What lies now where the user's code has put something."""
+    """What lies now where the user's code has put something.
 
-    __slots__ = ("holder", "name", "shown", "value")
+    `path` leads there from a module of a package: ("pandas", "options", "display"); empty if nothing does.
+    """
 
-    def __init__(self, holder: str, name: str, value: object, shown: str) -> None:
+    __slots__ = ("holder", "is_item", "name", "package", "path", "shown", "value")
+
+    def __init__(
+        self, package: str, path: tuple[str, ...], holder: str, name: str, *, is_item: bool, value: object, shown: str
+    ) -> None:
+        self.package = package
+        self.path = path
         self.holder = holder
         self.name = name
+        self.is_item = is_item
         self.value = value
         self.shown = shown
+
+
+class Extension(Patch):
+    """What a class of a package has from the user's code, and shows by itself."""
+
+    __slots__ = ()
+
+
+# What is put back while recorded code runs: no module that is loaded here says that it has put it there.
+put_back: list[Patch] = []
 
 
 def describe_patch(node: Node, reach: Reach) -> None:
@@ -70,15 +89,19 @@ EXTENDED = {
 }
 
 
-def extensions(packages: Iterable[str], asked: Iterable[str]) -> Iterator[object]:
-    """The user's code that such a class has under a name that is asked for, of whatever."""
+def extensions(packages: Iterable[str], asked: Iterable[str]) -> Iterator[tuple[object, Patch]]:
+    """The user's code that such a class has under a name that is asked for, of whatever; and what has it there."""
     names = list(asked)
     for package in sorted(set(packages) & EXTENDED.keys()):
         for holder in EXTENDED[package]:
             own = vars(getattr(sys.modules.get(package), holder, object))
             for name in sorted(own.keys() & names):
                 inside = getattr(own[name], "__dict__", {}).values()  # of a descriptor that keeps what was registered
-                yield from filter(is_users_code, [own[name], *inside])
+                for code in filter(is_users_code, [own[name], *inside]):
+                    shown = f"{package}.{holder}.{name}"
+                    path = (package, holder)
+                    there = Extension(package, path, holder, name, is_item=False, value=own[name], shown=shown)
+                    yield code, there
 
 
 class Patches:
@@ -92,7 +115,13 @@ class Patches:
     def of(self, namespaces: Iterable[dict[str, object]], packages: frozenset[str] | set[str]) -> Iterator[Node]:
         """What modules with these globals, and all other modules of the user's here, have put into those packages."""
         every = [*self._by_all(), *chain.from_iterable(map(self._from, namespaces))]
-        yield from {id(node): node for package, node in every if package in packages}.values()
+        found = {id(node): node for package, node in every if package in packages}
+        yield from found.values()
+        if put_back:
+            here = {(node.obj.holder, node.obj.name) for node in found.values()}
+            for patch in put_back:
+                if patch.package in packages and (patch.holder, patch.name) not in here:
+                    yield self._reach.settled(self._reach.node(patch))
 
     def _from(self, namespace: dict[str, object]) -> list[tuple[str, Node]]:
         known = self._known.get(id(namespace))
@@ -111,20 +140,21 @@ class Patches:
         for target in _targets_of(namespace):
             found = _found(namespace, target)
             if found is not None:
-                owner, patch = found
-                node = self._reach.node(patch)
+                node = self._reach.node(found)
                 node.base = folder_of(namespace)
-                yield owner.package, self._reach.settled(node)
+                yield found.package, self._reach.settled(node)
 
 
-def _found(namespace: dict[str, object], target: Target) -> tuple[Owner, Patch] | None:
+def _found(namespace: dict[str, object], target: Target) -> Patch | None:
     base: Any = namespace.get(target.root, MISSING)
-    if not _is_kept_by_a_module(base):
+    path = _path_to(base) or _path_by_import(base, target)
+    if path is None:
         return None  # a frame, a figure: an object of a package's class that the user has made
     try:
         for attr in target.attrs:
             base = getattr(base, attr)
-        owner, holder = _owner_of(base)
+            path = _path_to(base) if isinstance(base, (ModuleType, type)) else path and (*path, attr)
+        owner, holder = _owner_of(base, path or ())
         if owner.kind is not Kind.PACKAGE:
             return None  # the user's own is seen where it is read; Python's own is set for the process, as a rule
         if target.is_item:
@@ -134,22 +164,39 @@ def _found(namespace: dict[str, object], target: Target) -> tuple[Owner, Patch] 
     except Exception:  # noqa: BLE001 - not there any more, or the package's own code raises what it likes
         return None
     shown = ".".join((shown_module(namespace), target.root, *target.attrs, target.name))
-    return owner, Patch(holder, target.name, value, shown)
+    return Patch(owner.package, path or (), holder, target.name, is_item=target.is_item, value=value, shown=shown)
 
 
-def _is_kept_by_a_module(thing: object) -> bool:
-    """Whether it is a module, a class, or an object that the module of its class has under a name."""
-    if isinstance(thing, (ModuleType, type)):
-        return True
+def _path_to(thing: object) -> tuple[str, ...] | None:
+    """How to come by a module, a class, or an object that the module of its class has under a name; else None.
+
+    Empty where it is the user's, and not to be had elsewhere.
+    """
+    if isinstance(thing, ModuleType):
+        return () if owner_of_namespace(vars(thing)).is_user else (thing.__name__,)
+    if isinstance(thing, type):
+        return () if owner_of_class(thing).is_user else (thing.__module__, *thing.__qualname__.split("."))
     home = sys.modules.get(str(type(thing).__module__))
-    return home is not None and any(each is thing for each in list(vars(home).values()))
+    names = () if home is None else [name for name, each in list(vars(home).items()) if each is thing]
+    return (str(home.__name__), names[0]) if home is not None and names else None
 
 
-def _owner_of(holder: object) -> tuple[Owner, str]:
+def _path_by_import(thing: object, target: Target) -> tuple[str, ...] | None:
+    """The same for what was imported by its name from a module that still has it: a dict of settings."""
+    home = sys.modules.get(target.source[0]) if target.source is not None else None
+    if home is None or target.source is None or vars(home).get(target.source[1], MISSING) is not thing:
+        return None
+    return () if owner_of_namespace(vars(home)).is_user else target.source
+
+
+def _owner_of(holder: object, path: tuple[str, ...]) -> tuple[Owner, str]:
     if isinstance(holder, ModuleType):
         return owner_of_namespace(vars(holder)), holder.__name__
     kind = holder if isinstance(holder, type) else type(holder)
-    return owner_of_class(kind), f"{kind.__module__}.{kind.__qualname__}"
+    owner = owner_of_class(kind)
+    if owner.kind is Kind.PYTHON and holder is not kind and path:  # a dict: whose it is tells the way to it
+        return owner_of_namespace(vars(sys.modules[path[0]])), ".".join(path)
+    return owner, f"{kind.__module__}.{kind.__qualname__}"
 
 
 _known: dict[int, tuple[ModuleType, tuple[Target, ...]]] = {}
@@ -162,8 +209,24 @@ def _targets_of(namespace: dict[str, object]) -> tuple[Target, ...]:
     known = _known.get(id(module))
     if known is None or known[0] is not module:
         code = _code_of(module)
-        known = _known[id(module)] = module, tuple(dict.fromkeys(_targets_in(code)) if code is not None else ())
+        known = _known[id(module)] = module, () if code is None else _targets_with_sources(code)
     return known[1]
+
+
+def _targets_with_sources(code: CodeType) -> tuple[Target, ...]:
+    found = tuple(dict.fromkeys(_targets_in(code)))
+    sources = dict(_sources_in(decode(code))) if found else {}
+    return tuple([target._replace(source=sources.get(target.root)) for target in found])
+
+
+def _sources_in(found: Instructions) -> Iterator[tuple[str, tuple[str, str]]]:
+    """The variables that `from module import name` binds, each with (module, name)."""
+    module = ""
+    for at, kind in enumerate(found.kinds):
+        if kind == O.IMPORT:
+            module = str(found.args[at]) if found.args[at - 2] == 0 else ""  # the level, else it is relative
+        elif module and found.ops[at] == O.IMPORT_FROM:
+            yield str(found.args[at + 1]), (module, str(found.args[at]))
 
 
 def _code_of(module: ModuleType) -> CodeType | None:

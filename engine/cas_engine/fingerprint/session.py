@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import types
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from itertools import islice
 
@@ -17,7 +17,7 @@ from cas_engine.fingerprint.facets import facets_of
 from cas_engine.fingerprint.functions import describe_function
 from cas_engine.fingerprint.graph import Node, reachable
 from cas_engine.fingerprint.held import NUMBERS, PLAIN_TYPES, describe_number, describe_value
-from cas_engine.fingerprint.model import Component, Fingerprint
+from cas_engine.fingerprint.model import Brought, Component, Fingerprint
 from cas_engine.fingerprint.modules import describe_module
 from cas_engine.fingerprint.named import texts_in
 from cas_engine.fingerprint.origin import owner_of_module
@@ -180,19 +180,17 @@ class Fingerprinter:
             self._modules[id(root.obj)] = root.obj, [node.obj for node in found.nodes if node.kind == "module"]
             if looks_up_by_texts(found.nodes, frozenset().union(*(node.reflects for node in found.nodes))):
                 self._by_texts[id(root.obj)] = found.nodes
-        has_patches = False
         if found.reaches_packages:
             for patch in list(self._patches.of(found.namespaces.values(), found.packages)):
-                has_patches = True
                 declared = [*declared, patch]
                 found.gather(patch)
-                found.brought.add((patch.children[0].name, patch))
+                found.note_brought([(patch.children[0].name, patch, patch.obj)])
             if not found.packages.isdisjoint(EXTENDED):
-                for extension in extensions(found.packages, found.asked):
+                for extension, there in extensions(found.packages, found.asked):
                     node = self._reach.settled(self._reach.node(extension))
                     declared = [*declared, node]
                     found.gather(node)
-                    found.brought.add((node.name, node))
+                    found.note_brought([(node.name, node, there)])
         code = root.digest
         facets = facets_of(found.nodes) if found.reflects else []
         if facets or declared:
@@ -209,8 +207,7 @@ class Fingerprinter:
             warnings=tuple(dict.fromkeys(found.warnings)) if found.warnings else (),
             modules=tuple(sorted(found.modules - {""})),
             by_texts=id(root.obj) in self._by_texts,
-            has_patches=has_patches,
-            brought=tuple(sorted((name, node.digest) for name, node in found.brought)) if found.brought else (),
+            brought=tuple(found.brought[each] for each in sorted(found.brought)) if found.brought else (),
         )
 
     def _looked_up(self, found: _Findings) -> list[Node]:
@@ -221,7 +218,7 @@ class Fingerprinter:
             known = {id(node) for node in found.nodes}
             beyond = {id(node): node for node in widening.beyond(found.nodes) if id(node) not in known}
             if not beyond:
-                found.brought.update((node.name, node) for node in widening.derived)
+                found.note_brought((node.name, node, node.obj) for node in widening.derived)
                 return extra
             for node in map(self._reach.settled, beyond.values()):
                 extra.append(node)
@@ -242,7 +239,7 @@ class _Findings:
         self.unresolved: list[str] = []
         self.warnings: list[str] = []
         self.modules: set[str] = set()
-        self.brought: set[tuple[str, Node]] = set()  # see Fingerprint
+        self.brought: dict[tuple[str, bytes], Brought] = {}
         self.namespaces: dict[int, dict[str, object]] = {}  # of the user's functions
         self.widens = False  # whether something looks up more than is seen by following it
         self.reflects = False  # whether something reads what usually doesn't count, or may
@@ -295,10 +292,15 @@ class _Findings:
         if node.modules:
             self.modules |= node.modules
         if node.derived:
-            self.brought.update((below.name, below) for below in node.derived)
+            self.note_brought((below.name, below, below.obj) for below in node.derived)
         self.warnings += node.warnings
         if node.electron:
             self.electrons.append((node.electron, node.digest, node.draws))
+
+    def note_brought(self, found: Iterable[tuple[str, Node, object]]) -> None:
+        """Names, settled nodes, and what is there."""
+        for name, node, thing in found:
+            self.brought[name, node.digest] = Brought(name, node.digest, thing)
 
     def package(self, name: str) -> Component:
         version, via = version_of(name), self.via.get(name, "")

@@ -230,9 +230,10 @@ def _with_files_as_they_are(store: Store, recorder: Recorder, before: Manifest) 
 
 def _traced_again(store: Store, recorder: Recorder, row: Row, inputs: Template, replaced: Mapping[str, Row]) -> Graph:
     from cas_engine.capsules import capsule, codec
+    from cas_engine.capsules.restoring import restored
     from cas_engine.graphs.tracing import trace
 
-    lattice = capsule.load(store.get_blob(row.capsule), fresh=True)
+    lattice, brought = capsule.load_anew(store.get_blob(row.capsule))
     values = [
         codec.decode(b.encoded if b.encoded is not None else pending_blob(store, recorder, b))
         for _, b in inputs.params
@@ -240,7 +241,8 @@ def _traced_again(store: Store, recorder: Recorder, row: Row, inputs: Template, 
     ]
     args = [values[i] for i in inputs.args]
     kwargs = {name: values[i] for name, i in inputs.kwargs}
-    return trace(as_lattice(lattice), args, kwargs, recorder, replaced)
+    with restored(brought):
+        return trace(as_lattice(lattice), args, kwargs, recorder, replaced)
 
 
 def pending_blob(store: Store, recorder: Recorder, const: Const) -> Blob:
