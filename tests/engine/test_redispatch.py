@@ -152,7 +152,7 @@ def test_named_electrons_run_and_what_then_changed(mark: Mark, ran: Ran, monkeyp
         import os
 
         mark("read")
-        return int(os.environ["TEST_" + "reading".upper()])  # a variable that no analysis sees
+        return int(os.environ["GNIDAER_TSET"[::-1]])  # a variable that no analysis sees
 
     @ct.electron
     def double(n: int) -> int:
