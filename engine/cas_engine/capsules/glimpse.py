@@ -62,7 +62,9 @@ def glimpse_of(found: Fingerprint, nodes: Iterable[Node]) -> Glimpse | None:
     nodes, glimpse = list(nodes), Glimpse()
     met = {id(node.obj) for node in nodes}
     for node in nodes:
-        if not _is_plain(node) or not (_is_constant(node.obj) or _add(glimpse, node.obj, met)):
+        if not _is_plain(node):
+            return None
+        if not (_is_constant(node.obj) or _is_pythons_own(node.obj) or _add(glimpse, node.obj, met)):
             return None
     return glimpse
 
@@ -122,8 +124,13 @@ def _is_held(value: object, met: set[int]) -> bool:
     return id(value) in met and (type(value) is FunctionType or _is_constant(value))
 
 
+def _is_pythons_own(value: object) -> bool:
+    """A class of Python's, in which nothing can be changed."""
+    return type(value) is type and getattr(builtins, value.__name__, None) is value
+
+
 def _is_error(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, BaseException) and value.__module__ == "builtins"
+    return _is_pythons_own(value) and issubclass(value, BaseException)  # type: ignore[arg-type]
 
 
 def _content(cell: CellType) -> object:
