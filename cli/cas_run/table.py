@@ -27,7 +27,9 @@ def lines_of(
     paint: Callable[[str, str], str],
     width: int | None = None,
 ) -> list[str]:
-    """The header and one line a row. Columns in which nothing stands are left out."""
+    """The header and one line a row, nothing without rows. Columns in which nothing stands are left out."""
+    if not rows:
+        return []
     kept = [i for i in range(len(columns)) if any(_text(row[i]) for row in rows)]
     natural = {i: max([display_width(columns[i].title), *(display_width(_text(row[i])) for row in rows)]) for i in kept}
     while True:

@@ -111,3 +111,12 @@ def test_a_budget_in_the_config_is_kept_without_being_asked(keep: Space) -> None
     assert keep.run("result", "@last").out == "200000\n"
     wrong = keep.run("run", "keep.py", env=keep.environment(CAS_RUN_MAX_SIZE="much"))
     assert (wrong.status, "`max-size = much` (CAS_RUN_MAX_SIZE or" in wrong.err) == (2, True), wrong.err
+
+
+def test_of_an_empty_store_there_is_a_line_or_two(space: Space) -> None:
+    home = space.environment(XDG_DATA_HOME=str(space.home / "data"))
+    del home["CAS_RUN_STORE"]
+    for command in ("du", "stats"):
+        done = space.run(command, env=home)
+        assert (done.status, done.out.strip()) == (0, done.out.rstrip("\n")), done
+        assert "0 B in 0 blobs" in done.out

@@ -45,13 +45,15 @@ def du(session: Session, keep_last: int) -> None:
             columns = [Column(title, elastic=True), Column("blobs", right=True), Column("bytes", right=True)]
             for line in lines_of(columns, rows, paint=out.paint, width=out.width):
                 session.say(line)
-            session.say()
+            if rows:
+                session.say()
         rows = [[e.electron, f"{e.results:,}", size(e.bytes), duration(e.seconds)] for e in found.electrons]
         names = ("results", "bytes", "computed in")
         columns = [Column("electron", elastic=True), *(Column(name, right=True) for name in names)]
         for line in lines_of(columns, rows, paint=out.paint, width=out.width):
             session.say(line)
-        session.say()
+        if rows:
+            session.say()
     free = f"gc would free {size(found.unnamed_bytes)}, with a limit up to {size(found.evictable_bytes)} more"
     printed = f"; {size(found.log_bytes)} of logs" if found.log_bytes else ""
     session.say(f"{size(found.bytes)} in {count(found.blobs, 'blob')}; {free}{printed}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @command(
     examples="""
 cas-run rm 9f3a
-cas-run rm $(cas-run list -q -n 0 --status failed)
+cas-run list -q -n 0 --status failed | xargs -r cas-run rm
 """,
 )
 @click.argument("dispatch_ids", metavar="ID...", nargs=-1, required=True, shell_complete=completing.ids)

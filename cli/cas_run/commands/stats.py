@@ -41,7 +41,8 @@ def stats(session: Session) -> None:
     columns += [Column(title, right=True) for title in ("dispatches", "hits", "ran", "hit rate", "saved", "computed")]
     for line in lines_of(columns, rows, paint=out.paint, width=out.width):
         session.say(line)
-    session.say()
+    if rows:
+        session.say()
     total = sum(one.saved_s for one in found.lattices)
     session.say(f"{count(found.dispatches, 'dispatch', 'dispatches')}; the reuse saved {duration(total)} so far")
     shrunk = f", {size(found.logical_bytes)} were each stored by itself" if found.logical_bytes > found.bytes else ""
