@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from cas_engine.capsules import definitions, live
 from cas_engine.capsules.changeable import Exposure, exposure_of
-from cas_engine.capsules.restoring import restored
 from cas_engine.fingerprint import Component, Fingerprint, Fingerprinter, KnownTables
 from cas_engine.fingerprint.patches import Patch
 
 Load = Callable[[], Callable[..., Any]]
+
+
+def around(brought: Sequence[Patch]) -> AbstractContextManager[None]:
+    """What other modules had brought to code is there; mostly that is nothing."""
+    if not brought:
+        return nullcontext()
+    from cas_engine.capsules.restoring import restored  # late: most code is brought nothing
+
+    return restored(brought)
 
 
 class Lending:
@@ -55,7 +63,7 @@ class Lending:
 
         Raises CapsuleError, EnvironmentMismatch.
         """
-        with restored(self.brought):
+        with around(self.brought):
             loaded = self.take()
         if not loaded.is_for_all:
             with self._lock:

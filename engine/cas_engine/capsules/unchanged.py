@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cas_engine.capsules import capsule
 from cas_engine.capsules.changeable import Exposure, exposure_of, last_name, written_by
-from cas_engine.capsules.lending import Lending, Loaded, changed_between
-from cas_engine.capsules.restoring import restored
+from cas_engine.capsules.lending import Lending, Loaded, around, changed_between
 from cas_engine.errors import CapsuleError, EnvironmentMismatch
 from cas_engine.fingerprint import Component, Fingerprint, Fingerprinter, KnownTables
 from cas_engine.fingerprint.model import named
@@ -235,7 +234,7 @@ class _Lent:
 
     def function(self, blob: Blob) -> Callable[..., Any]:
         lending = self._code.lending(blob)
-        self._use.enter_context(restored(lending.brought))
+        self._use.enter_context(around(lending.brought))
         loaded = lending.take()
         self._taken = lending, loaded
         self._use.enter_context(loaded.in_use())
@@ -266,7 +265,7 @@ def _best(blob: bytes | memoryview) -> Lending:
     """The function by name where that does, by value if a call could change what it reads."""
     session = Fingerprinter()
     function, brought = capsule.load_anew(blob, session)
-    with restored(brought):
+    with around(brought):
         session = Fingerprinter() if brought else session
         found = session.of(function)
         if exposure_of(function, found, session).can_change and not capsule.header(blob).fault:
