@@ -11,12 +11,14 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from cas_engine.fingerprint.graph import Node
-from cas_engine.fingerprint.origin import owner_of_function
+from cas_engine.fingerprint.origin import Kind, owner_of_class, owner_of_function
 from cas_engine.fingerprint.reach import Reach, says
 from cas_engine.modules.program import home_of
 
 _PLAIN_TEXTS = (typing.Literal, typing.Annotated)  # texts in the brackets of these name nothing
 _OF_TYPES = frozenset({"builtins", "types", "typing", "typing_extensions"})  # what these make is told by its text
+# Packages that call the functions they are given, and never look at their annotations.
+_BLIND = frozenset({"numpy", "scipy", "pandas", "scikit-learn", "joblib", "dask", "statsmodels", "matplotlib"})
 _DEEP = 2  # texts in texts
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -42,6 +44,12 @@ def annotated(held: Iterable[Node]) -> list[Annotated]:
     """The annotated functions of the user's among these nodes."""
     functions = (node.obj for node in held if isinstance(node.obj, FunctionType))
     return [Annotated(fn) for fn in functions if fn.__annotations__ and owner_of_function(fn).is_user]
+
+
+def looks_at_annotations(cls: type) -> bool:
+    """Whether a package may make something of the annotations of functions that its objects hold."""
+    owner = owner_of_class(cls)
+    return owner.kind is Kind.PACKAGE and owner.package.lower() not in _BLIND
 
 
 def describe_annotated(node: Node, reach: Reach) -> None:

@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import Any
 
 from cas_engine.errors import Undigestible
-from cas_engine.fingerprint.annotations import annotated
+from cas_engine.fingerprint.annotations import annotated, looks_at_annotations
 from cas_engine.fingerprint.contents import content, gives_what_nobody_sees
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.opaque import code_in, known_parts
@@ -105,7 +105,7 @@ def describe_value(node: Node, reach: Reach) -> None:
         return
     node.local = digest
     node.children = inside
-    if inside and owner_of_class(type(value)).kind is Kind.PACKAGE:
+    if inside and looks_at_annotations(type(value)):
         held = [reach.node(each, ("annotated", id(each.fn))) for each in annotated(inside)]
         node.children = [*inside, *held]
         node.recipe = lambda of: digest_of(reach.mix_value(value, of), *(of(each) for each in held))

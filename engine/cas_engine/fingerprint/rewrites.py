@@ -12,6 +12,7 @@ from cas_engine.fingerprint.readings import LOCALS_READERS
 
 _STARS = 0x4 | 0x8  # *args, **kwargs
 _WAYS = frozenset({O.JUMP, O.BRANCH, O.OR_POP, O.FORK, O.END})
+_NAMES = frozenset({O.FAST, O.DEREF, O.GLOBAL})
 _STORES = frozenset({O.STORE_FAST, O.STORE_DEREF})
 
 
@@ -82,7 +83,8 @@ def _apply_swaps(found: Instructions) -> None:
 def _leave_out_annotations(found: Instructions, at: int) -> None:
     """Those of an inner function that is only stored: nothing but its name leads to them.
 
-    A decorator may read them, and so may whatever a function is passed to while it is made: those are kept.
+    A decorator may read them, and so may whatever a function is passed to while it is made: those are kept. What
+    `functools.wraps` gives does not.
     """
     last = annotations_at(found, at)
     if last is None:
@@ -90,10 +92,12 @@ def _leave_out_annotations(found: Instructions, at: int) -> None:
     ops, args = found.ops, found.args
     setters = _setters(found, at)
     after = max([at, *setters]) + 1
-    if after >= len(ops) or ops[after] not in _STORES:
-        return
     first = _start_of_value(found, last)
     if first is None:
+        return
+    if after + 1 < len(ops) and ops[after] in O.CALLS and _is_by_wraps(found, first - 1):
+        after += 1
+    if after >= len(ops) or ops[after] not in _STORES:
         return
     for each in range(first, last + 1):
         _remove(found, each)
@@ -101,6 +105,16 @@ def _leave_out_annotations(found: Instructions, at: int) -> None:
         _remove(found, next(each for each in setters if args[each] == O.ANNOTATIONS))
     else:
         args[at] = int(str(args[at])) - O.ANNOTATIONS
+
+
+def _is_by_wraps(found: Instructions, last: int) -> bool:
+    """Whether what is left at `last` is `functools.wraps(fn)`, perhaps with defaults above it."""
+    kinds, args = found.kinds, found.args
+    if last > 0 and kinds[last] == O.CONST and type(args[last]) is tuple:
+        last -= 1
+    if last < 2 or found.ops[last] not in O.CALLS or args[last] != 1 or kinds[last - 1] not in _NAMES:
+        return False
+    return args[last - 2] == "wraps" and kinds[last - 2] in {O.ATTR, O.GLOBAL}
 
 
 def _leave_out_defaults(found: Instructions, at: int) -> None:

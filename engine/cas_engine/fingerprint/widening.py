@@ -184,7 +184,7 @@ def texts_of(nodes: Iterable[Node]) -> set[str]:
 
 def _compiled(text: str) -> CodeType | None:
     """The text as code, if it is code that names something."""
-    if len(text) > _LONGEST or "\0" in text:
+    if len(text) > _LONGEST or "\0" in text or text == "__builtins__":  # a key of the names given to `eval`
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
