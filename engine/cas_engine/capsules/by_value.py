@@ -104,9 +104,9 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         session: Session,
         *,
         annotated: bool = False,
-        modules: Sequence[types.ModuleType] = (),
+        modules: Sequence[tuple[types.ModuleType, reached.Paths]] = (),
     ) -> None:
-        """`modules`: those that functions may import which compute what they import."""
+        """`modules`: what functions may reach of modules that are only named in texts and pickles."""
         super().__init__(file, protocol=PROTOCOL)
         self._modules = modules
         self.session = session
@@ -154,9 +154,10 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._take_globals(fn, found)
         for module, paths in reached.modules_of(fn):
             self._take_paths(module, paths, found)
-        if self._modules and reached.computes_imports(fn.__code__):
-            for module in filter(is_users_module, self._modules):
-                self._take_paths(module, reached.WHOLE, found)
+        if self._modules and reached.looks_up_modules(fn.__code__):
+            for module, paths in self._modules:
+                if is_users_module(module):
+                    self._take_paths(module, paths, found)
         if self._annotated:
             self._take_annotated(fn, found)
         state = {

@@ -47,8 +47,8 @@ def missing(
         how = "is another one" if name in then and name in now else "is missing" if name in then else "was not there"
         told.append(f"\n     {name} {how}")
     raise CapsuleError(
-        f"the recorded code of `{shown}` reaches what other modules put into packages, or derive from its classes. "
-        "Not all of that is recorded with it, and here it is not as it was\n"
+        f"the recorded code of `{shown}` reaches what other modules put into packages or derive from its classes, or "
+        "what it brings back from pickles. Not all of that is recorded with it, and here it is not as it was\n"
         "  -> run where these modules are as they were recorded, or dispatch the workflow anew with what is here"
         + "".join(told[:_MOST])
     )

@@ -18,7 +18,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from cas_engine.fingerprint.pickled import Pickled
 
 from cas_store import forks
 
@@ -36,6 +39,8 @@ class Session(Protocol):
     def of(self, fn: object, depends_on: Sequence[object] = ...) -> Coded: ...
 
     def modules_of(self, fn: object) -> Sequence[types.ModuleType]: ...
+
+    def pickled_of(self, fn: object) -> Sequence[Pickled]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +229,13 @@ def remember(name: Name, code: bytes, cls: type) -> None:
     with _classes_lock:
         if _loaded.get(key) is not cls:
             _own[key] = cls
+
+
+def loaded_by_value(module: str, name: str = "") -> list[type]:
+    """The classes of a module that were loaded by value, all or those of this name."""
+    with _classes_lock:
+        loaded = list(_loaded.items())
+    return [cls for (home, qualname, _), cls in loaded if home == module and (not name or qualname == name)]
 
 
 def script_name() -> str:

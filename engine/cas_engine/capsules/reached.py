@@ -5,18 +5,21 @@ from __future__ import annotations
 import functools
 import sys
 import types
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from cas_engine.capsules.installed import is_dispatcher, is_installed, is_users_class, is_users_module
 from cas_engine.fingerprint.bytecode import canonical
 from cas_engine.fingerprint.origin import owner_of_module
-from cas_engine.fingerprint.readings import MODULE_READERS, REFLECTIVE
+from cas_engine.fingerprint.readings import MODULE_READERS, REFLECTIVE, UNPICKLERS
 from cas_engine.fingerprint.references import COUNTER, FREE, GLOBAL, IMPORT, LITERAL, OPTIONAL
 from cas_engine.fingerprint.resolve import import_module
 from cas_engine.graphs.handles import Handle, refuse_hidden
 from cas_engine.modules.program import absolute_name, program_of
 from cas_store.errors import CasRunError
+
+if TYPE_CHECKING:
+    from cas_engine.fingerprint.pickled import Pickled
 
 # The chains of attributes that are read from a thing; () is the thing as a whole.
 Paths = frozenset[tuple[str, ...]]
@@ -42,9 +45,16 @@ def reads_any_global(code: types.CodeType) -> bool:
     return known.queries or not MODULE_READERS.isdisjoint(known.names)
 
 
-def computes_imports(code: types.CodeType) -> bool:
-    """Whether it imports modules whose names are not in the code."""
-    return canonical(code).computed_imports
+def looks_up_modules(code: types.CodeType) -> bool:
+    """Whether it may import modules whose names are not in the code, itself or by what it brings back from a pickle."""
+    known = canonical(code)
+    return known.computed_imports or not UNPICKLERS.isdisjoint(known.names)
+
+
+def modules_with(pickled: Iterable[Pickled]) -> Iterator[tuple[types.ModuleType, Paths]]:
+    """The modules that pickles name, and what they name of each."""
+    for each in pickled:
+        yield each.holder, frozenset([(each.name.partition(".")[0],)])
 
 
 def reads_annotations(code: types.CodeType) -> bool:

@@ -30,9 +30,10 @@ def write_code(root: object, session: Session, brought: Sequence[Patch] = ()) ->
         if fault is not None:
             return Stream(b"", fault, f"`{patch.shown}`, which is set in {patch.package},")
     try:
-        modules = session.modules_of(root)
+        modules = [(module, reached.WHOLE) for module in session.modules_of(root)]
+        modules += reached.modules_with(session.pickled_of(root))
     except Exception:  # noqa: BLE001 - whatever hinders a fingerprint, there is nothing more to be known
-        modules = ()
+        modules = []
     try:
         return _write([*brought, root], session, modules)
     except RecursionError:
@@ -57,7 +58,11 @@ def _fault_of(patch: Patch, session: Session) -> Fault | None:
 
 
 def _write(
-    roots: list[Any], session: Session, modules: Sequence[types.ModuleType], *, annotated: bool = False
+    roots: list[Any],
+    session: Session,
+    modules: Sequence[tuple[types.ModuleType, reached.Paths]],
+    *,
+    annotated: bool = False,
 ) -> Stream:
     out = io.BytesIO()
     pickler = CodePickler(out, session, annotated=annotated, modules=modules)

@@ -18,7 +18,7 @@ _TOLD = frozenset({"code", "class"})
 _OF_HANDED = frozenset({"labels", "parameters"})  # of functions that others are given
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _FOLLOWED = frozenset(
-    {"wrapped", "namespaces", "subclasses", "programs", "variables", "entry points"}
+    {"wrapped", "namespaces", "subclasses", "programs", "variables", "entry points", "pickles", "pickles elsewhere"}
 )  # what these lead to is reached
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import pickle
 import sys
 from types import FunctionType, ModuleType
 from typing import Any
@@ -55,6 +56,7 @@ _TELLING = _METADATA | {module for module, _ in OF_CALLERS}
 _OF_PLACE = frozenset({"__name__", "__file__"})
 _EVALUATING = frozenset({"eval", "exec"})
 _REFLECTING = frozenset(REFLECTIVE)
+_UNPICKLING = frozenset({pickle.loads, pickle.load})
 
 
 def describe_function(node: Node, reach: Reach) -> None:
@@ -217,6 +219,8 @@ class _Reader:
         if found.place[1] in _OF_PLACE and isinstance(obj, str) and not rest:
             self._of_place(obj, found)
             return
+        if obj is pickle.Unpickler or (type(obj) is _BUILTIN and obj in _UNPICKLING):
+            self.node.reflects |= {"pickles"}
         if obj is importlib.import_module and ref.name not in IMPORTERS:
             self.imports_by_name = True  # under another name: its argument isn't known
         if is_a(obj, FunctionType) and not owner_of_function(obj).is_user:

@@ -9,6 +9,7 @@ import re
 import reprlib
 import sys
 import threading
+import weakref
 from collections import Counter, OrderedDict, defaultdict
 from itertools import islice
 from operator import itemgetter
@@ -74,6 +75,9 @@ def describe_value(node: Node, reach: Reach) -> None:
         return
     if issubclass(kind, _INERT) or any(value is stream for stream in _streams()):
         # A notebook and a test runner put streams of their own in the place of Python's.
+        if issubclass(kind, threading.Semaphore):
+            says(node, "inert", kind.__qualname__, _count_of(value))
+            return
         is_set = ("set",) if issubclass(kind, threading.Event) and value.is_set() else ()
         says(node, "inert", kind.__qualname__ if issubclass(kind, _INERT) else "stream", *is_set)
         return
@@ -111,6 +115,16 @@ def describe_value(node: Node, reach: Reach) -> None:
         node.recipe = lambda of: digest_of(reach.mix_value(value, of), *(of(each) for each in held))
     elif inside:
         node.recipe = lambda digest_of_node: reach.mix_value(value, digest_of_node)
+
+
+# By semaphore. How many it lets through is told by what it lets through at first: less while calls are in.
+_counts: weakref.WeakKeyDictionary[threading.Semaphore, int] = weakref.WeakKeyDictionary()
+
+
+def _count_of(semaphore: Any) -> int:
+    most: int = max(_counts.get(semaphore, 0), vars(semaphore).get("_initial_value", 0), vars(semaphore)["_value"])
+    _counts[semaphore] = most
+    return most
 
 
 def _describe_in_pieces(node: Node, reach: Reach) -> None:

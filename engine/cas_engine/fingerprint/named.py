@@ -9,11 +9,13 @@ import pkgutil
 import re
 from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType, ModuleType
+from typing import Any, TypeVar
 
 from cas_engine.fingerprint.references import LITERAL, Ref
 from cas_engine.fingerprint.resolve import Found, folder_of, resolve_import
 from cas_engine.modules.program import program_of
 
+Leaf = TypeVar("Leaf", str, bytes)
 _MOST = 200  # texts
 _LONGEST = 20_000  # characters of a text
 _HOLD_NOTHING = frozenset({int, float, bool, bytes, complex, type(None), FunctionType, ModuleType, CodeType})
@@ -24,10 +26,16 @@ _PART = 3  # characters that the part of a name has at least
 
 def texts_in(value: object) -> Iterator[str]:
     """The texts in a value: a text itself, those in containers, and in the attributes of objects."""
-    row: list[object] = [value]
+    return leaves_in(value, str)
+
+
+def leaves_in(value: object, kind: type[Leaf]) -> Iterator[Leaf]:
+    """The same of all texts, or all bytes."""
+    row: list[Any] = [value]
     met: set[int] = set()
+    each: Any
     for each in row:
-        if type(each) is str:
+        if type(each) is kind:
             yield each
             continue
         if type(each) in _HOLD_NOTHING or id(each) in met or len(row) > _MOST:

@@ -30,7 +30,17 @@ REFLECTIVE = {
 LABELLING = frozenset({"apply", "transform"})
 # Those that lead to more: code, values, scripts that are run, variables of the environment.
 WIDENING = frozenset(
-    {"wrapped", "namespaces", "signatures", "annotations", "subclasses", "programs", "variables", "entry points"}
+    {
+        "wrapped",
+        "namespaces",
+        "signatures",
+        "annotations",
+        "subclasses",
+        "programs",
+        "variables",
+        "entry points",
+        "pickles",
+    }
 )
 # Of a class: its name always counts.
 OF_CLASSES = {"__qualname__": "class qualnames", "__module__": "modules", "__doc__": "docs"}
@@ -59,6 +69,13 @@ OF_CALLERS = frozenset(
 )
 # What gives the entry points of distributions, the project's own among them.
 OF_ENTRY_POINTS = frozenset({"entry_points", "iter_entry_points", "get_entry_map", "load_entry_point"})
+# What brings objects back from bytes, of modules that name their classes in these.
+UNPICKLERS = frozenset({"loads", "load", "Unpickler", "_loads", "_load", "_Unpickler", "read_pickle"})
+# The first look where code that came out of a capsule has its modules, if it calls them itself.
+OF_PICKLES = {
+    **dict.fromkeys(("pickle", "_pickle", "cloudpickle"), frozenset({"pickles"})),
+    **dict.fromkeys(("dill", "joblib", "pandas", "shelve", "torch"), frozenset({"pickles", "pickles elsewhere"})),
+}
 # What runs another program, besides all of `subprocess`.
 RUNNERS = frozenset(
     {("os", name) for name in ("system", "popen", "posix_spawn", "execv", "execl", "spawnv", "spawnl")}
@@ -82,8 +99,10 @@ WHOLE_MODULE = frozenset({"__dict__", "__path__", "__spec__", "__loader__", "__c
 
 
 def led_to(module: str | None, names: tuple[str, ...]) -> frozenset[str]:
-    """What reading this of a module of Python's leads to: programs that it runs, variables of the environment."""
+    """What reading this of a module leads to: programs that it runs, variables of the environment, pickles."""
     home = _HOMES.get(module or "")
+    if home is None and not UNPICKLERS.isdisjoint(names):
+        return OF_PICKLES.get(str(module).partition(".")[0], _NOTHING)
     if home is None or not names:
         return _PROGRAMS if home == "subprocess" else _NOTHING
     if home == "subprocess" or (home, names[0]) in RUNNERS:

@@ -8,6 +8,7 @@ import types
 from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from cas_engine.fingerprint.callables import BY_TYPE, describe_if_named, describe_marked, describe_ufunc
 from cas_engine.fingerprint.classes import describe_class
@@ -36,6 +37,9 @@ from cas_engine.fingerprint.widening import (
 )
 from cas_engine.values import Digester, meet
 from cas_store.digest import digest_of
+
+if TYPE_CHECKING:
+    from cas_engine.fingerprint.pickled import Pickled
 
 _OF_CODE: dict[type, Describer] = {
     **BY_TYPE,
@@ -73,6 +77,7 @@ class Fingerprinter:
         self._modules: dict[int, tuple[object, list[types.ModuleType]]] = {}
         self._by_texts: dict[int, list[Node]] = {}  # by the id of what was asked for: all that it reaches
         self._named: dict[tuple[int, frozenset[str]], bytes] = {}
+        self._pickled: dict[int, tuple[object, list[Pickled]]] = {}
         self._lock = threading.RLock()
 
     @cached_property
@@ -158,6 +163,13 @@ class Fingerprinter:
             known = self._modules.get(id(fn))
         return known[1] if known is not None and known[0] is fn else ()
 
+    def pickled_of(self, fn: object) -> Sequence[Pickled]:
+        """What of the user's the pickles name that a function brings back."""
+        self.of(fn)
+        with self._lock:
+            known = self._pickled.get(id(fn))
+        return known[1] if known is not None and known[0] is fn else ()
+
     def _settled(self, fn: object) -> Node:
         return self._reach.settled(self._reach.node(fn, ("root", id(fn))))
 
@@ -218,7 +230,12 @@ class Fingerprinter:
             known = {id(node) for node in found.nodes}
             beyond = {id(node): node for node in widening.beyond(found.nodes) if id(node) not in known}
             if not beyond:
-                found.note_brought((node.name, node, node.obj) for node in widening.derived)
+                found.note_brought((node.name, node, node.obj) for node in widening.brought)
+                found.unresolved += widening.lost
+                found.lost += [
+                    Component("unresolved", lost, digest_of(lost.encode()), "", "") for lost in widening.lost
+                ]
+                self._pickled[id(found.nodes[0].obj)] = found.nodes[0].obj, widening.pickled
                 return extra
             for node in map(self._reach.settled, beyond.values()):
                 extra.append(node)

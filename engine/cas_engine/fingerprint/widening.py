@@ -21,6 +21,7 @@ from cas_engine.fingerprint.variables import Variable, variables_named, variable
 
 if TYPE_CHECKING:
     from cas_engine.fingerprint.entries import Entries
+    from cas_engine.fingerprint.pickled import Pickled
 
 _LONGEST = 20_000  # characters of a text that may be code
 
@@ -46,7 +47,10 @@ class Widening:
 
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
-        self.derived: list[Node] = []  # classes that others have derived from those that are reached
+        self._derived: list[Node] = []  # classes that others have derived from those that are reached
+        self._unpickled: list[Node] = []
+        self.pickled: list[Pickled] = []  # what pickles name
+        self.lost: list[str] = []  # what is told of those that it cannot follow
         # What is made here, by what it is made for: made once, so that it comes to an end.
         self._evaluated: dict[tuple[int, str | CodeType], Evaluated] = {}
         self._modules: dict[int, ModuleType] = {}
@@ -62,6 +66,8 @@ class Widening:
         if looks_up_by_texts(nodes, reads):
             texts = texts_of(nodes)
             yield from self.named(nodes, texts, texts)
+        if "pickles" in reads:
+            yield from self._pickled(nodes, functions)
         if "wrapped" in reads:
             yield from self._wrapped(nodes)
         if "signatures" in reads:
@@ -70,8 +76,8 @@ class Widening:
             yield from map(self._module, functions)
         if "subclasses" in reads:
             classes = [node.obj for node in nodes if node.kind == "class"]
-            self.derived = [self._reach.node(each) for cls in classes for each in all_subclasses(cls)]
-            yield from self.derived
+            self._derived = [self._reach.node(each) for cls in classes for each in all_subclasses(cls)]
+            yield from self._derived
         asked = {name for node in nodes for name in node.asked}
         if "annotations" in reads or ("signatures" in reads and "annotation" in asked):
             yield from (self._annotations(node) for node in nodes if node.kind in {"code", "class"})
@@ -105,6 +111,25 @@ class Widening:
 
     def _variable(self, name: str) -> Node:
         return self._reach.node(self._variables.setdefault(name, Variable(name)), ("variable", name), name)
+
+    @property
+    def brought(self) -> Iterator[Node]:
+        """What is there because others brought it, settled."""
+        yield from self._derived
+        yield from self._unpickled
+
+    def _pickled(self, nodes: list[Node], functions: list[Node]) -> list[Node]:
+        """What pickles name that the code holds."""
+        from cas_engine.fingerprint.pickled import named_by, pickled_in  # late: hardly any code does
+
+        readers = [node for node in nodes if "pickles" in node.reflects]
+        spaces = [node.obj.__globals__ for node in functions]
+        here_first = any("pickles elsewhere" in node.reflects for node in readers)
+        self.pickled = named_by(pickled_in(nodes), spaces, here_first=here_first)
+        self._unpickled = [self._reach.node(each.thing, ("pickled", *each[:2]), each.shown) for each in self.pickled]
+        if not self.pickled:
+            self.lost = [f"{node.name}: brings back objects whose classes only a pickle names" for node in readers]
+        return self._unpickled
 
     def _entry_points(self, functions: list[Node], texts: set[str]) -> Iterator[Node]:
         """The groups of entry points that texts name."""
