@@ -52,7 +52,7 @@ READING_ORDER = {
             handles arguments tracing electron lattice substitution
         """,
         "cas_engine.capsules": """
-            reading glimpse changeable live installed reached classes facades image arrays expressions oddities
+            reading glimpse changeable live installed reached classes facades presence image arrays expressions oddities
             by_value streams frames unstorable deep definitions codec restoring faithful capsule
             lending unchanged
         """,

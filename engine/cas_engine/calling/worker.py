@@ -23,6 +23,7 @@ from cas_engine.capsules.frames import Encoded
 from cas_engine.errors import Undigestible, Unstorable
 from cas_engine.fingerprint import Fingerprinter
 from cas_engine.graphs.bindings import Binding, Const, Items, Ref, Step, materialize, path_bytes
+from cas_engine.modules.program import RECORDED
 from cas_engine.plans.records import NO_PARTS, Parts
 from cas_engine.values import FileContent, compose, compose_dict, content_of, files_met, leaf_digest
 from cas_store.digest import Digest, digest_of
@@ -94,6 +95,10 @@ def run(task: Task, fetch: Fetch, load: Callable[[], Callable[..., Any]]) -> Rep
     try:
         what = "its code"
         function = with_own_defaults(load(), session)
+        if RECORDED:
+            from cas_engine.capsules.presence import within_its_program
+
+            function = within_its_program(function)
         what = "its inputs"
         args = [_load(binding, task, fetch, session) for binding in task.args]
         kwargs = {name: _load(binding, task, fetch, session) for name, binding in task.kwargs} if task.kwargs else {}

@@ -26,7 +26,7 @@ from cas_engine.errors import CapsuleError
 from cas_engine.fingerprint.patches import Extension, Patch
 from cas_engine.modules import moved
 from cas_engine.modules.importing import Unpickler, imported
-from cas_engine.modules.program import MODULES, RecordedModule, absolute_name
+from cas_engine.modules.program import MODULES, RECORDED, RecordedModule, absolute_name
 
 
 class Image:
@@ -176,6 +176,11 @@ class Image:
         absolute = absolute_name(name, globals or {}, level)
         top = absolute.partition(".")[0]
         if absolute in self.modules:
+            if type(fromlist) is list and not fromlist:
+                # As C code calls it (PyImport_Import): pickle does, and takes what it then finds in sys.modules.
+                from cas_engine.capsules import presence
+
+                presence.offer(absolute)
             module = self.modules[absolute]
             for child in fromlist or ():
                 if child not in vars(module) and f"{absolute}.{child}" in self.modules:
@@ -206,6 +211,7 @@ class Image:
         """
         for name in list(self.modules):
             self._hang(name, self.modules[name])
+        RECORDED.update(self.modules)
         agreed = agree_on([(key, cls) for key, cls, _ in self._made.values()])
         self._made.clear()
         return agreed

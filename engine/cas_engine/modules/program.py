@@ -13,6 +13,8 @@ from typing import Any
 
 # In the builtins of recorded functions: the recorded modules by name.
 MODULES = "__cas_modules__"
+# The names of all that were loaded in this process: mostly there are none.
+RECORDED: set[str] = set()
 
 
 class RecordedModule(types.ModuleType):
