@@ -54,7 +54,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
                 fn = getattr(module, name)
                 blob = capsule.pack(fn, session.of(fn), session)
         live._own.clear()
-        return within_its_program(capsule.load(blob, fresh=True))
+        return within_its_program(capsule.load_anew(blob)[0])
 
     yield load
     sys.modules.pop("gone", None)

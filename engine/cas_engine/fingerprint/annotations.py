@@ -67,7 +67,7 @@ def describe_alias(node: Node, reach: Reach) -> None:
 
 def names_for(thing: type | FunctionType) -> dict[str, Any]:
     """What texts among the annotations of a class or function may name."""
-    return home_of(thing) if isinstance(thing, type) else thing.__globals__
+    return home_of(thing) if isinstance(thing, type) else getattr(thing, "__globals__", {})
 
 
 def codes_in(annotation: Any) -> Iterator[CodeType]:
