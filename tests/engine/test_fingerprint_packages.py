@@ -154,6 +154,24 @@ def test_a_package_imported_in_the_body_is_not_imported_to_find_out(project: Pro
     assert project.read()["packages"] == ["lab", "python"]
 
 
+def test_whether_a_package_is_loaded_yet_does_not_show(project: Project) -> None:
+    project.install("tool", "1.0", tool__parts="class Part:\n    WIDTH = 3\n    def make(self): return 1\n")
+    text = "from tool.parts import Part\nclass Own:\n    pass\ndef act(): pass\n"
+    project.write("lib/site-packages/tool/__init__.py", text)
+    bodies = [
+        "import tool\n    return tool.Own()",
+        "import tool\n    return tool.Part().make(), tool.Part.WIDTH",
+        "from tool import Part, act\n    return Part, act",
+        "from tool.parts import Part\n    return Part.WIDTH",
+        "import tool.parts as parts\n    return parts.Part",
+    ]
+    for body in bodies:
+        project.write("wf.py", f"def task():\n    {body}\n")
+        alone = project.read()
+        project.write("wf.py", f"import tool\ndef task():\n    {body}\n")
+        assert project.read() == alone, body
+
+
 def test_a_package_that_is_not_there_is_told_and_counts_when_it_comes(project: Project) -> None:
     project.write("wf.py", "def task(x):\n    import lab\n    return lab.f(x)")
     before = project.read()

@@ -7,21 +7,18 @@ import dataclasses
 import enum
 import functools
 import re
-import sys
 import types
 from collections.abc import Mapping
-from importlib import import_module
 from types import FunctionType
 
 from cas_engine.fingerprint.annotations import annotations_of, describe_annotation, describe_annotations
 from cas_engine.fingerprint.bytecode import canonical
-from cas_engine.fingerprint.functions import all_subclasses
 from cas_engine.fingerprint.graph import Node
-from cas_engine.fingerprint.opaque import known_parts
+from cas_engine.fingerprint.opaque import all_subclasses, known_parts, put_into, registered_by_users, registered_with
 from cas_engine.fingerprint.origin import Kind, is_importable, owner_of_class, owner_of_function, told_module
 from cas_engine.fingerprint.reach import Reach, belongs, says
 from cas_engine.fingerprint.readings import MARKS, led_to
-from cas_engine.fingerprint.resolve import folder_of, is_users_code, shown_module
+from cas_engine.fingerprint.resolve import folder_of, shown_module
 from cas_engine.modules.program import HOME, home_of
 
 # Where it was written, caches of the interpreter and of pickle, what follows from other members.
@@ -50,7 +47,6 @@ _PYDANTIC_TOLD = frozenset(
 _PYDANTIC_DOCS = frozenset({"title", "description", "examples"})
 
 _OF_MEMBERS = 3  # attributes that each member of an enumeration has at least
-_OF_ALL = frozenset({"abc", "typing", "typing_extensions"})  # their classes are bases of many, and nobody registers
 _READS_BASES = frozenset({"__orig_bases__", "get_original_bases"})
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -63,10 +59,10 @@ def describe_class(node: Node, reach: Reach) -> None:
     node.name = _shown(cls)
     if not owner.is_user:
         # Methods of the user's that were put into it.
-        patched = sorted(name for name, value in vars(cls).items() if _put_in(value))
+        patched = put_into(cls)
         node.children = [reach.node(vars(cls)[name]) for name in patched]
         told = (told_module(owner, cls.__module__), cls.__qualname__, tuple(patched))
-        registered = _users_registered(cls, abc.get_cache_token()) if isinstance(cls, abc.ABCMeta) else ()
+        registered = registered_by_users(cls)
         node.reflects |= led_to(cls.__module__, (cls.__qualname__,))
         says(node, owner.kind.value, *told, *registered)
         return
@@ -98,7 +94,7 @@ def describe_class(node: Node, reach: Reach) -> None:
     if "__orig_bases__" in vars(cls) and _reads_its_bases(cls):
         describe_annotation(node, reach, vars(cls)["__orig_bases__"], said)
     if isinstance(cls, abc.ABCMeta):
-        node.children += [reach.node(each) for each in _registered(cls)]
+        node.children += [reach.node(each) for each in registered_with(cls)]
     if reads_annotations(cls):
         describe_annotations(node, reach, cls, said)
     if any("__subclasses__" in canonical(fn.__code__).names for fn in _own_functions(cls)):
@@ -267,33 +263,6 @@ def _reads_its_bases(cls: type) -> bool:
     """Whether a method of the user's looks at what the bases were given in brackets."""
     functions = (fn for base in cls.__mro__ if owner_of_class(base).is_user for fn in _own_functions(base))
     return any(not _READS_BASES.isdisjoint(canonical(fn.__code__).names) for fn in functions)
-
-
-def _registered(cls: abc.ABCMeta) -> list[type]:
-    """What `cls.register` was called with: instances of it are instances of `cls` from then on."""
-    try:
-        found = [ref() for ref in import_module("_abc")._get_dump(cls)[0]]  # noqa: SLF001 - it has no other face
-    except (ImportError, AttributeError, TypeError):
-        return []
-    return sorted((each for each in found if each is not None), key=lambda each: (each.__qualname__, each.__module__))
-
-
-@functools.lru_cache(256)
-def _users_registered(cls: abc.ABCMeta, _token: int) -> tuple[str, ...]:
-    """The user's classes that are instances of a class of others because they were registered: `Sequence.register`.
-
-    By name: what they do counts where they are made. `_token` is another one after each registration anywhere.
-    """
-    if cls.__module__ in _OF_ALL:
-        return ()
-    found = {each for one in (cls, *all_subclasses(cls)) if isinstance(one, abc.ABCMeta) for each in _registered(one)}
-    return tuple(sorted(each.__qualname__ for each in found if owner_of_class(each).is_user))
-
-
-def _put_in(value: object) -> bool:
-    """Whether a member of a package's class is code of the user's. (What attrs and the like make has no module.)"""
-    name = value.__globals__.get("__name__") if isinstance(value, FunctionType) else getattr(value, "__module__", None)
-    return name in sys.modules and is_users_code(value)
 
 
 def _generated(value: object) -> bool:

@@ -14,6 +14,7 @@ from cas_engine.fingerprint.bytecode import Canonical, canonical
 from cas_engine.fingerprint.environment import FILE
 from cas_engine.fingerprint.graph import DigestOf, Node
 from cas_engine.fingerprint.named import files_named, modules_named, texts_in
+from cas_engine.fingerprint.opaque import all_subclasses
 from cas_engine.fingerprint.origin import (
     Kind,
     is_builtin,
@@ -163,7 +164,11 @@ class _Reader:
             return
         resolution = self.reach.resolved(ref, self.fn, module)
         if isinstance(resolution, Found):
-            self._found(ref, resolution)
+            by_name = self._by_name(resolution)
+            if by_name is None:
+                self._found(ref, resolution)
+            else:
+                self._foreign(by_name)
         elif isinstance(resolution, Foreign):
             self._foreign(resolution)
         else:
@@ -204,6 +209,15 @@ class _Reader:
             self.imports_by_name = True
             if "__name__" in self.form.names:
                 self.whole_module()
+
+    def _by_name(self, found: Found) -> Foreign | None:
+        """A class of a package, with nothing of the user's in it, by its name: as where it isn't loaded yet."""
+        if not issubclass(type(found.obj), type) or "__subclasses__" in self.form.names:
+            return None
+        name = self.reach.name_of_class(found.obj)  # type: ignore[arg-type]
+        if name is None or found.as_written is not None:
+            return name and found.as_written
+        return name._replace(rest=(*name.rest, *found.rest))
 
     def _reflect(self, names: tuple[str, ...]) -> None:
         if not _REFLECTING.isdisjoint(names):
@@ -309,17 +323,6 @@ def _is_plain(fn: Any) -> bool:
     if fn.__dict__ or fn.__name__ in _REFLECTING or fn is importlib.import_module:
         return False
     return fn.__module__ not in _TELLING
-
-
-def all_subclasses(cls: type) -> list[type]:
-    """All classes below one, in an order that doesn't depend on which was defined first."""
-    found: dict[int, type] = {}
-    row: list[type] = list(type.__subclasses__(cls))
-    for each in row:
-        if id(each) not in found:
-            found[id(each)] = each
-            row += type.__subclasses__(each)
-    return sorted(found.values(), key=lambda each: (each.__qualname__, each.__module__))
 
 
 class CompiledFile:

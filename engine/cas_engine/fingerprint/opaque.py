@@ -1,17 +1,23 @@
-"""Looking into what has no content of its own, in search of the user's code."""
+"""Looking into things of others, in search of the user's code: objects without content, classes that were added to."""
 
 from __future__ import annotations
 
+import abc
+import functools
 import gc
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from importlib import import_module
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from cas_engine.fingerprint.origin import HEAP_TYPE, Kind, owner_of_class
 from cas_engine.fingerprint.places import items_of, pairs_of
-from cas_engine.fingerprint.resolve import is_users_code
+from cas_engine.fingerprint.resolve import Foreign, is_users_code, made_when_asked
 
 _MOST = 500  # objects that are looked at in search of code
+_OF_ALL = frozenset({"abc", "typing", "typing_extensions"})  # their classes are bases of many, and nobody registers
 _SCALARS = frozenset({int, str, float, bool, bytes, complex, type(None)})
 
 # Callables of packages that keep, besides the user's function, whole namespaces or caches: what counts of them.
@@ -80,3 +86,70 @@ def _is_bound(cell: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+# Classes of others ----------------------------------------------------------------------------------------------------
+
+
+def name_of_class(cls: type) -> Foreign | None:
+    """By what name a class of a package or of Python counts; None if it counts by more than that.
+
+    The name is that of the topmost package which offers it: where users have it from, as a rule.
+    """
+    owner = owner_of_class(cls)
+    if owner.kind in (Kind.USER, Kind.OURS) or not cls.__flags__ & HEAP_TYPE:
+        return None
+    if put_into(cls) or registered_by_users(cls):
+        return None
+    module, name = cls.__module__, cls.__qualname__
+    parts = module.split(".")
+    above = (".".join(parts[:end]) for end in range(1, len(parts)))
+    offered = (each for each in above if each in sys.modules and made_when_asked(sys.modules[each], name) is cls)
+    return Foreign(owner, next(offered, module), tuple(name.split(".")), (), owner)
+
+
+def put_into(cls: type) -> list[str]:
+    """The names of what the user's code has put into a class of others."""
+    return sorted(name for name, value in vars(cls).items() if _is_put_in(value))
+
+
+def _is_put_in(value: object) -> bool:
+    """Whether a member of a package's class is code of the user's. (What attrs and the like make has no module.)"""
+    name = value.__globals__.get("__name__") if isinstance(value, FunctionType) else getattr(value, "__module__", None)
+    return name in sys.modules and is_users_code(value)
+
+
+def registered_by_users(cls: type) -> tuple[str, ...]:
+    """The user's classes that are instances of a class of others because they were registered: `Sequence.register`."""
+    return _registered_by_users(cls, abc.get_cache_token()) if isinstance(cls, abc.ABCMeta) else ()
+
+
+def registered_with(cls: abc.ABCMeta) -> list[type]:
+    """What `cls.register` was called with: instances of it are instances of `cls` from then on."""
+    try:
+        found = [ref() for ref in import_module("_abc")._get_dump(cls)[0]]  # noqa: SLF001 - it has no other face
+    except (ImportError, AttributeError, TypeError):
+        return []
+    return sorted((each for each in found if each is not None), key=lambda each: (each.__qualname__, each.__module__))
+
+
+@functools.lru_cache(256)
+def _registered_by_users(cls: abc.ABCMeta, _token: int) -> tuple[str, ...]:
+    """By name: what they do counts where they are made. `_token` is another one after each registration anywhere."""
+    if cls.__module__ in _OF_ALL:
+        return ()
+    found = {
+        each for one in (cls, *all_subclasses(cls)) if isinstance(one, abc.ABCMeta) for each in registered_with(one)
+    }
+    return tuple(sorted(each.__qualname__ for each in found if owner_of_class(each).is_user))
+
+
+def all_subclasses(cls: type) -> list[type]:
+    """All classes below one, in an order that doesn't depend on which was defined first."""
+    found: dict[int, type] = {}
+    row: list[type] = list(type.__subclasses__(cls))
+    for each in row:
+        if id(each) not in found:
+            found[id(each)] = each
+            row += type.__subclasses__(each)
+    return sorted(found.values(), key=lambda each: (each.__qualname__, each.__module__))

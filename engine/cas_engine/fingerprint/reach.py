@@ -10,6 +10,7 @@ from types import FunctionType, ModuleType
 
 from cas_engine.fingerprint.constants import FORMAT
 from cas_engine.fingerprint.graph import DigestOf, Node, settle
+from cas_engine.fingerprint.opaque import name_of_class
 from cas_engine.fingerprint.origin import Kind, Owner
 from cas_engine.fingerprint.references import Ref
 from cas_engine.fingerprint.resolve import Foreign, Home, Resolution, home_of, resolve
@@ -44,6 +45,7 @@ class Reach:
         self._held: list[object] = []
         self._homes: dict[int, Home] = {}
         self._foreign: dict[tuple[int, tuple[str, ...]], tuple[int, Foreign]] = {}
+        self._names_of_classes: dict[int, tuple[type, Foreign | None]] = {}
         self._digest_of: DigestOf | None = None
         self._met: list[Node] = []
         self._met_in: dict[int, list[Node]] = {}  # by the id of a value: the code in it, as it is met
@@ -103,6 +105,13 @@ class Reach:
             self._foreign[key] = len(sys.modules), found
             self._held.append(module)
         return found
+
+    def name_of_class(self, cls: type) -> Foreign | None:
+        """By what name a class of others counts; None if by more than that. Looked up once."""
+        known = self._names_of_classes.get(id(cls))
+        if known is None:
+            known = self._names_of_classes[id(cls)] = cls, name_of_class(cls)
+        return known[1]
 
     def is_code(self, obj: object) -> bool:
         """Whether it counts as code: by what it does, not by its state."""

@@ -54,6 +54,7 @@ class Found(NamedTuple):
     place: tuple[int, str]  # the namespace it was found in, by id, and its name there
     name: str  # how it is told: "helpers.scale"
     through: tuple[str, ...] = ()  # the user's modules on the way
+    as_written: Foreign | None = None  # of a class of a package: as what it is told by its name alone
 
 
 class Foreign(NamedTuple):
@@ -245,9 +246,12 @@ def _foreign(module: ModuleType, owner: Owner, attrs: tuple[str, ...], *, consta
         if not isinstance(base, (ModuleType, type)):
             break
         place = (id(vars(base)), attr)
-        base = vars(base).get(attr, MISSING) if attr in vars(base) else _made_when_asked(base, attr)
-        if is_made_of_users_code(base) or (isinstance(base, type) and base.__flags__ & HEAP_TYPE):
+        base = made_when_asked(base, attr)
+        if is_made_of_users_code(base):
             return Found(base, attrs[at + 1 :], place, f"{module.__name__}.{attr}")
+        if isinstance(base, type) and base.__flags__ & HEAP_TYPE:
+            told = Foreign(owner, module.__name__, attrs, (), _maker_of(base) or owner)
+            return Found(base, attrs[at + 1 :], place, f"{module.__name__}.{attr}", (), told)
     if type(base) is FunctionType:
         held = tuple(registered_with(base))
     else:  # a function in C may read any table of its module: `sqlite3.adapters`
@@ -275,10 +279,10 @@ def _is_setting(value: object, owner: Owner) -> bool:
     return True
 
 
-def _made_when_asked(base: object, attr: str) -> object:
-    """What a module's `__getattr__` (PEP 562) gives: the same whether somebody has asked for it before or not."""
-    if not isinstance(base, ModuleType) or "__getattr__" not in vars(base):
-        return MISSING
+def made_when_asked(base: ModuleType | type, attr: str) -> object:
+    """What is there, or what a module's `__getattr__` (PEP 562) gives: whether anybody had asked does not show."""
+    if attr in vars(base) or not isinstance(base, ModuleType) or "__getattr__" not in vars(base):
+        return vars(base).get(attr, MISSING)
     try:
         return getattr(base, attr)
     except Exception:  # noqa: BLE001 - the package's own code may raise anything

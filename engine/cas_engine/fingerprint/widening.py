@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from cas_engine.fingerprint.annotations import Annotated
 from cas_engine.fingerprint.bytecode import canonical
-from cas_engine.fingerprint.functions import CompiledFile, all_subclasses, read_as_if_in
+from cas_engine.fingerprint.functions import CompiledFile, read_as_if_in
 from cas_engine.fingerprint.graph import Node
 from cas_engine.fingerprint.named import modules_named, texts_in
+from cas_engine.fingerprint.opaque import all_subclasses
 from cas_engine.fingerprint.origin import owner_of_namespace
 from cas_engine.fingerprint.reach import Reach, says
 from cas_engine.fingerprint.resolve import folder_of, module_of
