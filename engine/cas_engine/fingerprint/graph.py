@@ -15,29 +15,41 @@ from cas_engine.fingerprint.model import ComponentKind
 from cas_store.digest import digest_of, digest_of_one
 
 DigestOf = Callable[["Node"], bytes]
+_NOTHING: frozenset[str] = frozenset()
+_NONE: tuple[str, ...] = ()
 
 
 class Node:
     """One piece: a function, a class, a value. Filled in by `describe`, then settled, then never changed."""
 
-    # Of the class until a node has one of its own: there are many nodes, and few of them have any.
-    recipe: Callable[[DigestOf], bytes] | None = None  # for values, which mix themselves with what they hold
-    detail = ""
-    packages: frozenset[str] = frozenset()
-    modules: frozenset[str] = frozenset()
-    unresolved: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    electron = ""  # its name, if it is one
-    draws = False  # whether that is a stochastic one
-    reflects: frozenset[str] = frozenset()  # what it reads of others that usually doesn't count
-    keywords: frozenset[str] = frozenset()  # names by which it may pass arguments
-    hidden: tuple[str, ...] = ()  # names of parameters that only count if something passes arguments by them
-    computes = False  # whether it imports what only running it would tell
-    evaluates = False  # whether it evaluates texts
-    asked: frozenset[str] = frozenset()  # attributes that it reads of what isn't known
-    derived: tuple[Node, ...] = ()  # classes below it, or below what it reads, that it looks up
-    depth = 0  # of a piece in the value that it belongs to
-    base = ""  # the folder of the module that it belongs to: a path in a value is told from there
+    # Slots, all filled at once: each is read for every node, and what lies with the class instead is slow to come by.
+    __slots__ = (
+        "asked",
+        "base",
+        "children",
+        "computes",
+        "depth",
+        "derived",
+        "detail",
+        "digest",
+        "draws",
+        "electron",
+        "evaluates",
+        "hidden",
+        "index",
+        "keywords",
+        "kind",
+        "local",
+        "low",
+        "modules",
+        "name",
+        "obj",
+        "packages",
+        "recipe",
+        "reflects",
+        "unresolved",
+        "warnings",
+    )
 
     def __init__(self, obj: Any, name: str, kind: ComponentKind | None = None) -> None:
         self.obj = obj
@@ -47,6 +59,21 @@ class Node:
         self.children: list[Node] = []
         self.digest = b""
         self.index = self.low = -1
+        self.recipe: Callable[[DigestOf], bytes] | None = None  # for values, which mix themselves with what they hold
+        self.detail = ""
+        self.packages = self.modules = _NOTHING
+        self.unresolved = self.warnings = _NONE
+        self.electron = ""  # its name, if it is one
+        self.draws = False  # whether that is a stochastic one
+        self.reflects = _NOTHING  # what it reads of others that usually doesn't count
+        self.keywords = _NOTHING  # names by which it may pass arguments
+        self.hidden = _NONE  # names of parameters that only count if something passes arguments by them
+        self.computes = False  # whether it imports what only running it would tell
+        self.evaluates = False  # whether it evaluates texts
+        self.asked = _NOTHING  # attributes that it reads of what isn't known
+        self.derived: tuple[Node, ...] = ()  # classes below it, or below what it reads, that it looks up
+        self.depth = 0  # of a piece in the value that it belongs to
+        self.base = ""  # the folder of the module that it belongs to: a path in a value is told from there
 
     def __repr__(self) -> str:
         return f"<{self.kind or 'leaf'} {self.name} {self.digest.hex()[:8]}>"
