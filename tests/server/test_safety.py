@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
@@ -369,6 +370,24 @@ def test_a_token_file_is_no_link_to_somewhere_else(tmp_path: Path) -> None:
     (tmp_path / "tokens").symlink_to(tmp_path / "real")
     with pytest.raises(UsageError):
         tokens.load(tmp_path / "tokens")
+
+
+def test_tokens_that_are_made_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    file = tmp_path / "config" / "tokens"
+    made: dict[str, str] = {}
+
+    def make(name: str) -> None:
+        made[name] = tokens.make(file, name, ["run"])
+        made[f"local of {name}"] = tokens.local_secret(file)
+
+    threads = [threading.Thread(target=make, args=[f"t{number}"]) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    known = tokens.Tokens(file, tokens.local_secret(file))
+    assert len(made) == 24
+    assert all(known.grant_of(secret) is not None for secret in made.values())
 
 
 def test_a_token_is_compared_with_all_in_constant_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
@@ -10,7 +11,8 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -91,32 +93,35 @@ def make(path: Path, name: str, scopes: Sequence[str]) -> str:
         raise TokenError(
             f"`{name[:80]}` cannot be the name of a token\n  -> 1 to 64 letters, digits, dots, dashes; not `{_LOCAL}`"
         )
-    tokens = load(path)
-    if any(token.name == name for token in tokens):
-        raise TokenError(f"there is a token `{name}` already\n  -> choose another name, or revoke it first")
     secret = new_secret()
-    _write(path, [*tokens, Token(name, tuple(scopes), hash_of(secret), time.time())])
+    with _alone(path):
+        tokens = load(path)
+        if any(token.name == name for token in tokens):
+            raise TokenError(f"there is a token `{name}` already\n  -> choose another name, or revoke it first")
+        _write(path, [*tokens, Token(name, tuple(scopes), hash_of(secret), time.time())])
     return secret
 
 
 def revoke(path: Path, name: str) -> None:
     """Take a token out of the file. Raises TokenError."""
-    tokens = load(path)
-    left = [token for token in tokens if token.name != name]
-    if len(left) == len(tokens):
-        known = ", ".join(f"`{token.name}`" for token in tokens) or "none"
-        raise TokenError(f"there is no token `{name}` in {path}\n  -> there is {known}")
-    _write(path, left)
+    with _alone(path):
+        tokens = load(path)
+        left = [token for token in tokens if token.name != name]
+        if len(left) == len(tokens):
+            known = ", ".join(f"`{token.name}`" for token in tokens) or "none"
+            raise TokenError(f"there is no token `{name}` in {path}\n  -> there is {known}")
+        _write(path, left)
 
 
 def local_secret(path: Path) -> str:
     """The token for this machine's own clients, made if it is not there. Raises TokenError."""
     place = local_path(path)
-    text = _read(place)
-    if text is not None and len(text.strip()) > 40:
-        return text.strip()
-    secret = new_secret()
-    _write_text(place, secret + "\n")
+    with _alone(place):
+        text = _read(place)
+        if text is not None and len(text.strip()) > 40:
+            return text.strip()
+        secret = new_secret()
+        _write_text(place, secret + "\n")
     return secret
 
 
@@ -159,6 +164,25 @@ class Tokens:
         return found
 
 
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time changes the files of this folder: of what two write at once one would be lost."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _unwritable(path: Path, error: OSError) -> TokenError:
+    return TokenError(f"the token file {path} cannot be written: {error.strerror}\n  -> give another place")
+
+
 def _read(path: Path) -> str | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
@@ -188,9 +212,6 @@ def _write_text(path: Path, text: str) -> None:
     from cas_store.layout import write_durably
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_durably(path, text.encode(), 0o600)
     except OSError as error:
-        raise TokenError(
-            f"the token file {path} cannot be written: {error.strerror}\n  -> give another place"
-        ) from None
+        raise _unwritable(path, error) from None
