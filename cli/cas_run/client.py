@@ -523,9 +523,9 @@ def _asked_pause(text: str) -> float:
 
 
 def _parts(url: str) -> SplitResult:
-    parts = urlsplit(url if "://" in url else f"http://{url}")
     example = "for instance http://127.0.0.1:8227"
     try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
         right = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
         right = right and not any(letter.isspace() for letter in url)
     except ValueError:
@@ -1336,9 +1336,12 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted; what runs on the server goes on\n")
         return 130
-    except BrokenPipeError:  # `client.py list | head`: and nothing is to be flushed at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except OSError as error:  # of stdout: `client.py list | head`, a full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is to be flushed at the end
+        if isinstance(error, BrokenPipeError):
+            return 141
+        sys.stderr.write(f"error: can't write the answer: {error.strerror}\n")
+        return 74
     return 0
 
 
@@ -1361,6 +1364,7 @@ def _do(client: Client, chosen: Any) -> None:
             show(started.wait().result())
         else:
             sys.stdout.write(f"{started}\n")
+            sys.stdout.flush()
     elif chosen.verb == "plan":
         show(client.plan(chosen.id, **options))
     elif chosen.verb == "result":
@@ -1395,7 +1399,7 @@ def _pair(text: str) -> list[str]:
 def _literal(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

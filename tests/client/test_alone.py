@@ -126,6 +126,20 @@ def test_it_is_a_small_command_too(server: Scripted, tmp_path: Path) -> None:
         failed = shell(tmp_path, *words)
         assert (failed.returncode, failed.stderr) == (1, "error: there is none\n  -> look\n")
     assert shell(tmp_path, "list").stderr.startswith("error: there is no address of a server\n")
+    wrong = shell(tmp_path, "--url", "http://[::1", "list")
+    assert (wrong.returncode, wrong.stderr.partition("\n")[0]) == (
+        1,
+        "error: `http://[::1` is not the address of a server",
+    )
+    for words in ("list", f"redispatch {ID}"):
+        full = subprocess.run(
+            ["bash", "-c", f"{PYTHON} -I -S client.py {words} > /dev/full"],
+            cwd=tmp_path,
+            env={"CAS_RUN_SERVER": server.url},
+            capture_output=True,
+            text=True,
+        )
+        assert (full.returncode, full.stderr) == (74, "error: can't write the answer: No space left on device\n")
 
 
 def test_it_is_loaded_without_what_few_callers_use(tmp_path: Path) -> None:
