@@ -131,9 +131,9 @@ def test_it_is_a_small_command_too(server: Scripted, tmp_path: Path) -> None:
         1,
         "error: `http://[::1` is not the address of a server",
     )
-    for words in ("list", f"redispatch {ID}"):
+    for line in ("list", f"redispatch {ID}"):
         full = subprocess.run(
-            ["bash", "-c", f"{PYTHON} -I -S client.py {words} > /dev/full"],
+            ["bash", "-c", f"{PYTHON} -I -S client.py {line} > /dev/full"],
             cwd=tmp_path,
             env={"CAS_RUN_SERVER": server.url},
             capture_output=True,
