@@ -167,6 +167,50 @@ def test_distributions_and_splines_count_by_what_they_hold():
     assert digest(spatial.cKDTree(points)) != digest(spatial.cKDTree(points + 1))
 
 
+def test_what_nobody_has_filled_in_the_arrays_of_a_spline_is_no_content():
+    interpolate: Any = pytest.importorskip("scipy.interpolate")
+    x, y = np.arange(6.0), np.array([0.0, 1, 2, 3, 4, 6])
+    one = interpolate.UnivariateSpline(x, y)
+    rubbish = interpolate.UnivariateSpline(x, y)
+    data = list(rubbish._data)
+    count = len(rubbish._eval_args[0])
+    data[9] = data[9].copy()
+    data[9][count - 4 :] = 1e300
+    data[11], data[12] = data[11] + 1e300, data[12] + 7
+    rubbish._data = tuple(data)
+    rubbish._eval_args = (rubbish._eval_args[0], data[9][:count], 3)
+    assert digest(one) == digest(rubbish) == digest(pickle.loads(pickle.dumps(one)))
+    others = [one.derivative(), interpolate.UnivariateSpline(x, y, s=0), interpolate.UnivariateSpline(x, y, ext=1)]
+    others.append(interpolate.UnivariateSpline(x, y + 1))
+    assert len({digest(each) for each in [one, *others]}) == 5
+
+
+def test_the_places_of_a_sparse_matrix_count_by_number():
+    sparse: Any = pytest.importorskip("scipy.sparse")
+    filled = sparse.dok_matrix((2, 2), dtype=int)
+    filled[1, 1], filled[0, 0] = 2, 1
+    assert digest(filled) == digest(sparse.dok_matrix([[1, 0], [0, 2]])) != digest(sparse.dok_matrix([[1, 0], [0, 3]]))
+
+
+def test_how_long_fitting_took_is_no_content():
+    pytest.importorskip("sklearn")
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.preprocessing import MultiLabelBinarizer
+
+    X, y = training()
+    one, other = (GridSearchCV(Ridge(), {"alpha": [1, 2]}, cv=2).fit(X, y) for _ in range(2))
+    other.refit_time_ += 1
+    other.cv_results_["mean_fit_time"] += 1
+    assert digest(one) == digest(other)
+    other.cv_results_["mean_test_score"][0] += 1
+    assert digest(one) != digest(other)
+    labels = MultiLabelBinarizer().fit([("a", "b"), ("c",)])
+    before = digest(labels)
+    labels.transform([("a",)])
+    assert digest(labels) == before
+
+
 def test_labelled_arrays_count_by_dimensions_coordinates_values_and_attributes():
     xr: Any = pytest.importorskip("xarray")
 

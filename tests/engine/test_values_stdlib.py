@@ -208,6 +208,16 @@ def test_the_order_of_an_ordered_dict_counts_and_that_of_others_does_not():
 def test_unions_do_not_count_the_order_of_what_they_join():
     assert digest(int | str) == digest(str | int)
     assert digest(int | str) != digest(int | bytes)
+    assert digest(typing.Optional[int]) == digest(typing.Union[None, int]) == digest(int | None)  # noqa: UP007, UP045
+
+
+def test_new_types_and_type_variables_count_by_what_they_stand_for():
+    made = [
+        *(typing.NewType("N", int), typing.NewType("N", str), typing.NewType("M", int)),
+        *(typing.TypeVar("N"), typing.TypeVar("N", bound=int), typing.TypeVar("N", int, str)),
+    ]
+    assert len(set(map(digest, made))) == len(made)
+    assert digest(typing.NewType("N", int)) == digest(made[0])
 
 
 def test_the_context_does_not_change_the_digest_of_a_decimal():

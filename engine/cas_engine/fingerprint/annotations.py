@@ -17,6 +17,7 @@ from cas_engine.modules.program import home_of
 
 _PLAIN_TEXTS = (typing.Literal, typing.Annotated)  # texts in the brackets of these name nothing
 _OF_TYPES = frozenset({"builtins", "types", "typing", "typing_extensions"})  # what these make is told by its text
+_NAMED_ONLY = (typing.NewType, typing.TypeVar)  # whose text is a name
 # Packages that call the functions they are given, and never look at their annotations.
 _BLIND = frozenset({"numpy", "scipy", "pandas", "scikit-learn", "joblib", "dask", "statsmodels", "matplotlib"})
 _DEEP = 2  # texts in texts
@@ -140,7 +141,7 @@ def describe_annotation(
         node.children.append(reach.node(annotation))
     else:
         said.append(_ADDRESS.sub("", repr(annotation)))
-        if type(annotation).__module__ not in _OF_TYPES:
+        if type(annotation).__module__ not in _OF_TYPES or isinstance(annotation, _NAMED_ONLY):
             # In Annotated: `Annotated[float, Unit("m")]`.
             node.children.append(reach.node(annotation, ("annotation", id(annotation)), f"{node.name} annotation"))
 

@@ -45,9 +45,24 @@ def _sparse_matrix(value: Any) -> Branch:
         held = [value.data, value.offsets]
     elif layout == "lil":
         held = [value.rows, value.data]
-    else:
-        held = [dict(value.items())]
+    else:  # by plain numbers: what its places are told in hangs on how they came about
+        held = [{tuple(map(int, at)) if isinstance(at, tuple) else int(at): one for at, one in value.items()}]
     return listed("sparse", CodeOf(type(value)), value.shape, value.dtype, *held)
+
+
+# scipy.interpolate ----------------------------------------------------------------------------------------------------
+
+
+def _interpolate(kind: type, interpolate: Any) -> Rule | None:
+    return _spline if issubclass(kind, interpolate.UnivariateSpline) else None
+
+
+def _spline(value: Any) -> Branch:
+    """Knots, coefficients and what it was fitted to, without the rest of FITPACK's arrays, which nobody has filled."""
+    knots, coefficients, degree = value._eval_args  # noqa: SLF001 - it has no public name
+    held = [knots, coefficients[: len(knots) - degree - 1], degree, value.ext]
+    data = getattr(value, "_data", None)  # x, y, w, xb, xe, k, s, n, t, c, fp, ...: a derivative was fitted to nothing
+    return fields(type(value), ["spline", held, "data", data and (*data[:7], data[10])])
 
 
 # scikit-learn ----------------------------------------------------------------------------------------------
@@ -70,8 +85,10 @@ def _search_tree(value: Any) -> Branch:
     return fields(type(value), [PAYLOAD, (*state[:7], *state[11:])])
 
 
-# The version that an estimator was pickled with; and where in memory its stop words lay when they were last checked.
-_NOT_LEARNT = frozenset(["_sklearn_version", "_stop_words_id"])
+# The version that an estimator was pickled with; where in memory its stop words lay when they were last checked; how
+# long fitting took; and a table that it makes when it is used.
+_NOT_LEARNT = frozenset(["_sklearn_version", "_stop_words_id", "refit_time_", "_cached_dict"])
+_TIMES = ("mean_fit_time", "std_fit_time", "mean_score_time", "std_score_time")
 
 
 def _estimator(value: Any) -> Branch:
@@ -79,6 +96,9 @@ def _estimator(value: Any) -> Branch:
     if not isinstance(state, dict):
         return fields(type(value), [PAYLOAD, state])
     named = {name: held for name, held in state.items() if name not in _NOT_LEARNT}
+    results = named.get("cv_results_")
+    if isinstance(results, dict):
+        named["cv_results_"] = {name: held for name, held in results.items() if name not in _TIMES}
     return fields(type(value), chain.from_iterable(named.items()))
 
 
@@ -195,6 +215,7 @@ _LIBRARIES: dict[str, Callable[[type, Any], Rule | None]] = {
     "torch": _torch,
     "xarray": _xarray,
     "scipy.sparse": _sparse,
+    "scipy.interpolate": _interpolate,
     "sklearn.base": _sklearn,
     "networkx": _networkx,
 }

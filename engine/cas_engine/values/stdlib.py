@@ -155,6 +155,11 @@ def _generic(value: Any) -> Branch:
     return listed("generic alias", value.__origin__, value.__args__, getattr(value, "__unpacked__", False))
 
 
+def _type_variable(value: Any) -> Branch:
+    variance = value.__covariant__, value.__contravariant__
+    return listed("TypeVar", value.__name__, value.__bound__, value.__constraints__, variance)
+
+
 # Qualified name -> rule.
 STDLIB: dict[str, Rule] = {
     "builtins.method": _method,
@@ -165,6 +170,9 @@ STDLIB: dict[str, Rule] = {
     "types.SimpleNamespace": _namespace,
     "types.GenericAlias": _generic,
     "types.UnionType": lambda value: listed("union", frozenset(value.__args__)),
+    "typing._UnionGenericAlias": lambda value: listed("union", frozenset(value.__args__)),
+    "typing.NewType": lambda value: listed("NewType", value.__name__, value.__supertype__),
+    "typing.TypeVar": _type_variable,
     "typing.Union": lambda value: listed("union", frozenset(value.__args__)),
     "decimal.Decimal": _decimal,
     "fractions.Fraction": lambda value: listed("Fraction", value.numerator, value.denominator),
