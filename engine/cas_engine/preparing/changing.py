@@ -6,13 +6,13 @@ as hardly any lattice does, is found out by a look at the names and instructions
 
 from __future__ import annotations
 
+import functools
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from types import CodeType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from cas_engine.errors import Undigestible
 from cas_engine.fingerprint import Fingerprinter
 from cas_engine.fingerprint import opcodes as O  # noqa: N812 - a table, read like an enum
 from cas_engine.fingerprint.instructions import Instructions, decode
@@ -28,6 +28,8 @@ _MUTATORS = frozenset(
     {"append", "add", "update", "extend", "insert", "setdefault", "pop", "popitem", "clear", "remove", "discard"}
     | {"appendleft", "extendleft", "sort", "reverse", "register"}
 )
+_MADE = frozenset({FunctionType, MethodType, functools.partial, type(functools.cache(len))})  # around a function
+_AROUND = ("__wrapped__", "func", "__func__")
 _ITSELF = frozenset({"self", "cls"})
 _TABLES = frozenset({dict, list, set, defaultdict, OrderedDict, Counter, deque})
 _MOST = 500  # functions
@@ -77,14 +79,24 @@ def _content(place: Place) -> bytes | None:
         return None
     try:
         return Fingerprinter().digest_value(_value(place))
-    except Undigestible:
+    except Exception:  # noqa: BLE001 - it has no content, or its own code raises anything: it may have changed
         return None
 
 
 def _value(place: Place) -> object:
+    """What lies there now, without running code of the user's: what it lies in, where that is not an attribute."""
     value: object = place.namespace.get(place.name, ...)
     for attr in place.attrs:
-        value = getattr(value, attr, ...)
+        if type(value) is CellType:
+            value = value.cell_contents
+            continue
+        try:
+            own = object.__getattribute__(value, "__dict__")
+        except AttributeError:
+            return value
+        if attr not in own and not isinstance(value, ModuleType):
+            return value
+        value = own.get(attr, ...)
     return value
 
 
@@ -100,10 +112,29 @@ def _functions(fn: object) -> Iterator[tuple[FunctionType, Place | None]]:
             continue
         met.add((id(each), itself))
         if isinstance(each, type) and owner_of_class(each).is_user:
-            row += [(getattr(value, "__func__", value), None) for value in vars(each).values()]
+            # Of a class method the class is what it changes; of others an object that may be anywhere.
+            members = vars(each).values()
+            row += [(getattr(v, "__func__", v), itself if type(v) is classmethod else None) for v in members]
         elif type(each) is FunctionType and owner_of_function(each).is_user:
             yield each, itself
             row += _named_by(each, itself)
+        elif type(each) in _MADE:
+            row += [(inside, None) for inside in _inside(each)]
+
+
+def _inside(made: object) -> Iterator[object]:
+    """The functions in what was made around them: by `contextmanager`, as a partial, as a method."""
+    yield from (getattr(made, name, None) for name in _AROUND)
+    if type(made) is FunctionType:
+        yield from _cells(made)
+
+
+def _cells(fn: FunctionType) -> Iterator[object]:
+    for cell in fn.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:
+            continue
 
 
 def _named_by(fn: FunctionType, itself: Place | None) -> Iterator[tuple[object, Place | None]]:
@@ -113,25 +144,22 @@ def _named_by(fn: FunctionType, itself: Place | None) -> Iterator[tuple[object, 
         if isinstance(found, ModuleType) and owner_of_namespace(vars(found)).is_user:
             for attr in names:
                 below = vars(found).get(attr)
-                yield below, None
+                yield below, Place(vars(found), attr, ()) if isinstance(below, type) else None
                 yield from _methods(below, Place(vars(found), attr, ()), names)
         else:
-            yield found, None
+            yield found, Place(fn.__globals__, name, ()) if isinstance(found, type) else None
             yield from _methods(found, Place(fn.__globals__, name, ()), names)
     if itself is not None:
         yield from _methods(itself.namespace.get(itself.name), itself, names)
-    for cell in fn.__closure__ or ():
-        try:
-            yield cell.cell_contents, None
-        except ValueError:
-            continue
+    yield from ((inside, None) for inside in _cells(fn))
 
 
 def _methods(thing: object, place: Place, names: list[str]) -> Iterator[tuple[object, Place]]:
     kind = type(thing)
     if kind.__flags__ & HEAP_TYPE and owner_of_class(kind).is_user:
         for name in names:
-            method = getattr(kind, name, None)
+            found = (vars(cls)[name] for cls in type.mro(kind) if name in vars(cls))
+            method = next(found, None)
             if type(method) is FunctionType:
                 yield method, place
 
@@ -145,12 +173,17 @@ def _changed_by(fn: FunctionType, itself: Place | None) -> Iterator[Place]:
     for code in row:
         row += [const for const in code.co_consts if isinstance(const, CodeType)]
         names = frozenset(code.co_names)
-        if _STORES.isdisjoint(code.co_code[::2]) and _BY_NAME.isdisjoint(names) and _MUTATORS.isdisjoint(names):
+        ops = code.co_code[::2]
+        stores = not _STORES.isdisjoint(ops) or (code.co_freevars and not O.STORES_OF_CELLS.isdisjoint(ops))
+        if not stores and _BY_NAME.isdisjoint(names) and _MUTATORS.isdisjoint(names):
             continue
         found = decode(code)
         for at, op in enumerate(found.ops):
             if op & 255 in _STORES or (found.kinds[at] == O.ATTR and found.args[at] in _MUTATORS):
                 place = _changed_at(found, at, op & 255, fn.__globals__, itself)
+            elif op & 255 in O.STORES_OF_CELLS and found.args[at] in fn.__code__.co_freevars and fn.__closure__:
+                cell = fn.__closure__[fn.__code__.co_freevars.index(str(found.args[at]))]
+                place = Place({"": cell}, "", ("cell_contents",))
             elif found.args[at] in _BY_NAME and found.kinds[at] in {O.GLOBAL, O.ATTR}:
                 place = _ANYTHING
             else:
@@ -176,8 +209,13 @@ def _changed_at(
     if kind != O.PLAIN:
         return None  # something of the function's own, as a rule
     for before in range(at - 1, max(at - _NEAR, -1), -1):
-        if found.kinds[before] == O.GLOBAL and type(namespace.get(str(found.args[before]))) in _TABLES:
-            return Place(namespace, str(found.args[before]), ())
+        if found.kinds[before] == O.GLOBAL:
+            last = before + 1
+            while found.kinds[last] == O.ATTR:
+                last += 1
+            place = Place(namespace, str(found.args[before]), tuple(map(str, found.args[before + 1 : last])))
+            if type(_value(place)) in _TABLES:
+                return place
     return None
 
 
