@@ -70,6 +70,8 @@ def describe_value(node: Node, reach: Reach) -> None:
     if kind in _SCALARS:
         says(node, "value", kind.__name__, marshal.dumps(value, 2))
         return
+    if issubclass(kind, (logging.Logger, *_INERT)) and owner_of_class(kind).is_user:
+        node.children = [reach.node(kind)]  # its methods may be called for what they give
     if issubclass(kind, logging.Logger):
         says(node, "logger")  # its name is that of a module, as a rule, and changes no result
         return
