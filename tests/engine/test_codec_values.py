@@ -14,6 +14,7 @@ import itertools
 import math
 import mmap
 import pathlib
+import random
 import re
 import socket
 import struct
@@ -441,6 +442,17 @@ def test_the_random_state_of_numpy_itself_stays_what_every_process_has():
     assert again([own]) == [own]
     other = again(np.random.RandomState(1))
     assert other.randint(1000) == np.random.RandomState(1).randint(1000)
+
+
+def test_what_a_module_offers_as_a_function_goes_on_where_the_module_is():
+    offered = [random.random, random.gauss, random.choice, np.random.rand]
+    assert again(offered) == offered
+    kept = again(lambda: offered)
+    assert kept() == offered
+    own = random.Random(1)
+    drawing = again(own.random)
+    assert drawing() == random.Random(1).random()
+    assert again([1, 2].count)(2) == 1
 
 
 class Refusal(Exception):

@@ -11,6 +11,7 @@ import fractions
 import functools
 import io
 import pathlib
+import pickle
 import struct
 import sys
 import threading
@@ -21,8 +22,9 @@ from collections.abc import Callable
 from typing import Any
 
 from cas_engine.capsules import arrays, expressions
-from cas_engine.fingerprint.origin import owner_of_class
+from cas_engine.fingerprint.origin import owner_of_class, owner_of_namespace
 from cas_engine.values.numpy_ import MASKED_OWN
+from cas_engine.values.stdlib import module_offering
 
 _BARE = object.__basicsize__ + 2 * tuple.__itemsize__  # of an object that holds nothing but attributes
 # Told apart by identity: a copy of one would mean nothing.
@@ -135,6 +137,22 @@ def _type_variable(variable: Any) -> Any:
     return functools.partial(typing.TypeVar, **keywords), (variable.__name__, *variable.__constraints__)
 
 
+def _method(method: types.MethodType) -> Any:
+    return _of_its_module(method) or (types.MethodType, (method.__func__, method.__self__))
+
+
+def _builtin(method: types.BuiltinMethodType) -> Any:
+    return _of_its_module(method) or method.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+
+
+def _of_its_module(method: Any) -> Any:
+    """What a module of others offers as a function is not a copy of it: `random.gauss` goes on where the module is."""
+    if method.__self__ is None or isinstance(method.__self__, (type, types.ModuleType)):
+        return None
+    module = module_offering(method)
+    return None if module is None or owner_of_namespace(vars(module)).is_user else (getattr, (module, method.__name__))
+
+
 def _refuse(why: str) -> Callable[[Any], Any]:
     def refuse(_: Any) -> Any:
         raise Refused(why)
@@ -146,6 +164,8 @@ _RUNNING = "it is a computation under way: it can be used up once, and not be ke
 _OPEN = "it is an open file of this process"
 REDUCERS: dict[type, Callable[[Any], Any]] = {
     memoryview: _memoryview,
+    types.MethodType: _method,
+    types.BuiltinMethodType: _builtin,
     struct.Struct: lambda s: (struct.Struct, (s.format,)),
     weakref.WeakKeyDictionary: lambda d: (weakref.WeakKeyDictionary, (dict(d),)),
     weakref.WeakValueDictionary: lambda d: (weakref.WeakValueDictionary, (dict(d),)),

@@ -66,10 +66,16 @@ def is_function_of_a_module(value: Any) -> bool:
 
     What these are bound to is the module's own affair, and differs in every process.
     """
-    for module in (getattr(value, "__module__", None), type(value.__self__).__module__):
-        if vars(sys.modules.get(module or "", _NO_MODULE)).get(value.__name__) is value:
-            return True
-    return False
+    return module_offering(value) is not None
+
+
+def module_offering(value: Any) -> ModuleType | None:
+    """The module that offers a bound method as a function."""
+    for name in (getattr(value, "__module__", None), type(value.__self__).__module__):
+        module = sys.modules.get(name or "", _NO_MODULE)
+        if vars(module).get(value.__name__) is value:
+            return module
+    return None
 
 
 def _cell(value: Any) -> Branch:
