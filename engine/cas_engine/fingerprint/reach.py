@@ -110,7 +110,13 @@ class Reach:
         """By what name a class of others counts; None if by more than that. Looked up once."""
         known = self._names_of_classes.get(id(cls))
         if known is None:
-            known = self._names_of_classes[id(cls)] = cls, name_of_class(cls)
+            try:
+                found = name_of_class(cls)
+            except AttributeError:
+                if not give_module(cls):
+                    raise
+                found = name_of_class(cls)
+            known = self._names_of_classes[id(cls)] = cls, found
         return known[1]
 
     def is_code(self, obj: object) -> bool:
