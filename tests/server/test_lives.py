@@ -182,3 +182,27 @@ def test_a_store_that_cannot_be_used_is_said_so_with_when_to_ask_again(
     finally:
         (folder / "elsewhere").rename(folder / "store")
     assert served.redispatch(ids["flow"], inputs={"C": 22.0}).json["status"] == "COMPLETED"
+
+
+def test_uploads_of_a_server_that_was_killed_go_when_the_next_one_has_some(
+    place: tuple[Path, dict[str, str]], start: Any, tmp_path: Path
+) -> None:
+    folder, _ = place
+    servers = [start(folder, environment={"TMPDIR": str(tmp_path)}) for _ in range(3)]
+
+    def upload(served: Any) -> str:
+        known = set(tmp_path.glob("cas-run-uploads-*"))
+        assert served.post("/api/v1/blobs", b"bytes", headers={"Content-Type": "application/x-npy"}).status == 201
+        (made,) = set(tmp_path.glob("cas-run-uploads-*")) - known
+        os.utime(made, (0, 0))
+        return made.name
+
+    killed, alive = map(upload, servers[:2])
+    servers[0].process.kill()
+    servers[0].process.wait(20)
+    last = upload(servers[2])
+    assert {each.name for each in tmp_path.glob("cas-run-uploads-*")} == {alive, last}
+    assert killed not in (alive, last)
+    for served in servers[1:]:
+        served.stop()
+    assert not list(tmp_path.glob("cas-run-uploads-*"))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import secrets
 import shutil
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -17,6 +19,8 @@ from cas_run.server.guards import Receive
 from cas_run.server.problems import Field, Problem, unprocessable
 
 _GATHERED = 1 << 18  # bytes written at once
+_PREFIX = "cas-run-uploads-"
+_FRESH_S = 60.0  # between being made and being locked a folder belongs to nobody; it is left that long
 
 
 class Upload(NamedTuple):
@@ -33,6 +37,7 @@ class Uploads:
 
     def __init__(self) -> None:
         self._folder: Path | None = None
+        self._lock = -1  # held on the folder for as long as this process lives
         self._all: dict[str, Upload] = {}
         self._bytes = 0
         self._coming = 0  # bytes of those that are on their way
@@ -42,7 +47,10 @@ class Uploads:
         self.expire()
         name = secrets.token_hex(16)
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="cas-run-uploads-"))
+            _remove_left()
+            self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            self._lock = _opened(self._folder)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
         path = self._folder / name
         size = 0
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -102,6 +110,27 @@ class Uploads:
         """All are gone."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+            os.close(self._lock)
+            self._folder = None
+
+
+def _opened(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _remove_left() -> None:
+    """Take away what servers of this user have left that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # not ours, or in use
+            found = folder.lstat()
+            if found.st_uid != os.geteuid() or time.time() - found.st_mtime < _FRESH_S:
+                continue
+            descriptor = _opened(folder)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def _refuse(status: int, kind: str, message: str) -> NoReturn:
