@@ -96,6 +96,8 @@ def name_of_class(cls: type) -> Foreign | None:
 
     The name is that of the topmost package which offers it: where users have it from, as a rule.
     """
+    if type(getattr(cls, "__module__", None)) is not str:
+        return None  # made by a call where nothing says the name of the module: it is given one where it is described
     owner = owner_of_class(cls)
     if owner.kind in (Kind.USER, Kind.OURS) or not cls.__flags__ & HEAP_TYPE:
         return None
