@@ -82,3 +82,28 @@ def test_texts_that_no_variable_can_be_called_by_are_none(mark: Mark) -> None:
         return clean("NOT_SET_ANYWHERE", "a\udc80b")
 
     assert ct.dispatch_sync(flow)().result == "nonea?b"
+
+
+def test_texts_that_are_no_unicode_count_as_any_others(mark: Mark, ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable, a path or a key of a dict may be any bytes, which Python has as halves of surrogates."""
+
+    @ct.electron(version="\udcfe")
+    def fit() -> dict[str, str]:
+        mark("fit")
+        return {"\udcff": setting("FIT_MODE")}
+
+    @ct.electron(name="count \ud800")
+    def count(text: str) -> int:
+        return len(text)
+
+    @ct.lattice(name="flow \ud801")
+    def flow() -> Any:
+        return count(fit()["\udcff"])
+
+    for mode, length in ((b"caf\xe9", 4), (b"\xff", 1)):
+        monkeypatch.setenv("FIT_MODE", os.fsdecode(mode))
+        for executor in ("inline", "process"):
+            done = ct.dispatch_sync(flow, executor=executor)()
+            assert (done.status, done.result) == ("COMPLETED", length), done.error
+        assert ran() == ["fit"]
+        assert ct.get_result(ct.redispatch(done.dispatch_id)(), wait=True).result == length

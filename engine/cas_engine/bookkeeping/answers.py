@@ -69,7 +69,7 @@ def latest_of(store: Store, lattice: str) -> Baseline | None:
 
 def latest_key(lattice: str) -> bytes:
     """Where META keeps the newest dispatch of a lattice."""
-    return b"latest:" + digest_of(lattice.encode())
+    return b"latest:" + digest_of(lattice.encode("utf-8", "surrogatepass"))
 
 
 def load_manifest(store: Store, entry: Entry) -> Manifest:

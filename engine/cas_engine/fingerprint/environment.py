@@ -113,7 +113,7 @@ def _effective(code: bytes, versions: tuple[tuple[str, str], ...]) -> bytes:
         encoded = text.encode("utf-8", "surrogatepass")
         parts += (len(encoded).to_bytes(4, "little"), encoded)
     # Files by content, in the order of their names, which say which is which: where they lie does not matter.
-    parts += [version.encode() for name, version in sorted(versions) if name.startswith(FILE)]
+    parts += [version.encode("utf-8", "surrogatepass") for name, version in sorted(versions) if name.startswith(FILE)]
     return digest_of(b"".join(parts))
 
 

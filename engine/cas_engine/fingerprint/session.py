@@ -323,16 +323,16 @@ class _Findings:
         version, via = version_of(name), self.via.get(name, "")
         if name.startswith(FILE):
             path = name[len(FILE) :]
-            return Component("file", path, digest_of(version.encode()), version, via)
+            return Component("file", path, digest_of(version.encode("utf-8", "surrogatepass")), version, via)
         if name.startswith(VARIABLE):
             variable = name[len(VARIABLE) :]
-            return Component("variable", variable, digest_of(version.encode()), "", via)
+            return Component("variable", variable, digest_of(version.encode("utf-8", "surrogatepass")), "", via)
         return Component("package", name, _digest_of_version(name, version), version, via)
 
 
 @lru_cache(maxsize=1024)
 def _digest_of_version(name: str, version: str) -> bytes:
-    return digest_of(f"{name}\0{version}".encode())
+    return digest_of(f"{name}\0{version}".encode("utf-8", "surrogatepass"))
 
 
 def _describe_other(node: Node, reach: Reach) -> None:

@@ -124,7 +124,9 @@ def path_bytes(path: tuple[Step, ...]) -> bytes:
     """An access path as bytes that tell `[0]`, `["0"]`, `[True]` and `.x` apart."""
     parts = [b"%d(" % len(path)]
     for kind, step in path:
-        raw = step.digest if isinstance(step, Const) else f"{type(step).__name__}:{step}".encode()
+        raw = (
+            step.digest if isinstance(step, Const) else f"{type(step).__name__}:{step}".encode("utf-8", "surrogatepass")
+        )
         parts.append(b"%s%d:" % (kind.encode(), len(raw)) + raw)
     return b"".join(parts)
 

@@ -87,7 +87,7 @@ def checked_options(
         raise refuse("retries", retries, "a whole number from 0")
     if not isinstance(retry_delay, (int, float)) or isinstance(retry_delay, bool) or not 0 <= retry_delay < math.inf:
         raise refuse("retry_delay", retry_delay, "a number of seconds from 0")
-    if timeout is not None and (not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or timeout <= 0):
+    if timeout is not None and (not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or not timeout > 0):
         raise refuse("timeout", timeout, "a number of seconds above 0")
     if outputs is not None and (not isinstance(outputs, int) or isinstance(outputs, bool) or outputs < 1):
         raise refuse("outputs", outputs, "a whole number from 1")

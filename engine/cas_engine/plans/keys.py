@@ -156,5 +156,5 @@ def keys_of(graph: Graph, rows: Rows, prefixes: Sequence[bytes]) -> list[Digest]
 
 @lru_cache(maxsize=1024)
 def _text(text: str) -> bytes:
-    raw = text.encode()
+    raw = text.encode("utf-8", "surrogatepass")  # a variable of the environment may be any bytes
     return b"%d:" % len(raw) + raw
