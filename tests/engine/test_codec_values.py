@@ -444,6 +444,14 @@ def test_the_random_state_of_numpy_itself_stays_what_every_process_has():
     assert other.randint(1000) == np.random.RandomState(1).randint(1000)
 
 
+def test_functions_that_only_c_code_holds_come_back_with_what_holds_them():
+    key = again(functools.cmp_to_key(lambda a, b: b - a))
+    assert sorted([1, 3, 2], key=key) == [3, 2, 1]
+    triple = again(np.frompyfunc(lambda a, b: 3 * a + b, 2, 1, identity=0))
+    assert (triple(2, 1), triple.identity, triple.nin) == (7, 0, 2)
+    assert again([np.sin, np.add.reduce, np.vectorize(len)])[0] is np.sin
+
+
 def test_what_a_module_offers_as_a_function_goes_on_where_the_module_is():
     offered = [random.random, random.gauss, random.choice, np.random.rand]
     assert again(offered) == offered

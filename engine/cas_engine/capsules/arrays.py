@@ -7,6 +7,8 @@ By qualified name: nothing is imported here that the caller has not imported.
 
 from __future__ import annotations
 
+import copyreg
+import gc
 import pickle
 import sys
 from collections.abc import Callable
@@ -50,6 +52,19 @@ def _random_state(state: Any) -> Any:
     return state.__reduce_ex__(PROTOCOL)
 
 
+def _ufunc(ufunc: Any) -> Any:
+    """One that np.frompyfunc made is made again; the others are written by name, as NumPy does it."""
+    made_from = [each for each in gc.get_referents(ufunc) if callable(each) and not isinstance(each, type)]
+    if len(made_from) != 1:
+        return copyreg.dispatch_table[type(ufunc)](ufunc)
+    return _from_function, (made_from[0], ufunc.nin, ufunc.nout, ufunc.identity)
+
+
+def _from_function(fn: Callable[..., Any], nin: int, nout: int, identity: object) -> Any:
+    keywords = {} if identity is None else {"identity": identity}
+    return import_module("numpy").frompyfunc(fn, nin, nout, **keywords)
+
+
 def _tensor(tensor: Any) -> Any:
     torch = sys.modules["torch"]
     plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
@@ -82,5 +97,6 @@ REDUCERS: dict[str, Callable[[Any], Any]] = {
     "numpy.ma.MaskedArray": _masked_array,
     "numpy.ma.core.MaskedArray": _masked_array,
     "numpy.random.mtrand.RandomState": _random_state,
+    "numpy.ufunc": _ufunc,
     "torch.Tensor": _tensor,
 }

@@ -14,12 +14,20 @@ from types import FunctionType
 from cas_engine.fingerprint.annotations import annotations_of, describe_annotation, describe_annotations
 from cas_engine.fingerprint.bytecode import canonical
 from cas_engine.fingerprint.graph import Node
-from cas_engine.fingerprint.opaque import all_subclasses, known_parts, put_into, registered_by_users, registered_with
+from cas_engine.fingerprint.opaque import (
+    all_subclasses,
+    known_parts,
+    put_into,
+    registered_by_users,
+    registered_with,
+    users_instances,
+)
 from cas_engine.fingerprint.origin import Kind, is_importable, owner_of_class, owner_of_function, told_module
 from cas_engine.fingerprint.reach import Reach, belongs, says
 from cas_engine.fingerprint.readings import MARKS, led_to
 from cas_engine.fingerprint.resolve import folder_of, shown_module
 from cas_engine.modules.program import HOME, home_of
+from cas_store.digest import digest_of
 
 # Where it was written, caches of the interpreter and of pickle, what follows from other members.
 _SKIPPED = frozenset(
@@ -65,6 +73,10 @@ def describe_class(node: Node, reach: Reach) -> None:
         registered = registered_by_users(cls)
         node.reflects |= led_to(cls.__module__, (cls.__qualname__,))
         says(node, owner.kind.value, *told, *registered)
+        if registered and isinstance(cls, abc.ABCMeta):  # by name alone, and no code has them with it
+            node.derived = tuple([reach.node(each) for each in users_instances(cls)])
+            counted, node.children = node.children, [*node.children, *node.derived]
+            node.recipe = lambda of: digest_of(node.local, *map(of, counted))
         return
     parts = known_parts(cls)
     if parts is not None:

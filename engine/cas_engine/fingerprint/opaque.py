@@ -138,12 +138,16 @@ def registered_with(cls: abc.ABCMeta) -> list[type]:
 @functools.lru_cache(256)
 def _registered_by_users(cls: abc.ABCMeta, _token: int) -> tuple[str, ...]:
     """By name: what they do counts where they are made. `_token` is another one after each registration anywhere."""
+    return tuple(each.__qualname__ for each in users_instances(cls))
+
+
+def users_instances(cls: abc.ABCMeta) -> list[type]:
+    """The user's classes that were registered with a class of others, or with one below it."""
     if cls.__module__ in _OF_ALL:
-        return ()
-    found = {
-        each for one in (cls, *all_subclasses(cls)) if isinstance(one, abc.ABCMeta) for each in registered_with(one)
-    }
-    return tuple(sorted(each.__qualname__ for each in found if owner_of_class(each).is_user))
+        return []
+    abstract = (one for one in (cls, *all_subclasses(cls)) if isinstance(one, abc.ABCMeta))
+    found = {each for one in abstract for each in registered_with(one) if owner_of_class(each).is_user}
+    return sorted(found, key=lambda each: (each.__qualname__, each.__module__))
 
 
 def all_subclasses(cls: type) -> list[type]:
