@@ -10,6 +10,7 @@ import decimal
 import enum
 import fractions
 import functools
+import gc
 import itertools
 import math
 import mmap
@@ -21,6 +22,7 @@ import struct
 import threading
 import typing
 import uuid
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -442,6 +444,18 @@ def test_the_random_state_of_numpy_itself_stays_what_every_process_has():
     assert again([own]) == [own]
     other = again(np.random.RandomState(1))
     assert other.randint(1000) == np.random.RandomState(1).randint(1000)
+
+
+def test_a_weak_dictionary_keeps_what_it_was_stored_with():
+    one, other = frozenset([1]), frozenset([2])
+    back = again(weakref.WeakValueDictionary({"one": one}))
+    keyed = again(weakref.WeakKeyDictionary({other: 1}))
+    gc.collect()
+    assert (dict(back), dict(keyed)) == ({"one": one}, {other: 1})
+    gone = weakref.ref(back["one"])
+    del back
+    gc.collect()
+    assert gone() is None
 
 
 def test_functions_that_only_c_code_holds_come_back_with_what_holds_them():

@@ -154,6 +154,13 @@ def _of_its_module(method: Any) -> Any:
     return None if module is None or owner_of_namespace(vars(module)).is_user else (getattr, (module, method.__name__))
 
 
+def _weak(kind: Callable[[Any], Any], held: dict[Any, Any]) -> Any:
+    """A weak dictionary that keeps what it holds: what did so elsewhere may not have come along."""
+    made = kind(held)
+    weakref.finalize(made, list, [*held.items()]).atexit = False
+    return made
+
+
 def _key_wrapper(wrapper: Any) -> Any:
     """What functools.cmp_to_key gives, which tells nobody its function."""
     compare = next(each for each in gc.get_referents(wrapper) if callable(each) and each is not type(wrapper))
@@ -175,8 +182,8 @@ REDUCERS: dict[type, Callable[[Any], Any]] = {
     types.MethodType: _method,
     types.BuiltinMethodType: _builtin,
     struct.Struct: lambda s: (struct.Struct, (s.format,)),
-    weakref.WeakKeyDictionary: lambda d: (weakref.WeakKeyDictionary, (dict(d),)),
-    weakref.WeakValueDictionary: lambda d: (weakref.WeakValueDictionary, (dict(d),)),
+    weakref.WeakKeyDictionary: lambda d: (_weak, (weakref.WeakKeyDictionary, dict(d))),
+    weakref.WeakValueDictionary: lambda d: (_weak, (weakref.WeakValueDictionary, dict(d))),
     types.GeneratorType: _refuse(_RUNNING),
     types.AsyncGeneratorType: _refuse(_RUNNING),
     types.CoroutineType: _refuse(_RUNNING),
