@@ -400,6 +400,31 @@ def test_cancelling_keeps_what_had_finished(mark: Mark, ran: Ran, tmp_path: Path
     assert ct.get_result(dispatch_id).status == "CANCELLED"
 
 
+def test_a_call_that_fails_because_it_was_cancelled_is_cancelled(tmp_path: Path) -> None:
+    told = tmp_path / "id"
+
+    @ct.electron(executor="inline")
+    def interrupted() -> int:
+        import time
+
+        while not told.exists():
+            time.sleep(0.005)
+        ct.cancel(told.read_text())
+        time.sleep(0.1)  # until it is time to look around again
+        message = "the connection was closed"
+        raise OSError(message)
+
+    @ct.lattice
+    def flow() -> Any:
+        return interrupted()
+
+    dispatch_id = ct.dispatch(flow)()
+    (tmp_path / "half").write_text(dispatch_id)
+    (tmp_path / "half").rename(told)
+    result = ct.get_result(dispatch_id, wait=True, timeout=20)
+    assert (result.status, result.node("interrupted").status) == ("CANCELLED", "cancelled")
+
+
 def test_a_dispatch_that_is_over_cannot_be_cancelled(flow: Any) -> None:
     for result in (ct.dispatch_sync(flow)(), ct.dispatch_sync(flow)("1")):
         assert not ct.cancel(result.dispatch_id)

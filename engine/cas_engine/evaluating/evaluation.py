@@ -194,7 +194,8 @@ class Evaluation:
             again, self._awaited = sorted(self._awaited), set()
             self._take(again)
         idle = not (self._to_start or self._later or self._awaited or self._board.ready) and self._calls.are_idle()
-        if idle and self._board.unsettled:
+        # Once it is cancelled an answer may have been dropped: what waited for it is settled as cancelled.
+        if idle and self._board.unsettled and not self._s.cancelled.is_set():
             raise CasRunError("nodes are left that nothing will settle\n  -> this is a mistake of cas-run: report it")
 
     # Deciding -----------------------------------------------------------------------------------------------
