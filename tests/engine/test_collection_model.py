@@ -1,7 +1,8 @@
 """Whatever is dispatched, removed, pinned, collected and killed in whatever order: what has to be there is there.
 
-The model knows of each dispatch what it was given, of each lattice which dispatch is its last, and what is pinned.
-After each step what those need is read; any dispatch can be dispatched again, and comes to what it came to before.
+The model knows of each dispatch what it was given, of each lattice which dispatch is its last, what is pinned, and what
+was neither when something was evicted: that may be gone, also if it is the last one once a later one is removed. After
+each step what those need is read; any dispatch can be dispatched again, and comes to what it came to before.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Collecting(RuleBasedStateMachine):
         self.store = Store.open(self.folder / "store")
         self.given: dict[str, tuple[str, int, int]] = {}
         self.pinned: set[str] = set()
+        self.at_risk: set[str] = set()
 
     def teardown(self) -> None:
         self.store.close()
@@ -95,6 +97,7 @@ class Collecting(RuleBasedStateMachine):
     def pin(self, one: str) -> None:
         if one in self.given and not ct.pin(one, store=self.store):
             self.pinned.add(one)
+            self.at_risk.discard(one)  # all of it was there
 
     @rule(one=dispatches)
     def unpin(self, one: str) -> None:
@@ -111,6 +114,8 @@ class Collecting(RuleBasedStateMachine):
 
     @rule(size=st.sampled_from([None, 0, 100_000, 200_000]))
     def collect(self, size: int | None) -> None:
+        if size is not None:
+            self.evict()
         would = ct.gc(max_size=size, store=self.store, dry_run=True)
         done = ct.gc(max_size=size, store=self.store)
         assert done.to_json() | {"dry_run": True, "rows": 0} == would.to_json()
@@ -121,6 +126,7 @@ class Collecting(RuleBasedStateMachine):
     @rule(size=st.sampled_from([0, 100_000]), survive=st.integers(0, 4))
     def be_killed(self, size: int, survive: int) -> None:
         """A collection that takes some of what it has decided on, and nothing more."""
+        self.evict()
         with self.store.barrier() as barrier:
             survey = survey_of(self.store, 1)
             sweep = decide(survey, Limits(size, None, 1), 0.0)
@@ -128,16 +134,21 @@ class Collecting(RuleBasedStateMachine):
             chosen = [*sweep.unnamed, *sweep.evicted][:survive]
             list(self.store.take(barrier, (Victim(digests[at], survey.is_remembered(at)) for at in chosen)))
 
+    def evict(self) -> None:
+        self.at_risk |= self.given.keys() - self.kept()
+
+    def kept(self) -> set[str]:
+        """Those whose results are never evicted: the last one of each lattice, and what is pinned."""
+        last = {lattice: one for one, (lattice, _, _) in self.given.items()}
+        return {*last.values(), *self.pinned}
+
     @rule()
     def open_again(self) -> None:
         self.store.close()
 
     @invariant()
     def what_has_to_be_there_is_there(self) -> None:
-        last: dict[str, str] = {}
-        for one, (lattice, _, _) in self.given.items():
-            last[lattice] = one
-        for one in {*last.values(), *self.pinned}:
+        for one in self.kept() - self.at_risk:
             found = ct.get_result(one, store=self.store)
             assert found.result == expected(*self.given[one])
             assert found.node("make").result == bytes([self.given[one][1]]) * LARGE
