@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import marshal
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +11,8 @@ import xxhash
 
 import cas_run as ct
 from benchmarks.harness import Figure, Options, Report, json_of, seconds_of, spread, table_of
+from benchmarks.processes import ask
 from cas_engine.fingerprint import Fingerprinter
-
-# One module of a project as scientists write them: functions of some lines, each reaching a helper, a constant
-# and a library.
-HEAD = "import math\n\nSCALE = {'a': 1.5, 'b': [1, 2, 3]}\n\n"
-FUNCTION = """
-def weight{n}(x, power={n}):
-    return math.exp(-x / (power + 1)) * SCALE['a']
-
-
-def step{n}(rows, rate=0.{n}):
-    total = 0.0
-    for row in rows:
-        if row > {n}:
-            total += weight{n}(row) * rate
-        else:
-            total -= sum(v for v in SCALE['b'] if v != row)
-    return total, [r * {n} for r in rows]
-
-"""
 
 
 def run(options: Options) -> Report:
@@ -45,23 +23,15 @@ def run(options: Options) -> Report:
 
 
 def functions(count: int, times: int) -> list[Figure]:
-    """Microseconds a function, each function new to the process; then in a new session; then in the same.
+    """Microseconds a function, each function new to the process; then in the same session; then in a new one.
 
     Half of the functions are asked for, the other half is reached from them.
     """
-    first, session, again, compiled, digested = [], [], [], [], []
-    for number in range(times):
-        source = HEAD + "".join(FUNCTION.format(n=n) for n in range(count))
-        module, seconds = imported(f"measured{number}", source)
-        compiled.append(seconds)
-        steps = [getattr(module, f"step{n}") for n in range(count)]
-        codes = [getattr(module, f"{name}{n}").__code__ for name in ("step", "weight") for n in range(count)]
-        digested += seconds_of(lambda: [xxhash.xxh3_128_digest(marshal.dumps(code)) for code in codes], 1)  # noqa: B023
-        fingerprinter = Fingerprinter()
-        first += seconds_of(lambda: [fingerprinter.of(fn) for fn in steps], 1)  # noqa: B023 - called at once
-        again += seconds_of(lambda: [fingerprinter.of(fn) for fn in steps], 1)  # noqa: B023
-        session += seconds_of(lambda: [new.of(fn) for new in [Fingerprinter()] for fn in steps], 1)  # noqa: B023
-        del sys.modules[module.__name__]
+    worker = Path(__file__).with_name("fingerprint_worker.py")
+    found = [ask(worker, count) for _ in range(times)]
+    first, again, session, compiled, digested = (
+        [one[what] for one in found] for what in ("first", "again", "session", "compiled", "limit")
+    )
     each = 1e6 / count / 2
     limit = spread(digested)[0] * each
     words = "marshal and xxh3_128 of the code object alone"
@@ -71,18 +41,6 @@ def functions(count: int, times: int) -> list[Figure]:
         figure("fingerprint, same session", "µs a function", again, each, "nothing", limit, words),
         figure("for comparison: compile and import the same code", "µs a function", compiled, each),
     ]
-
-
-def imported(name: str, source: str) -> tuple[Any, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, f"{name}.py").write_text(source, encoding="utf-8")
-        sys.path.insert(0, folder)
-        try:
-            start = time.process_time()
-            module = importlib.import_module(name)
-            return module, time.process_time() - start
-        finally:
-            sys.path.remove(folder)
 
 
 def arrays(size: int, times: int) -> list[Figure]:
