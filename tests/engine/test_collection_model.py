@@ -69,6 +69,7 @@ class Collecting(RuleBasedStateMachine):
         self.given: dict[str, tuple[str, int, int]] = {}
         self.pinned: set[str] = set()
         self.at_risk: set[str] = set()
+        self.made_before: set[int] = set()  # what a later dispatch reuses without computing it again
 
     def teardown(self) -> None:
         self.store.close()
@@ -135,7 +136,9 @@ class Collecting(RuleBasedStateMachine):
             list(self.store.take(barrier, (Victim(digests[at], survey.is_remembered(at)) for at in chosen)))
 
     def evict(self) -> None:
-        self.at_risk |= self.given.keys() - self.kept()
+        others = self.given.keys() - self.kept()
+        self.at_risk |= others
+        self.made_before |= {self.given[one][1] for one in others}
 
     def kept(self) -> set[str]:
         """Those whose results are never evicted: the last one of each lattice, and what is pinned."""
@@ -151,7 +154,8 @@ class Collecting(RuleBasedStateMachine):
         for one in self.kept() - self.at_risk:
             found = ct.get_result(one, store=self.store)
             assert found.result == expected(*self.given[one])
-            assert found.node("make").result == bytes([self.given[one][1]]) * LARGE
+            if self.given[one][1] not in self.made_before:
+                assert found.node("make").result == bytes([self.given[one][1]]) * LARGE
         for one, given in self.given.items():
             with contextlib.suppress(ResultEvicted):
                 assert ct.get_result(one, store=self.store).result == expected(*given)
