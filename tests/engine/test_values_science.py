@@ -176,7 +176,8 @@ def test_what_nobody_has_filled_in_the_arrays_of_a_spline_is_no_content():
     count = len(rubbish._eval_args[0])
     data[9] = data[9].copy()
     data[9][count - 4 :] = 1e300
-    data[11], data[12] = data[11] + 1e300, data[12] + 7
+    for at in (11, 12):  # what FITPACK worked with, up to SciPy 1.17
+        data[at] = None if data[at] is None else data[at] + 7
     rubbish._data = tuple(data)
     rubbish._eval_args = (rubbish._eval_args[0], data[9][:count], 3)
     assert digest(one) == digest(rubbish) == digest(pickle.loads(pickle.dumps(one)))
