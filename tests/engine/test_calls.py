@@ -7,27 +7,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from tests.engine.workflows import give, run, total
+
 import cas_run as ct
 
 Mark = Callable[[str], None]
 Ran = Callable[[], "list[str]"]
-
-
-@ct.electron
-def give(value: Any) -> Any:
-    return value
-
-
-@ct.electron
-def total(values: Any) -> Any:
-    return sum(values)
-
-
-def run(lattice_function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The result of a lattice made of this function."""
-    result = ct.dispatch_sync(ct.lattice(lattice_function))(*args, **kwargs)
-    assert result.status == "COMPLETED", result.error
-    return result.result
 
 
 def test_loops_and_branches_on_the_inputs_are_ordinary_python(mark: Mark) -> None:

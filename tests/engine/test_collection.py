@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.engine.workflows import again
 
 import cas_run as ct
 from cas_engine.errors import BadOption, ResultEvicted
@@ -19,11 +20,6 @@ from cas_store import Store, Victim
 Mark = Callable[[str], None]
 Ran = Callable[[], "list[str]"]
 LARGE = 100_000
-
-
-def again(dispatch_id: str, *args: Any, **kwargs: Any) -> Callable[..., ct.Result]:
-    start = ct.redispatch(dispatch_id, *args, **kwargs)
-    return lambda *a, **k: ct.get_result(start(*a, **k), wait=True)
 
 
 def decisions(plan: ct.Plan) -> dict[str, str]:

@@ -7,6 +7,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from tests.engine.workflows import run
+
 import cas_run as ct
 
 Mark = Callable[[str], None]
@@ -16,13 +18,6 @@ Mark = Callable[[str], None]
 class Point:
     x: Any
     y: Any = 0
-
-
-def run(lattice_function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The result of a lattice made of this function."""
-    result = ct.dispatch_sync(ct.lattice(lattice_function))(*args, **kwargs)
-    assert result.status == "COMPLETED", result.error
-    return result.result
 
 
 class Scaler:

@@ -7,16 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.engine.workflows import again
 
 import cas_run as ct
 
 Mark = Callable[[str], None]
 Ran = Callable[[], "list[str]"]
-
-
-def again(dispatch_id: str, *args: Any, **kwargs: Any) -> Callable[..., ct.Result]:
-    start = ct.redispatch(dispatch_id, *args, **kwargs)
-    return lambda *a, **k: ct.get_result(start(*a, **k), wait=True)
 
 
 def statuses(result: ct.Result) -> dict[str, str]:

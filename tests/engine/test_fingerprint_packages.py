@@ -208,6 +208,24 @@ def test_a_compiled_extension_of_the_users_counts_by_content(project: Project) -
     assert before["keyed"] != after["keyed"]
 
 
+def test_the_metadata_of_packages_that_are_only_loaded_is_not_read(tmp_path: Path) -> None:
+    script = tmp_path / "ask.py"
+    script.write_text(
+        "import sys, click, numpy, pandas\n"
+        "from cas_engine.fingerprint import Fingerprinter\n"
+        "def styled(): return click.style('x')\n"
+        "read = []\n"
+        "def note(event, of):\n"
+        "    if event == 'open' and '.dist-info' in str(of[0]): read.append(of[0])\n"
+        "sys.addaudithook(note)\n"
+        "assert 'click' in Fingerprinter().of(styled).packages\n"
+        "print(len(read))\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) < 20
+
+
 def test_a_class_is_of_its_package_before_the_module_that_it_says_it_is_of_is_loaded(tmp_path: Path) -> None:
     """NumPy's recarray says that it is of numpy.rec, which nobody need have imported."""
     script = tmp_path / "ask.py"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.engine.workflows import again
 
 import cas_run as ct
 from cas_engine.bookkeeping import ledger
@@ -25,11 +26,6 @@ Mark = Callable[[str], None]
 Ran = Callable[[], "list[str]"]
 
 LARGE = 100_000  # bytes that make a blob a file of its own
-
-
-def again(dispatch_id: str, *args: Any, **kwargs: Any) -> Callable[..., ct.Result]:
-    start = ct.redispatch(dispatch_id, *args, **kwargs)
-    return lambda *a, **k: ct.get_result(start(*a, **k), wait=True)
 
 
 @pytest.fixture

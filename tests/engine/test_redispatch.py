@@ -6,18 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.engine.workflows import again
 
 import cas_run as ct
 from cas_run import CasRunError
 
 Mark = Callable[[str], None]
 Ran = Callable[[], "list[str]"]
-
-
-def again(dispatch_id: str, *args: Any, **kwargs: Any) -> Callable[..., ct.Result]:
-    """Redispatch, and wait."""
-    start = ct.redispatch(dispatch_id, *args, **kwargs)
-    return lambda *a, **k: ct.get_result(start(*a, **k), wait=True)
 
 
 # Inputs -----------------------------------------------------------------------------------------------------------

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tests.engine.workflows import again
+
 import cas_run as ct
 
 Mark = Callable[[str], None]
 Ran = Callable[[], "list[str]"]
-
-
-def again(dispatch_id: str, *args: Any, **kwargs: Any) -> Callable[..., ct.Result]:
-    """Redispatch, and wait."""
-    start = ct.redispatch(dispatch_id, *args, **kwargs)
-    return lambda *a, **k: ct.get_result(start(*a, **k), wait=True)
 
 
 def test_one_electron_is_replaced_and_what_hangs_on_it_runs(svm: Any, mark: Mark, ran: Ran) -> None:

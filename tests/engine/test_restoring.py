@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
@@ -11,6 +11,9 @@ import pytest
 from cas_engine.capsules.restoring import restored
 from cas_engine.errors import CapsuleError
 from cas_engine.fingerprint.patches import Extension, Patch, put_back
+
+if TYPE_CHECKING:
+    from tests.conftest import Space
 
 
 class Options:
@@ -87,3 +90,55 @@ def test_one_call_at_a_time_meets_its_own(options: Options) -> None:
     assert len(met) == 1600
     assert all(met)
     assert options.limit == 10
+
+
+SCRIPT = """
+import os
+import click
+import cas_run as ct
+
+click.tuned = 7
+
+@ct.electron
+def read(n):
+    return [n * click.tuned, os.getpid()]
+
+@ct.lattice
+def flow(n):
+    return read(n)
+
+if __name__ == "__main__":
+    done = ct.dispatch_sync(flow)(1)
+    print(done.result[0], done.result[1] == os.getpid())
+"""
+
+
+def test_the_program_meets_none_of_it_where_recorded_code_runs(user: Space) -> None:
+    script = user.root / "tuning.py"
+    script.write_text(SCRIPT)
+    assert user.run(script).out.split() == ["7", "True"]  # what is there need not be put back
+    script.unlink()
+    told = user.do(
+        """
+        import os, sys, threading, click
+        met, is_over = set(), threading.Event()
+
+        def watch():
+            while not is_over.is_set():
+                met.add(hasattr(click, "tuned"))
+
+        first = ct.list_dispatches()[0].dispatch_id
+        for options in ({}, {"recompute": "all"}):
+            start = ct.redispatch(first, executor="thread", **options)
+            id = start(2) if not options else start()
+            if options:
+                watcher = threading.Thread(target=watch)
+                watcher.start()
+            result = ct.get_result(id, wait=True).result
+            print(result[0], result[1] == os.getpid())
+        is_over.set()
+        watcher.join()
+        print(met)
+        """
+    )
+    assert told.out.split("\n")[:3] == ["14 False", "7 False", "{False}"]

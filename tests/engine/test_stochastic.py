@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.engine.workflows import again
 
 import cas_run as ct
 
@@ -48,11 +49,6 @@ def study(mark: Mark, take_number: Callable[[], int]) -> Any:
         return {"means": [mean(bootstrap(data)) for _ in range(n)], "count": count(data)}
 
     return study
-
-
-def again(dispatch_id: str, *args: Any, **kwargs: Any) -> Callable[..., ct.Result]:
-    start = ct.redispatch(dispatch_id, *args, **kwargs)
-    return lambda *a, **k: ct.get_result(start(*a, **k), wait=True)
 
 
 def test_a_sample_is_drawn_once_and_then_kept(study: Any, ran: Ran) -> None:

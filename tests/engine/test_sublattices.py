@@ -6,15 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.engine.workflows import again
+
 import cas_run as ct
 
 Mark = Callable[[str], None]
 Ran = Callable[[], "list[str]"]
-
-
-def again(dispatch_id: str, *args: Any, **kwargs: Any) -> Callable[..., ct.Result]:
-    start = ct.redispatch(dispatch_id, *args, **kwargs)
-    return lambda *a, **k: ct.get_result(start(*a, **k), wait=True)
 
 
 def test_a_sublattice_builds_its_graph_from_data(search: Any, ran: Ran) -> None:

@@ -7,21 +7,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+from tests.engine.workflows import give, one, run
 
 import cas_run as ct
 
 Mark = Callable[[str], None]
 Ran = Callable[[], "list[str]"]
-
-
-@ct.electron
-def one() -> Any:
-    return 1
-
-
-@ct.electron
-def give(value: Any) -> Any:
-    return value
 
 
 @dataclasses.dataclass
@@ -39,13 +30,6 @@ class Frozen:
 class Named(NamedTuple):
     x: Any
     y: Any
-
-
-def run(lattice_function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The result of a lattice made of this function."""
-    result = ct.dispatch_sync(ct.lattice(lattice_function))(*args, **kwargs)
-    assert result.status == "COMPLETED", result.error
-    return result.result
 
 
 # Where handles go -----------------------------------------------------------------------------------------------

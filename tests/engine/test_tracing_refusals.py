@@ -6,22 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.engine.workflows import give, one
 
 import cas_run as ct
 from cas_run import CasRunError
 
 Mark = Callable[[str], None]
 Ran = Callable[[], "list[str]"]
-
-
-@ct.electron
-def one() -> Any:
-    return 1
-
-
-@ct.electron
-def give(value: Any) -> Any:
-    return value
 
 
 # Unpacking --------------------------------------------------------------------------------------------------------

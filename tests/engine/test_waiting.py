@@ -6,17 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.engine.workflows import give
 
 import cas_run as ct
 from cas_run import CasRunError
 
 Mark = Callable[[str], None]
 Ran = Callable[[], "list[str]"]
-
-
-@ct.electron
-def give(value: Any) -> Any:
-    return value
 
 
 def test_a_child_waits_for_parents_that_give_it_nothing(mark: Mark, tmp_path: Any) -> None:

@@ -9,10 +9,11 @@ import re
 from dataclasses import dataclass, field
 
 SITE_FOLDERS = frozenset({"site-packages", "dist-packages"})
+Site = tuple[str, tuple[str, ...]]  # a site-packages folder, and the path below it
 _TOPS = re.compile(r"^([^/,\n]+)[/,]", re.MULTILINE)
 
 
-def site_of(file: str) -> tuple[str, tuple[str, ...]] | None:
+def site_of(file: str) -> Site | None:
     """(the site-packages folder above a file, the path below it), or None when it lies in none."""
     parts = os.path.normpath(file).split(os.sep)
     for index in range(len(parts) - 2, -1, -1):

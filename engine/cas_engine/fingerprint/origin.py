@@ -10,12 +10,13 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
 from types import FunctionType, ModuleType
 
-from cas_engine.fingerprint.distributions import distribution_of, site_of
+from cas_engine.fingerprint.distributions import Site, distribution_of, site_of
 
 OURS = frozenset({"cas_store", "cas_engine", "cas_run", "cloudpickle"})
 _MAINS = frozenset({"__main__", "__mp_main__"})
@@ -61,12 +62,21 @@ _not_there: set[str] = set()  # modules that classes say they are of
 
 def owner_of_namespace(namespace: dict[str, object]) -> Owner:
     """The owner of a module, by its globals."""
+    return _owner(*_facts_of(namespace))
+
+
+def _facts_of(namespace: dict[str, object]) -> tuple[str, str]:
     name = namespace.get("__name__")
     file = namespace.get("__file__")
-    return _owner(
+    return (
         name if isinstance(name, str) else "",
         file if isinstance(file, str) else _first_folder(namespace.get("__path__")),
     )
+
+
+def _is_users(namespace: dict[str, object]) -> bool:
+    """As `owner_of_namespace` says, without finding out of which distribution it is: that takes reading files."""
+    return _placed(*_facts_of(namespace))[0] is _USERS
 
 
 def owner_of_module(name: str) -> Owner:
@@ -150,7 +160,7 @@ def namespaces_of_users() -> list[dict[str, object]]:
         _last_look = look
         for name, module in list(sys.modules.items()):
             if _modules.get(name, (None, False))[0] is not module:
-                _modules[name] = module, isinstance(module, ModuleType) and owner_of_namespace(vars(module)).is_user
+                _modules[name] = module, isinstance(module, ModuleType) and _is_users(vars(module))
     return [vars(module) for module, is_users in _modules.values() if is_users and isinstance(module, ModuleType)]
 
 
@@ -183,22 +193,31 @@ def _owner(name: str, file: str) -> Owner:
 
 
 def _find_owner(name: str, file: str) -> Owner:
-    top = name.partition(".")[0]
-    if top in OURS:
-        return Owner(Kind.OURS)
-    if not file or file.startswith("<"):
-        is_python = name not in _MAINS and (top in sys.stdlib_module_names or name == builtins.__name__)
-        return _PYTHON if is_python or name.startswith(_CYTHON) else _USER
-    path = os.path.abspath(file)
-    site = site_of(path)
+    kind, path, site = _placed(name, file)
     if site is not None:
         folder, below = site
         return Owner(Kind.PACKAGE, distribution_of(folder, below) or _stem(below[0]), path)
+    return _PYTHON if kind is Kind.PYTHON else Owner(kind, "", path)
+
+
+def _placed(name: str, file: str) -> tuple[Kind, str, Site | None]:
+    """(whose it is, its path, where among what is installed), by where it lies."""
+    top = name.partition(".")[0]
+    if top in OURS:
+        return Kind.OURS, "", None
+    if not file or file.startswith("<"):
+        is_python = name not in _MAINS and (top in sys.stdlib_module_names or name == builtins.__name__)
+        return (Kind.PYTHON if is_python else _USERS), "", None
+    path = os.path.abspath(file)
+    site = site_of(path)
+    if site is not None:
+        return Kind.PACKAGE, path, site
     if path.startswith(_python_folders()):
-        return _PYTHON
-    return Owner(Kind.USER, "", path)
+        return Kind.PYTHON, "", None
+    return _USERS, path, None
 
 
+@cache  # sysconfig puts its paths together each time, in 0.4 ms
 def _python_folders() -> tuple[str, ...]:
     folders = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.__file__)}
     both = {os.path.abspath(f) for f in folders} | {os.path.realpath(f) for f in folders}

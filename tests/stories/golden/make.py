@@ -1,17 +1,18 @@
-"""Makes the golden store of the current format: python make.py, with each Python, when the format has another number.
+"""Makes the golden store of the current format, when that has another number:
+
+    python -m tests.stories.golden.make    with each Python
 
 What it leaves in format-N-pythonX.Y.tar.xz is opened by every later version: see test_golden_store.py.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
+
+from tests.stories.golden.archive import archive_store
 
 import cas_run as ct
 from cas_store import Store
@@ -55,21 +56,7 @@ def main() -> None:
     Store.open(folder / "store").close()
     told = {"dispatches": [first, second], "python": sys.version.split()[0], "totals": [90, 380]}
     python = ".".join(map(str, sys.version_info[:2]))
-    with tarfile.open(HERE / f"format-{FORMAT}-python{python}.tar.xz", "w:xz") as archive:
-        for path in sorted((folder / "store").rglob("*")):
-            name = path.relative_to(folder)
-            if not {"scratch", "live", "tmp"} & set(name.parts) and path.name not in ("lock.mdb", "clean"):
-                archive.add(path, str(name), recursive=False, filter=_plain)
-        content = json.dumps(told).encode()
-        entry = tarfile.TarInfo("told.json")
-        entry.size = len(content)
-        archive.addfile(entry, io.BytesIO(content))
-
-
-def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    entry.uid = entry.gid = entry.mtime = 0
-    entry.uname = entry.gname = ""
-    return entry
+    archive_store(folder, HERE / f"format-{FORMAT}-python{python}.tar.xz", told)
 
 
 if __name__ == "__main__":

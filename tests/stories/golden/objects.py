@@ -1,4 +1,6 @@
-"""Makes golden/objects/NAME-pythonX.Y.tar.xz (python objects.py NAME), with each Python, before a name changes.
+"""Makes golden/objects/NAME-pythonX.Y.tar.xz before a name changes:
+
+    python -m tests.stories.golden.objects NAME    with each Python
 
 Stores with results of the user's own classes and functions, and code that makes them, whose streams name modules of
 ours as they were called then. Each is opened by every later version: see test_golden_store.py.
@@ -7,15 +9,14 @@ ours as they were called then. Each is opened by every later version: see test_g
 from __future__ import annotations
 
 import enum
-import io
-import json
 import os
 import sys
-import tarfile
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.stories.golden.archive import archive_store
 
 import cas_run as ct
 from cas_store import Store
@@ -75,22 +76,8 @@ def main() -> None:
     ct.get_result(made, wait=True)
     Store.open(folder / "store").close()
     python = ".".join(map(str, sys.version_info[:2]))
-    archive_of = HERE / "objects" / f"{sys.argv[1]}-python{python}.tar.xz"
-    with tarfile.open(archive_of, "w:xz") as archive:
-        for path in sorted((folder / "store").rglob("*")):
-            name = path.relative_to(folder)
-            if not {"scratch", "live", "tmp"} & set(name.parts) and path.name not in ("lock.mdb", "clean"):
-                archive.add(path, str(name), recursive=False, filter=_plain)
-        content = json.dumps({"dispatch": made, "python": python}).encode()
-        entry = tarfile.TarInfo("told.json")
-        entry.size = len(content)
-        archive.addfile(entry, io.BytesIO(content))
-
-
-def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    entry.uid = entry.gid = entry.mtime = 0
-    entry.uname = entry.gname = ""
-    return entry
+    file = HERE / "objects" / f"{sys.argv[1]}-python{python}.tar.xz"
+    archive_store(folder, file, {"dispatch": made, "python": python})
 
 
 if __name__ == "__main__":
