@@ -14,7 +14,8 @@ from cas_engine.bookkeeping.location import open_store
 from cas_engine.capsules import codec
 from cas_engine.errors import BindError
 from cas_engine.graphs import bindings, templates
-from cas_engine.graphs.bindings import Const, Items, Ref, call_arguments, template_digest, template_dumps
+from cas_engine.graphs.arguments import holds_handle
+from cas_engine.graphs.bindings import Const, Items, Ref, call_arguments, consts_in, template_digest, template_dumps
 from cas_engine.graphs.graph import Graph
 from cas_engine.graphs.tracing import trace
 from cas_engine.preparing.recorder import Recorder
@@ -44,7 +45,9 @@ def calls_of(chance: random.Random, results: list[Any]) -> tuple[Any, tuple[Any,
     def value() -> Any:
         if results and chance.random() < 0.5:
             return chance.choice(results)
-        return [value()] if chance.random() < 0.1 else chance.choice(SCALARS)
+        if results and chance.random() < 0.3:
+            return chance.choice([list, tuple])(chance.choices(results, k=chance.randrange(1, 4)))
+        return [value() for _ in range(chance.randrange(3))] if chance.random() < 0.1 else chance.choice(SCALARS)
 
     electron = chance.choice(ELECTRONS)
     if electron.fn is default:
@@ -72,14 +75,14 @@ def traced(seed: int) -> tuple[Graph, list[tuple[tuple[Any, ...], dict[str, Any]
 
 def in_words(given: Any) -> str:
     """What was given, results by the number of their node."""
-    if isinstance(given, list):
-        return f"[{', '.join(map(in_words, given))}]"
+    if isinstance(given, (list, tuple)) and holds_handle(given):
+        return f"{type(given).__name__}[{', '.join(map(in_words, given))}]"
     return f"node {given._cas_node}" if type(given).__name__ == "Handle" else repr(given)
 
 
 def told(binding: Any, parents: Any) -> str:
     if isinstance(binding, Items):
-        return f"[{', '.join(told(item, parents) for item in binding.items)}]"
+        return f"{binding.kind}[{', '.join(told(item, parents) for item in binding.items)}]"
     if isinstance(binding, Ref):
         return f"node {parents[binding.slot]}"
     return repr(codec.decode(binding.encoded))
@@ -96,7 +99,7 @@ def test_each_call_is_recorded_as_it_was_made() -> None:
             left_out = template.usual.union(graph.row_of(node).ignore)
             assert template.digest == template_digest(template.params, leave_out=left_out)
             assert parts[at] == (template.digest, template.slots, template.key_slots)
-            large = [b for _, b in template.params if isinstance(b, Const) and b.blob is not None]
+            large = [const for _, b in template.params for const in consts_in(b) if const.blob is not None]
             if large:
                 continue  # not in the store yet
             given, named = call_arguments(template)

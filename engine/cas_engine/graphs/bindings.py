@@ -99,6 +99,13 @@ def parameter_bytes(name: str) -> bytes:
 WHOLE, CONSTANT = b"r0(", b"c"
 
 
+def binding_bytes(binding: Binding) -> bytes:
+    """What a binding adds to that; of a constant its digest comes last."""
+    out: list[bytes] = []
+    _encode(binding, out)
+    return b"".join(out)
+
+
 def _encode(binding: Binding, out: list[bytes]) -> None:
     # Each piece is tagged and counted, so that no two structures can share one byte string.
     if isinstance(binding, Const):
@@ -268,7 +275,7 @@ def template_dumps(template: Template) -> bytes:
         elif type(binding) is Ref and not binding.path:
             params.append(whole_text(name, binding.slot))
         else:
-            params.append(f"[{quoted(name)},{_binding_text(binding)}]")
+            params.append(f"[{quoted(name)},{binding_text(binding)}]")
     usual = f",{_compact(sorted(template.usual))}" if template.usual else ""
     written = spelling_text(template.args, template.kwargs)
     return (
@@ -276,11 +283,11 @@ def template_dumps(template: Template) -> bytes:
     ).encode()
 
 
-def _binding_text(binding: Binding) -> str:
+def binding_text(binding: Binding) -> str:
     """`to_json` as JSON text: there may be many results in a list."""
     if isinstance(binding, Items):
         items = [
-            f'["r",{item.slot},[]]' if isinstance(item, Ref) and not item.path else _binding_text(item)
+            f'["r",{item.slot},[]]' if isinstance(item, Ref) and not item.path else binding_text(item)
             for item in binding.items
         ]
         return f'["{binding.kind}",[{",".join(items)}]]'

@@ -163,7 +163,7 @@ class Growing(Sequence[Template]):
 
     def add(self, alike: Alike, digest: Digest, constants: Sequence[Small]) -> int:
         """Add one by what it has in common with others, and its constants; its number."""
-        number, slots = len(self._rows) // ROW.size, len(alike.results)
+        number, slots = len(self._rows) // ROW.size, alike.slots
         self._rows += ROW.pack(0, digest, slots, slots)
         if not self._lines:
             self._alike.append(alike)
