@@ -207,7 +207,7 @@ def _placed(name: str, file: str) -> tuple[Kind, str, Site | None]:
         return Kind.OURS, "", None
     if not file or file.startswith("<"):
         is_python = name not in _MAINS and (top in sys.stdlib_module_names or name == builtins.__name__)
-        return (Kind.PYTHON if is_python else _USERS), "", None
+        return (Kind.PYTHON if is_python or name.startswith(_CYTHON) else _USERS), "", None
     path = os.path.abspath(file)
     site = site_of(path)
     if site is not None:
